@@ -1,0 +1,2 @@
+//! The confined side of Fumehood.
+#![no_std]

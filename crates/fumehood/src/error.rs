@@ -1,0 +1,181 @@
+//! Why a job could not be run: the caller's fault, the host's limit, or ours.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::Guarantee;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a job could not be run. What a program did once it ran is never an error but an
+/// [`Outcome`](crate::Outcome).
+pub struct Error(Box<ErrorKind>);
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The job is not valid: the caller's fault. Nothing was started.
+    InvalidJob {
+        /// Path of the field in the job, such as `limits.memory` or `mounts[1].target`.
+        field: String,
+        /// The value that was refused, as the caller wrote it.
+        value: String,
+        /// What is wrong with it and what would be right.
+        problem: String,
+    },
+    /// The host cannot hold guarantees that were required. Nothing was started.
+    Unsupported {
+        /// Every guarantee that is missing, with its reason; never empty.
+        missing: Vec<Missing>,
+    },
+    /// The program was not found inside the sandbox.
+    ProgramNotFound {
+        /// The program as the caller named it.
+        program: String,
+        /// Where it was looked for, or that its interpreter is missing.
+        detail: String,
+    },
+    /// The program exists inside the sandbox but cannot be executed.
+    ProgramNotExecutable {
+        /// The program as the caller named it.
+        program: String,
+        /// The reason: permission, format.
+        detail: String,
+    },
+    /// A step of the set-up failed; the program never ran.
+    Start {
+        /// Name of the step, with its object: `mount /usr`.
+        step: String,
+        /// The kernel's error.
+        source: std::io::Error,
+    },
+    /// The process has no launcher: [`init`](crate::init) was not called first in `main`, and no
+    /// installed `fumehood` binary was found.
+    NoLauncher,
+    /// Something outside the program's control failed while it ran.
+    Internal {
+        /// What was being done.
+        doing: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// The layer of the host that keeps a guarantee from being held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Layer {
+    /// The kernel lacks the feature.
+    Kernel,
+    /// A sysctl forbids it.
+    Sysctl,
+    /// AppArmor forbids it.
+    Apparmor,
+    /// SELinux or another security module forbids it.
+    SecurityModule,
+    /// The seccomp filter of an outer container forbids it.
+    OuterSeccomp,
+    /// An outer container masks `/proc`.
+    MaskedProc,
+    /// Control groups are not delegated to this user.
+    Cgroup,
+    /// The backend cannot give it on any host.
+    Backend,
+    /// A helper program is missing or too old.
+    Tool,
+    /// The layer could not be told.
+    Unknown,
+}
+
+/// A guarantee that the host cannot hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Missing {
+    /// The guarantee.
+    pub guarantee: Guarantee,
+    /// The layer that blocks it.
+    pub layer: Layer,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The command or setting that fixes it, if there is one.
+    pub fix: Option<String>,
+}
+
+impl Error {
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0
+    }
+
+    /// An invalid job: `field` holds `value`, and `problem` says what would be right.
+    pub fn invalid(
+        field: impl Into<String>,
+        value: impl fmt::Display,
+        problem: impl Into<String>,
+    ) -> Self {
+        Self::from(ErrorKind::InvalidJob {
+            field: field.into(),
+            value: value.to_string(),
+            problem: problem.into(),
+        })
+    }
+
+    /// A failure of ours, or of the host while the program ran.
+    pub(crate) fn internal(doing: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self::from(ErrorKind::Internal { doing: doing.into(), source: source.into() })
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self(Box::new(kind))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            ErrorKind::InvalidJob { field, value, problem } => {
+                write!(f, "invalid job: {field}: {value}: {problem}")
+            }
+            ErrorKind::Unsupported { missing } => {
+                f.write_str("this host cannot hold")?;
+                for (index, missing) in missing.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ";" };
+                    write!(f, "{comma} {}: {}", missing.guarantee, missing.reason)?;
+                }
+                Ok(())
+            }
+            ErrorKind::ProgramNotFound { program, detail } => {
+                write!(f, "program {program:?} not found: {detail}")
+            }
+            ErrorKind::ProgramNotExecutable { program, detail } => {
+                write!(f, "program {program:?} cannot be executed: {detail}")
+            }
+            ErrorKind::Start { step, .. } => write!(f, "failed to start: {step}"),
+            ErrorKind::NoLauncher => f.write_str(
+                "no launcher: call fumehood::init() first in main, or install the fumehood binary",
+            ),
+            ErrorKind::Internal { doing, .. } => write!(f, "failed to {doing}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &*self.0 {
+            ErrorKind::Start { source, .. } | ErrorKind::Internal { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

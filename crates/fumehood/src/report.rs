@@ -1,0 +1,214 @@
+//! What is said about a run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Guarantee;
+
+/// How a program ended, what it printed, what it used, and what held while it ran.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// How the program ended.
+    pub outcome: Outcome,
+    /// What it printed to standard output.
+    pub stdout: Output,
+    /// What it printed to standard error.
+    pub stderr: Output,
+    /// What it used.
+    pub usage: Usage,
+    /// Which guarantees held.
+    pub confinement: Confinement,
+    /// How long each part took.
+    pub timing: Timing,
+}
+
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It ended by itself.
+    Exited {
+        /// Its exit status, 0 to 255.
+        code: u8,
+    },
+    /// A signal that is not ours ended it.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It was stopped at a time limit.
+    TimedOut {
+        /// Which clock ran out.
+        limit: TimeLimit,
+    },
+    /// The kernel killed it for memory, by the control group's own count.
+    OutOfMemory,
+    /// It was stopped because a stream exceeded its limit.
+    OutputLimit {
+        /// Which stream.
+        stream: Stream,
+    },
+    /// It was stopped for writing more than it may (`SIGXFSZ`).
+    DiskLimit,
+    /// It was refused a process and the control group counted that.
+    PidsLimit,
+    /// A system call that the filter kills for.
+    Denied {
+        /// Name of the call where it is known.
+        syscall: Option<String>,
+    },
+    /// The caller stopped it.
+    Cancelled,
+}
+
+/// A clock that a program can exhaust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeLimit {
+    /// Wall-clock time.
+    Wall,
+    /// CPU time of the whole tree.
+    Cpu,
+}
+
+/// An output stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What a stream carried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Output {
+    /// The bytes that were kept: none if the stream was passed on to the caller as it came.
+    pub data: Vec<u8>,
+    /// How many bytes were read, those that were not kept included.
+    pub total: u64,
+    /// Whether the program printed more than was delivered.
+    pub truncated: bool,
+}
+
+/// What a run used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Wall-clock time from the start of the program to its end, in microseconds.
+    pub wall_us: Option<Figure>,
+    /// User CPU time, in microseconds.
+    pub user_us: Option<Figure>,
+    /// System CPU time, in microseconds.
+    pub system_us: Option<Figure>,
+    /// Peak memory, in bytes.
+    pub peak_memory: Option<Figure>,
+    /// Peak number of processes and threads.
+    pub peak_pids: Option<Figure>,
+}
+
+/// A measured figure and how it was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Figure {
+    /// The value.
+    pub value: u64,
+    /// How it was measured.
+    pub source: Source,
+}
+
+/// How a figure was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub enum Source {
+    /// The supervisor's monotonic clock.
+    #[serde(rename = "monotonic clock")]
+    Clock,
+    /// `getrusage(2)` over all reaped processes of the sandbox: what a killed process's children
+    /// used is not in it.
+    #[serde(rename = "rusage children")]
+    Rusage,
+    /// `getrusage(2)` `ru_maxrss`: the largest single process, not the sum.
+    #[serde(rename = "rusage maxrss")]
+    RusageMaxrss,
+    /// `memory.peak` of the control group (v2).
+    #[serde(rename = "cgroup memory.peak")]
+    CgroupMemoryPeak,
+    /// `memory.max_usage_in_bytes` of the control group (v1).
+    #[serde(rename = "cgroup memory.max_usage_in_bytes")]
+    CgroupMemoryMaxUsage,
+    /// `cpu.stat` of the control group (v2).
+    #[serde(rename = "cgroup cpu.stat")]
+    CgroupCpuStat,
+    /// `cpuacct.usage_user` and `cpuacct.usage_sys` of the control group (v1).
+    #[serde(rename = "cgroup cpuacct")]
+    CgroupCpuacct,
+    /// `pids.peak` of the control group.
+    #[serde(rename = "cgroup pids.peak")]
+    CgroupPidsPeak,
+}
+
+/// What held while a program ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub struct Confinement {
+    /// The backend that confined it.
+    pub backend: String,
+    /// Every guarantee and where it stands.
+    pub guarantees: BTreeMap<Guarantee, Standing>,
+    /// What the caller waived, whether or not it held all the same.
+    pub waived: Vec<Guarantee>,
+}
+
+/// Where a guarantee stands in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Standing {
+    /// Held, by these mechanisms.
+    Held {
+        /// What holds it: `user namespace`, `seccomp filter`, `cgroup memory.max = 268435456`.
+        by: Vec<String>,
+    },
+    /// Not held. Either it was waived, or it was never required.
+    NotHeld {
+        /// Why it does not hold.
+        reason: String,
+        /// A weaker mechanism that stood in, such as a per-process resource limit.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        stand_in: Option<String>,
+    },
+}
+
+/// How long each part of a run took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub struct Timing {
+    /// Microseconds from the call to the start of the program.
+    pub setup_us: u64,
+    /// Every step of the set-up, in the order in which they were done.
+    pub steps: Vec<StepTime>,
+}
+
+/// How long one step of the set-up took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepTime {
+    /// Name of the step and its object: `mount /usr`.
+    pub step: String,
+    /// Tenths of microseconds would be noise: whole microseconds.
+    pub us: u32,
+}
+
+impl Usage {
+    /// Wall-clock time from the start of the program to its end.
+    #[must_use]
+    pub fn wall(&self) -> Option<Duration> {
+        self.wall_us.as_ref().map(|figure| Duration::from_micros(figure.value))
+    }
+}
