@@ -1,0 +1,217 @@
+//! Does the steps of a cell.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::{general as nr, prctl as pr};
+
+use crate::step::{Reader, Sink, Step, StepError};
+use crate::sys::{self, Errno, Fd, MAX_FDS, Result};
+
+/// What later steps need of earlier ones.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    /// Descriptors that came with the list.
+    pub(crate) fds: [Fd; MAX_FDS],
+    /// How many of them there are.
+    pub(crate) count: usize,
+    /// The new root; the current directory as long as there is none.
+    root: Fd,
+    /// The Landlock ruleset that the program enforces on itself.
+    pub(crate) ruleset: Option<Fd>,
+}
+
+impl Cell {
+    pub(crate) const fn new(fds: [Fd; MAX_FDS], count: usize) -> Self {
+        Self { fds, count, root: Fd::CWD, ruleset: None }
+    }
+
+    /// Does all steps in order and notes how long each took, in nanoseconds.
+    pub(crate) fn build(
+        &mut self,
+        list: &[u8],
+        laps: &mut impl Sink,
+    ) -> core::result::Result<(), StepError> {
+        let mut reader = Reader::new(list);
+        let mut index = 0;
+        let mut then = sys::now();
+        while !reader.is_empty() {
+            let step = Step::decode(&mut reader).ok_or(StepError { index, errno: Errno::PROTO })?;
+            self.apply(&step).map_err(|errno| StepError { index, errno })?;
+            let now = sys::now();
+            let lap = u32::try_from(now.saturating_sub(then)).unwrap_or(u32::MAX);
+            laps.put(&lap.to_le_bytes());
+            then = now;
+            index = index.saturating_add(1);
+        }
+        self.fds.iter().take(self.count).for_each(|&fd| sys::close(fd));
+        self.count = 0;
+        Ok(())
+    }
+
+    fn apply(&mut self, step: &Step<'_>) -> Result<()> {
+        match *step {
+            Step::JoinCgroup { fd } => sys::write(self.fd(fd)?, b"0").map(drop),
+            Step::SetIds { uid, gid, clear_groups } => set_ids(uid, gid, clear_groups),
+            Step::NonDumpable {} => sys::prctl(pr::PR_SET_DUMPABLE, 0, 0).map(drop),
+            Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
+            Step::Hostname { name } => sys::set_hostname(name),
+            Step::Loopback {} => sys::loopback_up(),
+            Step::PrivateMounts {} => sys::make_mounts_private(),
+            Step::BoundingSet {} => empty_bounding_set(),
+            Step::DropCapabilities {} => sys::drop_capabilities(),
+            Step::NoNewPrivs {} => sys::prctl(pr::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop),
+            Step::Subreaper {} => sys::prctl(pr::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop),
+            Step::Ruleset { fs, net, scoped } => {
+                self.ruleset = Some(sys::landlock_ruleset(fs, net, scoped)?);
+                Ok(())
+            }
+            Step::Allow { path, access } => self.allow(path, access),
+            ref other => self.apply_to_root(other),
+        }
+    }
+
+    fn apply_to_root(&mut self, step: &Step<'_>) -> Result<()> {
+        match *step {
+            Step::NewRoot { size, inodes } => self.new_root(size, inodes),
+            Step::Mkdir { parent, name, mode } => self.make_directory(parent, name, mode),
+            Step::Symlink { parent, name, target } => {
+                self.within(parent, |dir| sys::symlink(target, dir, name))
+            }
+            Step::File { path, mode, data } => self.make_file(path, mode, data),
+            Step::Bind { source, target, attributes, recursive } => {
+                let mount = sys::clone_tree(source, recursive)?;
+                self.attach(mount, target, attributes, recursive)
+            }
+            Step::BindFd { fd, target, attributes } => {
+                self.attach(self.fd(fd)?, target, attributes, true)
+            }
+            Step::Tmpfs { target, size, inodes, mode, attributes } => {
+                let options = [(c"size", size), (c"nr_inodes", inodes), (c"mode", mode)];
+                let mount = sys::new_mount(c"tmpfs", options.into_iter(), attributes)?;
+                self.attach(mount, target, 0, false)
+            }
+            Step::Proc { target, attributes } => {
+                let mount = sys::new_mount(c"proc", core::iter::empty(), attributes)?;
+                self.attach(mount, target, 0, false)
+            }
+            Step::Devpts { target } => self.devpts(target),
+            Step::Mask { path, with } => self.mask(path, with),
+            Step::SealRoot {} => {
+                sys::set_mount_attr(self.root, u64::from(nr::MOUNT_ATTR_RDONLY), false)
+            }
+            Step::Pivot {} => {
+                sys::pivot_here()?;
+                sys::close(self.root);
+                self.root = Fd::CWD;
+                Ok(())
+            }
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    fn fd(&self, index: u32) -> Result<Fd> {
+        let index = usize::try_from(index).map_err(|_| Errno::INVAL)?;
+        self.fds.get(..self.count).and_then(|fds| fds.get(index)).copied().ok_or(Errno::INVAL)
+    }
+
+    /// The new root covers the old one at the same place: a path from `/` starts below the cover.
+    fn new_root(&mut self, size: &CStr, inodes: &CStr) -> Result<()> {
+        let options = [(c"size", size), (c"nr_inodes", inodes), (c"mode", c"755")];
+        let attributes = u64::from(nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV);
+        let mount = sys::new_mount(c"tmpfs", options.into_iter(), attributes)?;
+        let slash = sys::open(c"/", nr::O_PATH | nr::O_DIRECTORY)?;
+        sys::attach(mount, slash)?;
+        sys::close(slash);
+        sys::fchdir(mount)?;
+        self.root = mount;
+        Ok(())
+    }
+
+    fn within(&self, parent: &CStr, make: impl FnOnce(Fd) -> Result<()>) -> Result<()> {
+        if parent.is_empty() {
+            return make(self.root);
+        }
+        let dir = sys::open_beneath(self.root, parent, nr::O_PATH | nr::O_DIRECTORY, 0)?;
+        let made = make(dir);
+        sys::close(dir);
+        made
+    }
+
+    fn make_directory(&self, parent: &CStr, name: &CStr, mode: u32) -> Result<()> {
+        match self.within(parent, |dir| sys::mkdir(dir, name, mode)) {
+            Err(Errno::EXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn make_file(&self, path: &CStr, mode: u32, mut data: &[u8]) -> Result<()> {
+        let flags = nr::O_CREAT | nr::O_EXCL | nr::O_WRONLY;
+        let file = sys::open_beneath(self.root, path, flags, mode)?;
+        while !data.is_empty() {
+            let written = sys::write(file, data)?;
+            data = data.get(written..).unwrap_or(&[]);
+        }
+        sys::close(file);
+        Ok(())
+    }
+
+    fn attach(&self, mount: Fd, target: &CStr, attributes: u64, recursive: bool) -> Result<()> {
+        if attributes != 0 {
+            sys::set_mount_attr(mount, attributes, recursive)?;
+        }
+        let target = sys::open_beneath(self.root, target, nr::O_PATH, 0)?;
+        let attached = sys::attach(mount, target);
+        sys::close(target);
+        sys::close(mount);
+        attached
+    }
+
+    fn devpts(&self, target: &CStr) -> Result<()> {
+        let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620")];
+        let attributes = u64::from(nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NOEXEC);
+        let mount = sys::new_mount(c"devpts", options.into_iter(), attributes)?;
+        self.attach(mount, target, 0, false)
+    }
+
+    fn mask(&self, path: &CStr, with: &CStr) -> Result<()> {
+        match sys::open_beneath(self.root, path, nr::O_PATH, 0) {
+            Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(errno),
+            Ok(fd) => sys::close(fd),
+        }
+        // The current directory is the new root, so a relative path leads there.
+        let mount = sys::clone_tree(with, false)?;
+        self.attach(mount, path, u64::from(nr::MOUNT_ATTR_RDONLY), false)
+    }
+
+    fn allow(&self, path: &CStr, access: u64) -> Result<()> {
+        let ruleset = self.ruleset.ok_or(Errno::INVAL)?;
+        let beneath = sys::open(path, nr::O_PATH)?;
+        let allowed = sys::landlock_allow(ruleset, access, beneath);
+        sys::close(beneath);
+        allowed
+    }
+}
+
+fn set_ids(uid: u32, gid: u32, clear_groups: bool) -> Result<()> {
+    if clear_groups {
+        sys::clear_groups()?;
+    }
+    sys::set_gid(gid)?;
+    sys::set_uid(uid)
+}
+
+fn empty_bounding_set() -> Result<()> {
+    const AMBIENT_CLEAR_ALL: usize = 4;
+    // NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, and all four locked (capabilities(7)).
+    const SECUREBITS: usize = 0b1110_1111;
+    // Past the last capability that this kernel knows it says EINVAL.
+    for capability in 0..64 {
+        match sys::prctl(pr::PR_CAPBSET_DROP, capability, 0) {
+            Err(Errno::INVAL) if capability > 0 => break,
+            other => other.map(drop)?,
+        }
+    }
+    sys::prctl(pr::PR_CAP_AMBIENT, AMBIENT_CLEAR_ALL, 0)?;
+    sys::prctl(pr::PR_SET_SECUREBITS, SECUREBITS, 0).map(drop)
+}

@@ -1,0 +1,238 @@
+//! The init of a cell: process 1 of its namespace, parent of the program, reaper of orphans.
+//!
+//! It builds the cell, parks until a program is sent, starts it, passes signals on, and says how
+//! it ended. Its end is the end of everything in the cell, and it ends when its supervisor does.
+
+use linux_raw_sys::general as nr;
+
+use crate::cell::Cell;
+use crate::program::{NotStarted, Start};
+use crate::step::{Field, Reader, Sink, Step, StepError};
+use crate::sys::{self, Errno, Fd, MAX_FDS, PollFd, Result};
+use crate::terminal;
+use crate::wire::{self, Buffer, Ended, Failure, Kind, Message};
+
+const STACK_LEN: usize = 64 * 1024;
+const MAX_CELL_LAPS: usize = 4096;
+
+/// Lives the life of an init; `socket` leads to the supervisor, and `release` becomes readable
+/// when the ids of the user namespace are set.
+pub fn main(socket: Fd, release: Fd) -> ! {
+    sys::block_signals();
+    sys::umask(0);
+    let mut byte = [0];
+    if sys::read(release, &mut byte) != Ok(1) {
+        sys::exit(1);
+    }
+    let status = i32::from(live(keep_only(socket)).is_err());
+    sys::exit(status)
+}
+
+/// Closes every descriptor but one: whatever the supervisor had open must not live on here.
+fn keep_only(socket: Fd) -> Fd {
+    let kept = Fd(0);
+    if socket != kept {
+        let _ = sys::dup_onto(socket, kept);
+    }
+    let _ = sys::close_range(1, u32::MAX);
+    kept
+}
+
+fn live(socket: Fd) -> Result<()> {
+    let mut fds = [Fd(-1); MAX_FDS];
+    let (list, count) = expect(socket, Kind::Cell, &mut fds)?;
+    let mut cell = Cell::new(fds, count);
+    build(socket, &mut cell, list)?;
+    let (list, count) = expect(socket, Kind::Program, &mut fds)?;
+    let children = sys::signalfd(nr::SIGCHLD)?;
+    let program = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
+    let status = watch(socket, children, program)?;
+    finish(socket, program, status)
+}
+
+/// The next message, which must be of that kind; the end of the stream is the supervisor's end.
+fn expect(
+    socket: Fd,
+    kind: Kind,
+    fds: &mut [Fd; MAX_FDS],
+) -> Result<(&'static mut [u8], usize)> {
+    match wire::receive(socket, fds)? {
+        Some((message, count)) if message.kind == kind => Ok((message.body, count)),
+        _ => Err(Errno::PROTO),
+    }
+}
+
+/// Time per step, 4 bytes each.
+struct Laps {
+    bytes: &'static mut [u8],
+    len: usize,
+}
+
+impl Sink for Laps {
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.len.saturating_add(bytes.len());
+        if let Some(space) = self.bytes.get_mut(self.len..end) {
+            space.copy_from_slice(bytes);
+            self.len = end;
+        }
+    }
+}
+
+fn build(socket: Fd, cell: &mut Cell, list: &[u8]) -> Result<()> {
+    let mut laps = Laps { bytes: sys::map(MAX_CELL_LAPS * 4)?, len: 0 };
+    match cell.build(list, &mut laps) {
+        Ok(()) => {
+            let done = laps.bytes.get(..laps.len).unwrap_or(&[]);
+            wire::send(socket, Kind::Ready, done, None)
+        }
+        Err(error) => {
+            fail(socket, Kind::CellFailed, error, false)?;
+            Err(error.errno)
+        }
+    }
+}
+
+fn fail(socket: Fd, kind: Kind, error: StepError, interpreter: bool) -> Result<()> {
+    let mut body = Buffer::<16>::new();
+    Failure { index: error.index, errno: error.errno.0, interpreter }.encode(&mut body);
+    wire::send(socket, kind, body.bytes(), None)
+}
+
+/// Starts the program and tells the supervisor; the program's process id.
+fn start(socket: Fd, list: &[u8], fds: &[Fd], cell: &Cell) -> Result<i32> {
+    let (stdio, controller) = match stdio(list, fds) {
+        Ok(found) => found,
+        Err(errno) => {
+            fail(socket, Kind::ProgramFailed, StepError { index: 0, errno }, false)?;
+            return Err(errno);
+        }
+    };
+    let start = Start::new(list, stdio, cell.ruleset);
+    match start.run(sys::map(STACK_LEN)?) {
+        Ok(pid) => {
+            close_all(&stdio, cell.ruleset);
+            let mut body = Buffer::<{ 4 + 4 * crate::program::MAX_LAPS }>::new();
+            pid.put(&mut body);
+            start.laps().for_each(|lap| lap.put(&mut body));
+            wire::send(socket, Kind::Started, body.bytes(), controller)?;
+            if let Some(controller) = controller {
+                sys::close(controller);
+            }
+            Ok(pid)
+        }
+        Err(NotStarted { error, interpreter }) => {
+            fail(socket, Kind::ProgramFailed, error, interpreter)?;
+            Err(error.errno)
+        }
+    }
+}
+
+/// The program's three descriptors, and the controlling end of its terminal if it gets one.
+fn stdio(list: &[u8], fds: &[Fd]) -> Result<([Fd; 3], Option<Fd>)> {
+    if let Some(Step::Terminal { rows, columns }) = Step::decode(&mut Reader::new(list)) {
+        let (controller, peer) = terminal::open(rows, columns)?;
+        return Ok(([peer; 3], Some(controller)));
+    }
+    let stdio = fds.get(..3).and_then(|fds| fds.try_into().ok()).ok_or(Errno::PROTO)?;
+    Ok((stdio, None))
+}
+
+/// The program has its own copies; one kept here would hold a pipe open.
+fn close_all(stdio: &[Fd; 3], ruleset: Option<Fd>) {
+    stdio.iter().copied().chain(ruleset).for_each(sys::close);
+}
+
+/// Passes signals on until the program ends; its wait status.
+fn watch(socket: Fd, children: Fd, program: i32) -> Result<i32> {
+    let mut fds = [Fd(-1); MAX_FDS];
+    loop {
+        let mut watched = [PollFd::readable(socket), PollFd::readable(children)];
+        match sys::poll(&mut watched) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        let [from_supervisor, from_children] = watched;
+        if from_children.revents != 0
+            && let Some(status) = reap(children, program)?
+        {
+            return Ok(status);
+        }
+        if from_supervisor.revents != 0 {
+            match wire::receive(socket, &mut fds)? {
+                Some((message, _)) => obey(&message, program),
+                None => abandon(program),
+            }
+        }
+    }
+}
+
+/// The supervisor is gone: so is everything here. As process 1 it is enough to exit.
+fn abandon(program: i32) -> ! {
+    kill_all(program);
+    sys::exit(1)
+}
+
+fn obey(message: &Message, program: i32) {
+    if message.kind != Kind::Signal {
+        return;
+    }
+    if let Some(wire::Signal { signal, all }) = wire::Signal::decode(message.body) {
+        let everyone = all && sys::getpid() == 1;
+        let _ = sys::kill(if everyone { -1 } else { -program }, signal);
+    }
+}
+
+/// Reaps all that have ended; the program's status if it is among them.
+fn reap(children: Fd, program: i32) -> Result<Option<i32>> {
+    let mut drained = [0u8; 128];
+    let _ = sys::read(children, &mut drained);
+    let mut status = None;
+    loop {
+        match sys::wait_any(false) {
+            Ok(Some((pid, ended))) if pid == program => status = Some(ended),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Errno::CHILD) => return Ok(status),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Ends what the program left behind, so that its usage is counted too, and reports.
+fn finish(socket: Fd, program: i32, status: i32) -> Result<()> {
+    kill_all(program);
+    let usage = sys::rusage_children();
+    let mut body = Buffer::<32>::new();
+    Ended {
+        status,
+        user_us: microseconds(usage.user),
+        system_us: microseconds(usage.system),
+        maxrss_kib: u64::try_from(usage.maxrss).unwrap_or(0),
+    }
+    .encode(&mut body);
+    wire::send(socket, Kind::Ended, body.bytes(), None)
+}
+
+fn microseconds([seconds, rest]: [i64; 2]) -> u64 {
+    let total = seconds.saturating_mul(1_000_000).saturating_add(rest);
+    u64::try_from(total).unwrap_or(0)
+}
+
+/// Kills and reaps every process of the cell.
+///
+/// Process 1 may say "everyone": its namespace bounds that. Where there is no process namespace
+/// "everyone" would be the host, so the program's group is killed, then whoever is orphaned to us.
+fn kill_all(program: i32) {
+    const KILL: i32 = 9;
+    let confined = sys::getpid() == 1;
+    loop {
+        let _ = sys::kill(if confined { -1 } else { -program }, KILL);
+        if !confined {
+            crate::orphans::kill_children();
+        }
+        match sys::wait_any(true) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}

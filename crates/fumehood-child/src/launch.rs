@@ -1,0 +1,164 @@
+//! Clones the init of a cell.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::general as nr;
+
+use crate::step::Sink;
+use crate::sys::{self, Cloned, Errno, Fd, Result};
+use crate::wire::Buffer;
+
+/// What an init is cloned with.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// `CLONE_NEW*` flags.
+    pub flags: u64,
+    /// Ids of the new user namespace, or none where it has none.
+    pub ids: Option<IdMaps<'a>>,
+    /// Control group (version 2) to be born in.
+    pub cgroup: Option<Fd>,
+    /// The init's end of the socket to its supervisor.
+    pub socket: Fd,
+}
+
+/// Lines for the id maps of a user namespace (`user_namespaces(7)`).
+#[derive(Clone, Copy, Debug)]
+pub struct IdMaps<'a> {
+    /// For `uid_map`.
+    pub uid: &'a [u8],
+    /// For `gid_map`.
+    pub gid: &'a [u8],
+    /// Whether `setgroups(2)` is denied first, which an unprivileged writer of `gid_map` must do.
+    pub deny_setgroups: bool,
+}
+
+/// What a launch is made of, for error messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum LaunchStep {
+    /// `clone3(2)` with the namespaces.
+    Clone = 0,
+    /// Writing `/proc/PID/setgroups`.
+    Setgroups = 1,
+    /// Writing `/proc/PID/uid_map`.
+    UidMap = 2,
+    /// Writing `/proc/PID/gid_map`.
+    GidMap = 3,
+    /// Passing messages.
+    Message = 4,
+}
+
+impl LaunchStep {
+    /// The step of that number.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Clone,
+            1 => Self::Setgroups,
+            2 => Self::UidMap,
+            3 => Self::GidMap,
+            _ => Self::Message,
+        }
+    }
+
+    /// The name used in reports and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clone => "clone",
+            Self::Setgroups => "deny-setgroups",
+            Self::UidMap => "uid-map",
+            Self::GidMap => "gid-map",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// Why there is no init.
+pub type LaunchError = (LaunchStep, Errno);
+
+/// An init that waits for the ids of its namespace.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its process id.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: Fd,
+    release: Fd,
+}
+
+impl Spawned {
+    /// Lets the init go on.
+    ///
+    /// # Errors
+    /// `EPIPE` if the init has died.
+    pub fn release(self) -> Result<()> {
+        let released = sys::write(self.release, b"1").map(drop);
+        sys::close(self.release);
+        released
+    }
+}
+
+/// Clones an init and sets the ids of its user namespace. If that fails the init ends by itself.
+///
+/// # Errors
+/// The step that failed and the kernel's errno.
+pub fn launch(launch: &Launch<'_>) -> core::result::Result<Spawned, LaunchError> {
+    let (waiting, release) = sys::pipe().map_err(|errno| (LaunchStep::Message, errno))?;
+    let cloned = sys::fork(launch.flags, launch.cgroup);
+    if let Ok(Cloned::Child) = cloned {
+        // Held open here, the writing end would hide the launcher's death.
+        sys::close(release);
+        crate::init::main(launch.socket, waiting);
+    }
+    sys::close(waiting);
+    let spawned = match cloned {
+        Ok(Cloned::Parent { pid, pidfd }) => Spawned { pid, pidfd, release },
+        Ok(Cloned::Child) => return Err((LaunchStep::Clone, Errno::INVAL)),
+        Err(errno) => {
+            sys::close(release);
+            return Err((LaunchStep::Clone, errno));
+        }
+    };
+    match launch.ids.map_or(Ok(()), |ids| write_maps(spawned.pid, &ids)) {
+        Ok(()) => Ok(spawned),
+        Err(error) => {
+            sys::close(spawned.release);
+            sys::close(spawned.pidfd);
+            Err(error)
+        }
+    }
+}
+
+fn write_maps(pid: i32, ids: &IdMaps<'_>) -> core::result::Result<(), LaunchError> {
+    if ids.deny_setgroups {
+        write_proc(pid, b"/setgroups\0", b"deny").map_err(|errno| (LaunchStep::Setgroups, errno))?;
+    }
+    write_proc(pid, b"/uid_map\0", ids.uid).map_err(|errno| (LaunchStep::UidMap, errno))?;
+    write_proc(pid, b"/gid_map\0", ids.gid).map_err(|errno| (LaunchStep::GidMap, errno))
+}
+
+/// Writes a file of `/proc/PID`; `file` starts with a slash and ends in NUL.
+fn write_proc(pid: i32, file: &[u8], content: &[u8]) -> Result<()> {
+    let mut path = Buffer::<40>::new();
+    path.put(b"/proc/");
+    put_decimal(&mut path, pid.unsigned_abs());
+    path.put(file);
+    let path = CStr::from_bytes_with_nul(path.bytes()).map_err(|_| Errno::INVAL)?;
+    let fd = sys::open(path, nr::O_WRONLY)?;
+    let written = sys::write(fd, content).map(drop);
+    sys::close(fd);
+    written
+}
+
+fn put_decimal(sink: &mut impl Sink, number: u32) {
+    let mut power = 1_000_000_000;
+    while power > 1 && number < power {
+        power /= 10;
+    }
+    while power > 0 {
+        let digit = u8::try_from(number / power % 10).unwrap_or(0);
+        sink.put(&[b'0'.saturating_add(digit)]);
+        power /= 10;
+    }
+}

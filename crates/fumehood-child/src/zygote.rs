@@ -1,0 +1,115 @@
+//! A small single-threaded process that clones inits on behalf of a large or threaded one.
+//!
+//! Each request is one packet with the init's end of a socket to the supervisor; the answer goes
+//! to the supervisor over that socket. The zygote ends when its owner closes the other end of the
+//! packet socket, and takes every init with it, because inits die with their parent.
+
+use linux_raw_sys::general as nr;
+
+use crate::launch::{IdMaps, Launch, LaunchStep, launch};
+use crate::step::{Field, Reader, Sink};
+use crate::sys::{self, Errno, Fd, MAX_FDS};
+use crate::wire::{self, Buffer, Failure, Kind};
+
+/// Longest request, in bytes.
+pub const MAX_REQUEST: usize = 1024;
+
+/// What a supervisor asks of a zygote. Descriptors: the init's end of the socket, then the control
+/// group if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// `CLONE_NEW*` flags.
+    pub flags: u64,
+    /// Whether there is a user namespace, whose ids follow.
+    pub maps_ids: bool,
+    /// Line for `uid_map`.
+    pub uid_map: &'a [u8],
+    /// Line for `gid_map`.
+    pub gid_map: &'a [u8],
+    /// Whether `setgroups(2)` is denied.
+    pub deny_setgroups: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Writes the request down.
+    pub fn encode(&self, sink: &mut impl Sink) {
+        self.flags.put(sink);
+        self.maps_ids.put(sink);
+        self.uid_map.put(sink);
+        self.gid_map.put(sink);
+        self.deny_setgroups.put(sink);
+    }
+
+    /// Reads a request.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let request = Self {
+            flags: reader.get()?,
+            maps_ids: reader.get()?,
+            uid_map: reader.get()?,
+            gid_map: reader.get()?,
+            deny_setgroups: reader.get()?,
+        };
+        reader.is_empty().then_some(request)
+    }
+}
+
+/// Lives the life of a zygote; `socket` is a packet socket to its owner.
+pub fn main(socket: Fd) -> ! {
+    const INT: u32 = 2;
+    const QUIT: u32 = 3;
+    const TERM: u32 = 15;
+    const PIPE: u32 = 13;
+    // The terminal's signals are for the owner. Children are reaped by the kernel.
+    let _ = sys::setsid();
+    [INT, QUIT, TERM, PIPE, nr::SIGCHLD].into_iter().for_each(sys::ignore_signal);
+    let _ = sys::chdir(c"/");
+    let _ = sys::close_range(socket.0.unsigned_abs().saturating_add(1), u32::MAX);
+    loop {
+        let mut packet = [0; MAX_REQUEST];
+        let mut fds = [Fd(-1); MAX_FDS];
+        match sys::receive(socket, &mut packet, &mut fds) {
+            Ok((0, _)) => sys::exit(0),
+            Ok((len, count)) => {
+                let fds = fds.get(..count).unwrap_or(&[]);
+                serve(packet.get(..len).unwrap_or(&[]), fds);
+                fds.iter().copied().for_each(sys::close);
+            }
+            Err(Errno::INTR) => {}
+            Err(_) => sys::exit(1),
+        }
+    }
+}
+
+fn serve(packet: &[u8], fds: &[Fd]) {
+    let Some(&socket) = fds.first() else { return };
+    let answered = match Request::decode(packet) {
+        Some(request) => clone(&request, socket, fds.get(1).copied()),
+        None => Err((LaunchStep::Message, Errno::PROTO)),
+    };
+    if let Err((step, errno)) = answered {
+        let mut body = Buffer::<16>::new();
+        Failure { index: step as u32, errno: errno.0, interpreter: false }.encode(&mut body);
+        let _ = wire::send(socket, Kind::NotSpawned, body.bytes(), None);
+    }
+}
+
+fn clone(
+    request: &Request<'_>,
+    socket: Fd,
+    cgroup: Option<Fd>,
+) -> Result<(), (LaunchStep, Errno)> {
+    let ids = request.maps_ids.then_some(IdMaps {
+        uid: request.uid_map,
+        gid: request.gid_map,
+        deny_setgroups: request.deny_setgroups,
+    });
+    let spawned = launch(&Launch { flags: request.flags, ids, cgroup, socket })?;
+    let mut body = Buffer::<4>::new();
+    spawned.pid.put(&mut body);
+    let told = wire::send(socket, Kind::Spawned, body.bytes(), Some(spawned.pidfd));
+    sys::close(spawned.pidfd);
+    told.map_err(|errno| (LaunchStep::Message, errno))?;
+    spawned.release().map_err(|errno| (LaunchStep::Message, errno))
+}
