@@ -11,15 +11,18 @@ mod guarantee;
 mod job;
 pub mod policy;
 mod report;
+mod schema;
 mod units;
 
 pub use error::{Error, ErrorKind, Layer, Missing, Result};
 pub use guarantee::Guarantee;
 pub use job::{
-    Access, BackendName, Env, Excess, Job, Limit, Limits, Mount, Network, Root, Seccomp, Stdin,
+    Access, BackendName, Cpus, Env, Excess, Job, Limit, Limits, Mount, Network, Root, Seccomp,
+    Stdin,
 };
 pub use report::{
     Confinement, Figure, Outcome, Output, Report, Source, Standing, StepTime, Stream, TimeLimit,
     Timing, Usage,
 };
-pub use units::{ByteSize, ParseUnitError};
+pub use schema::{job_schema, report_schema};
+pub use units::{ByteSize, ParseUnitError, format_duration, parse_duration};

@@ -1,5 +1,7 @@
 //! What is said about a run.
 
+mod bytes;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Guarantee;
 
 /// How a program ended, what it printed, what it used, and what held while it ran.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Report {
     /// How the program ended.
@@ -87,10 +89,12 @@ pub enum Stream {
 }
 
 /// What a stream carried.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Output {
     /// The bytes that were kept: none if the stream was passed on to the caller as it came.
+    #[serde(with = "bytes")]
+    #[schemars(with = "bytes::Bytes")]
     pub data: Vec<u8>,
     /// How many bytes were read, those that were not kept included.
     pub total: u64,

@@ -1,0 +1,207 @@
+//! What the caller asks for.
+
+mod build;
+mod limits;
+mod node;
+mod read;
+mod stdin;
+mod validate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::Guarantee;
+pub use limits::{Cpus, Excess, Limit, Limits};
+pub use stdin::Stdin;
+
+/// A program to run, and everything that it may see and use.
+///
+/// Read from JSON ([`Job::from_json`]) or TOML ([`Job::from_toml`]), or built in code; the defaults
+/// are those of [`Job::new`]. Written as JSON, it is read back as an equal job, and what has its
+/// default is left out.
+///
+/// ```
+/// use fumehood::{ByteSize, Job, Network};
+/// let built = Job::new(["python3", "main.py"])
+///     .env("PYTHONUNBUFFERED", "1")
+///     .mount("/srv/task", "/task")
+///     .limits(|limits| limits.memory = Some(ByteSize::mib(256).into()));
+/// let read = Job::from_json(r#"{
+///     "args": ["python3", "main.py"],
+///     "env": {"set": {"PYTHONUNBUFFERED": "1"}},
+///     "mounts": [{"source": "/srv/task", "target": "/task"}],
+///     "limits": {"memory": "256MiB"}
+/// }"#)?;
+/// assert_eq!(built, read);
+/// assert_eq!(read.network, Network::None);
+/// # Ok::<(), fumehood::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Job {
+    /// The program and its arguments. The program is resolved inside the sandbox on its `PATH`.
+    #[schemars(length(min = 1))]
+    pub args: Vec<String>,
+    /// The environment of the program.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub env: Env,
+    /// Working directory inside the sandbox: an absolute path.
+    #[serde(default = "default_cwd", skip_serializing_if = "is_default_cwd")]
+    #[schemars(extend("default" = Job::CWD))]
+    pub cwd: PathBuf,
+    /// Where the program's standard input comes from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = Stdin::None))]
+    pub stdin: Stdin,
+    /// Whether the program gets a terminal of its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
+    pub tty: bool,
+    /// The file system that the program sees.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = Root::Host))]
+    pub root: Root,
+    /// Host files and directories that are visible inside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    /// Which network the program sees.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = Network::None))]
+    pub network: Network,
+    /// The host name that the program sees.
+    #[serde(default = "default_hostname", skip_serializing_if = "is_default_hostname")]
+    #[schemars(extend("default" = Job::HOSTNAME))]
+    pub hostname: String,
+    /// What the program may use.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: Limits,
+    /// Guarantees without which the job must not run, beyond those required anyway.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub require: BTreeSet<Guarantee>,
+    /// Guarantees that may be missing.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub waive: BTreeSet<Guarantee>,
+    /// The filter of system calls.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = Seccomp::Default))]
+    pub seccomp: Seccomp,
+    /// The mechanism that confines.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = BackendName::Native))]
+    pub backend: BackendName,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn default_cwd() -> PathBuf {
+    Job::CWD.into()
+}
+
+fn is_default_cwd(cwd: &PathBuf) -> bool {
+    cwd.as_os_str() == Job::CWD
+}
+
+fn default_hostname() -> String {
+    Job::HOSTNAME.into()
+}
+
+fn is_default_hostname(hostname: &String) -> bool {
+    hostname == Job::HOSTNAME
+}
+
+/// The environment of a program: `PATH`, `HOME`, `LANG`, `TMPDIR`, and what is named here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Env {
+    /// Variables with their values. A name that looks like a secret is refused here: the value
+    /// would stay behind in job files and command lines.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
+    /// Names that are taken from the caller's environment if they are set there.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub inherit: BTreeSet<String>,
+    /// Names that look like secrets and may be inherited all the same: each must be in `inherit`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub allow_secret: BTreeSet<String>,
+}
+
+/// The file system that a program sees at `/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Root {
+    /// The host's system directories by an allow-list, read-only.
+    #[default]
+    Host,
+}
+
+/// A host file or directory that is visible inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// Absolute path on the host.
+    pub source: PathBuf,
+    /// Absolute path inside.
+    pub target: PathBuf,
+    /// What the program may do with it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = Access::ReadOnly))]
+    pub access: Access,
+    /// Whether a source that does not exist is skipped rather than an error.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
+    pub optional: bool,
+}
+
+/// What a program may do with a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[non_exhaustive]
+pub enum Access {
+    /// Read and execute; nested mounts included.
+    #[default]
+    #[serde(rename = "ro")]
+    ReadOnly,
+    /// Read, write and execute.
+    #[serde(rename = "rw")]
+    ReadWrite,
+}
+
+/// Which network a program sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Network {
+    /// A loopback interface of its own and nothing else.
+    #[default]
+    None,
+    /// The host's network.
+    Host,
+}
+
+/// The filter of system calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Seccomp {
+    /// The profile that Fumehood ships.
+    #[default]
+    Default,
+    /// A profile in the JSON format of OCI runtimes or Docker, read from this file.
+    Profile(PathBuf),
+}
+
+/// The mechanism that confines a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum BackendName {
+    /// Linux namespaces, seccomp, Landlock and control groups.
+    #[default]
+    Native,
+}

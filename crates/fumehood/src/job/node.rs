@@ -1,0 +1,291 @@
+//! A walk over a document that knows where it is: every refusal names the field, the value and
+//! what would be right.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::{Error, Result};
+
+/// A value of a document, and the path that leads to it.
+pub(super) struct Node {
+    path: String,
+    value: Value,
+    /// Whether the value must not be repeated in an error.
+    hidden: bool,
+}
+
+/// The fields of an object, all of them known.
+pub(super) struct Fields {
+    path: String,
+    values: Map<String, Value>,
+}
+
+impl Node {
+    /// The document itself.
+    pub(super) fn root(value: Value) -> Self {
+        Self { path: String::new(), value, hidden: false }
+    }
+
+    /// The same value, never to be repeated in an error.
+    pub(super) fn hide(self) -> Self {
+        Self { hidden: true, ..self }
+    }
+
+    /// An error about this value.
+    pub(super) fn refuse(&self, problem: impl Into<String>) -> Error {
+        let field = if self.path.is_empty() { "job" } else { &self.path };
+        Error::invalid(field, self.shown(), problem)
+    }
+
+    /// The value for people: as it was written, unless it is long or hidden.
+    fn shown(&self) -> String {
+        if self.hidden {
+            return "(value not shown)".to_owned();
+        }
+        shorten(self.value.to_string())
+    }
+
+    /// Refuses the value because of its type.
+    fn wanted(&self, what: &str) -> Error {
+        if self.value.is_null() {
+            return self.refuse(format!("null is not {what}; leave the field out for the default"));
+        }
+        self.refuse(format!("must be {what}"))
+    }
+
+    pub(super) fn boolean(&self) -> Result<bool> {
+        self.value.as_bool().ok_or_else(|| self.wanted("true or false"))
+    }
+
+    pub(super) fn count(&self) -> Result<u64> {
+        self.value.as_u64().ok_or_else(|| self.wanted("a whole number from 0 up"))
+    }
+
+    /// The text, of which `what` says what it should hold.
+    pub(super) fn text(&self, what: &str) -> Result<&str> {
+        self.value.as_str().ok_or_else(|| self.wanted(what))
+    }
+
+    /// The text, if it is one.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        self.value.as_str()
+    }
+
+    /// The number as it was written, if it is one.
+    pub(super) fn as_number(&self) -> Option<&Number> {
+        self.value.as_number()
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)]) -> Result<T> {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let text = self.text(&one_of(&names))?;
+        let found = choices.iter().find(|(name, _)| *name == text);
+        found
+            .map(|(_, choice)| choice.clone())
+            .ok_or_else(|| self.refuse(format!("must be {}{}", one_of(&names), hint(text, &names))))
+    }
+
+    /// The elements of a list, of which `what` says what it should hold.
+    pub(super) fn list(self, what: &str) -> Result<Vec<Self>> {
+        let Self { path, value: Value::Array(values), hidden } = self else {
+            return Err(self.wanted(what));
+        };
+        let at = |(index, value)| Self { path: format!("{path}[{index}]"), value, hidden };
+        Ok(values.into_iter().enumerate().map(at).collect())
+    }
+
+    /// The entries of an object whose keys are free.
+    pub(super) fn entries(self, what: &str) -> Result<Vec<(String, Self)>> {
+        let Self { path, value: Value::Object(values), hidden } = self else {
+            return Err(self.wanted(what));
+        };
+        let at = |(key, value): (String, Value)| {
+            let path = join(&path, &key);
+            (key, Self { path, value, hidden })
+        };
+        Ok(values.into_iter().map(at).collect())
+    }
+
+    pub(super) fn is_object(&self) -> bool {
+        self.value.is_object()
+    }
+
+    /// The one field of an object that must have exactly one, out of those that are known.
+    pub(super) fn only<'a>(self, known: &[&'a str]) -> Result<(&'a str, Self)> {
+        let problem = self.refuse(format!("must have exactly one field of {}", known.join(", ")));
+        let mut fields = self.fields(known)?;
+        let mut found = known.iter().filter_map(|name| Some((*name, fields.take(name)?)));
+        match (found.next(), found.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(problem),
+        }
+    }
+
+    /// The fields of an object, none of which may be unknown.
+    pub(super) fn fields(self, known: &[&str]) -> Result<Fields> {
+        let Self { path, value: Value::Object(mut values), hidden } = self else {
+            return Err(self.wanted(&format!("an object with {}", known.join(", "))));
+        };
+        if let Some(name) = values.keys().find(|name| !known.contains(&name.as_str())).cloned() {
+            let value = values.remove(&name).unwrap_or_default();
+            let unknown = Self { path: join(&path, &name), value, hidden };
+            let problem = format!("unknown field; {}", known_fields(&name, known));
+            return Err(unknown.refuse(problem));
+        }
+        Ok(Fields { path, values })
+    }
+}
+
+impl Fields {
+    /// The field of that name, if it is there.
+    pub(super) fn take(&mut self, name: &str) -> Option<Node> {
+        let value = self.values.remove(name)?;
+        Some(Node { path: join(&self.path, name), value, hidden: false })
+    }
+
+    /// Overwrites `slot` with the field of that name, if it is there.
+    pub(super) fn read<T>(
+        &mut self,
+        name: &str,
+        slot: &mut T,
+        read: impl FnOnce(Node) -> Result<T>,
+    ) -> Result<()> {
+        if let Some(node) = self.take(name) {
+            *slot = read(node)?;
+        }
+        Ok(())
+    }
+
+    /// The field of that name, or an error that says what it should hold.
+    pub(super) fn required(&mut self, name: &str, what: &str) -> Result<Node> {
+        self.take(name).ok_or_else(|| {
+            Error::invalid(join(&self.path, name), "(missing)", format!("must be {what}"))
+        })
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// At most 80 characters of a value.
+fn shorten(text: String) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// `"a", "b" or "c"`.
+fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+fn known_fields(name: &str, known: &[&str]) -> String {
+    nearest(name, known).map_or_else(
+        || format!("known are {}", known.join(", ")),
+        |near| format!("did you mean {near:?}?"),
+    )
+}
+
+/// `; did you mean "x"?`, if one of the names is near.
+fn hint(text: &str, names: &[&str]) -> String {
+    nearest(text, names).map_or_else(String::new, |near| format!("; did you mean {near:?}?"))
+}
+
+/// The name that takes the fewest edits to get to, if a third of its letters at most are wrong.
+pub(super) fn nearest<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
+    let wrong = wrong.to_lowercase().replace('-', "_");
+    let distance = |name: &str| edits(&wrong, &name.replace('-', "_"));
+    let near = names.iter().min_by_key(|name| distance(name))?;
+    (distance(near) <= (near.len() / 3).max(1)).then_some(near)
+}
+
+/// How many characters must be put in, left out or replaced to get from one text to the other
+/// (Levenshtein's distance), row by row.
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (index, have) in from.chars().enumerate() {
+        let mut diagonal = index;
+        row[0] = index + 1;
+        for (column, want) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(have != *want);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column].min(diagonal) + 1);
+        }
+    }
+    row[to.len()]
+}
+
+/// A document in which no field is given twice: of two values, one would win silently.
+pub(super) struct Document(pub(super) Value);
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DocumentVisitor).map(Self)
+    }
+}
+
+struct DocumentVisitor;
+
+impl<'de> Visitor<'de> for DocumentVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a document")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        let finite = Number::from_f64(value).map(Value::Number);
+        finite.ok_or_else(|| E::custom(format!("{value} is not a finite number")))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Document(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(values.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut values = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if values.contains_key(&name) {
+                return Err(A::Error::custom(format!("field {name:?} is given twice")));
+            }
+            let Document(value) = map.next_value()?;
+            values.insert(name, value);
+        }
+        Ok(values.into())
+    }
+}
