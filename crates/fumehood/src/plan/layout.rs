@@ -1,0 +1,304 @@
+//! The root that a program sees: what is in it and where it comes from.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::job::{Access, Job, Mount};
+use crate::{Error, Limit, Result};
+
+/// One thing in the root. Paths are absolute, as the program sees them; the order is that in which
+/// the things are made, parents before children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Entry {
+    /// An empty directory.
+    Dir {
+        /// Where it is.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it is.
+        path: PathBuf,
+        /// What it says.
+        target: PathBuf,
+    },
+    /// A file that is made for the program.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// What it holds.
+        data: Vec<u8>,
+    },
+    /// A file or directory of the host.
+    Bind {
+        /// Where it is on the host.
+        source: PathBuf,
+        /// Where it is inside.
+        target: PathBuf,
+        /// What the program may do with it.
+        access: Access,
+        /// Whether it is a directory.
+        directory: bool,
+    },
+    /// A device node of the host.
+    Device {
+        /// Where it is, on the host and inside.
+        path: PathBuf,
+    },
+    /// A memory file system of the program's own.
+    Tmpfs {
+        /// Where it is.
+        target: PathBuf,
+        /// Its size in bytes; `None` for unlimited.
+        size: Option<u64>,
+        /// How many files and directories it holds; `None` for unlimited.
+        inodes: Option<u64>,
+        /// Permission bits of its root.
+        mode: u32,
+    },
+    /// The process file system, read-only.
+    Proc,
+    /// The pseudo-terminal file system.
+    Devpts,
+    /// A path that is hidden if it exists.
+    Mask {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether it is a directory.
+        directory: bool,
+    },
+}
+
+/// Where a program can write of its own.
+pub(crate) const WORKSPACE: &str = "/workspace";
+
+/// Host files and directories below /etc that programs need: the dynamic linker's cache, Debian's
+/// alternatives, certificates, time zone, and the configuration that toolchains link to from /usr.
+const ETC: [&str; 22] = [
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "fonts",
+    "java-11-openjdk",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "java-25-openjdk",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "magic",
+    "mime.types",
+    "perl",
+    "protocols",
+    "python3",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "timezone",
+];
+
+/// Files and directories of /proc that show the host rather than the sandbox. Most are closed to an
+/// unprivileged id anyway; a mask holds whatever the host's permissions are.
+const MASKED: [(&str, bool); 14] = [
+    ("/proc/acpi", true),
+    ("/proc/asound", true),
+    ("/proc/bus", true),
+    ("/proc/driver", true),
+    ("/proc/interrupts", false),
+    ("/proc/kallsyms", false),
+    ("/proc/kcore", false),
+    ("/proc/key-users", false),
+    ("/proc/keys", false),
+    ("/proc/latency_stats", false),
+    ("/proc/sched_debug", false),
+    ("/proc/scsi", true),
+    ("/proc/softirqs", false),
+    ("/proc/timer_list", false),
+];
+
+const DEVICES: [&str; 6] =
+    ["/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"];
+
+/// The name of the directory that masked directories show.
+pub(crate) const EMPTY: &str = "/dev/.empty";
+
+/// The whole root of a job on this host.
+pub(crate) fn layout(job: &Job, own_proc: bool) -> Result<Vec<Entry>> {
+    let mut root = Vec::with_capacity(80);
+    system_directories(&mut root);
+    etc(job, &mut root);
+    devices(job, &mut root);
+    proc(own_proc, &mut root);
+    scratch(job, &mut root);
+    for (index, mount) in parents_first(&job.mounts) {
+        super::mounts::place(index, mount, &mut root)?;
+    }
+    working_directory(job, &mut root)?;
+    Ok(root)
+}
+
+/// /usr, and what stands beside it: links into it on a merged system, directories on an older one.
+fn system_directories(root: &mut Vec<Entry>) {
+    dir(root, "/usr", 0o755);
+    root.push(read_only("/usr", true));
+    for name in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+        let path = Path::new(name);
+        if let Ok(target) = fs::read_link(path) {
+            root.push(Entry::Link { path: path.into(), target });
+        } else if path.is_dir() {
+            dir(root, name, 0o755);
+            root.push(read_only(name, true));
+        }
+    }
+}
+
+fn etc(job: &Job, root: &mut Vec<Entry>) {
+    dir(root, "/etc", 0o755);
+    dir(root, "/etc/ssl", 0o755);
+    for name in ETC {
+        let path = Path::new("/etc").join(name);
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        if metadata.is_dir() {
+            root.push(Entry::Dir { path: path.clone(), mode: 0o755 });
+        } else {
+            root.push(Entry::File { path: path.clone(), data: Vec::new() });
+        }
+        root.push(Entry::Bind {
+            source: path.clone(),
+            target: path,
+            access: Access::ReadOnly,
+            directory: metadata.is_dir(),
+        });
+    }
+    for (path, text) in made_files(job) {
+        root.push(Entry::File { path: PathBuf::from(path), data: text.into_bytes() });
+    }
+}
+
+/// Files of /etc that describe the sandbox, not the host.
+fn made_files(job: &Job) -> Vec<(&'static str, String)> {
+    let name = &job.hostname;
+    let mut files = vec![
+        (
+            "/etc/passwd",
+            "sandbox:x:1000:1000:sandbox:/tmp:/bin/sh\n\
+             nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+                .to_owned(),
+        ),
+        ("/etc/group", "sandbox:x:1000:\nnogroup:x:65534:\n".to_owned()),
+        ("/etc/hostname", format!("{name}\n")),
+        ("/etc/hosts", format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost\n")),
+        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
+    ];
+    if job.network == crate::Network::Host
+        && let Ok(resolver) = fs::read_to_string("/etc/resolv.conf")
+    {
+        files.push(("/etc/resolv.conf", resolver));
+    }
+    files
+}
+
+fn devices(job: &Job, root: &mut Vec<Entry>) {
+    dir(root, "/dev", 0o755);
+    for device in DEVICES {
+        if Path::new(device).exists() {
+            root.push(Entry::File { path: device.into(), data: Vec::new() });
+            root.push(Entry::Device { path: device.into() });
+        }
+    }
+    for (path, target) in [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/dev/ptmx", "pts/ptmx"),
+    ] {
+        root.push(Entry::Link { path: path.into(), target: target.into() });
+    }
+    dir(root, "/dev/pts", 0o755);
+    root.push(Entry::Devpts);
+    dir(root, "/dev/shm", 0o755);
+    root.push(tmpfs(job, "/dev/shm", job.limits.tmp()));
+}
+
+fn proc(own: bool, root: &mut Vec<Entry>) {
+    dir(root, "/proc", 0o755);
+    if !own {
+        root.push(read_only("/proc", true));
+        return;
+    }
+    dir(root, EMPTY, 0o555);
+    root.push(Entry::Proc);
+    for (path, directory) in MASKED {
+        if Path::new(path).exists() {
+            root.push(Entry::Mask { path: path.into(), directory });
+        }
+    }
+}
+
+fn scratch(job: &Job, root: &mut Vec<Entry>) {
+    dir(root, "/tmp", 0o755);
+    root.push(tmpfs(job, "/tmp", job.limits.tmp()));
+    dir(root, WORKSPACE, 0o755);
+    if !job.mounts.iter().any(|mount| mount.target == Path::new(WORKSPACE)) {
+        root.push(tmpfs(job, WORKSPACE, job.limits.workspace()));
+    }
+}
+
+fn tmpfs(job: &Job, target: &str, size: Limit<crate::ByteSize>) -> Entry {
+    Entry::Tmpfs {
+        target: target.into(),
+        size: size.finite().map(|size| size.0),
+        inodes: job.limits.inodes().finite(),
+        mode: if target == WORKSPACE { 0o755 } else { 0o1777 },
+    }
+}
+
+fn dir(root: &mut Vec<Entry>, path: &str, mode: u32) {
+    root.push(Entry::Dir { path: path.into(), mode });
+}
+
+fn read_only(path: &str, directory: bool) -> Entry {
+    Entry::Bind { source: path.into(), target: path.into(), access: Access::ReadOnly, directory }
+}
+
+/// Mounts in an order in which a parent comes before what is mounted in it.
+fn parents_first(mounts: &[Mount]) -> Vec<(usize, &Mount)> {
+    let mut sorted: Vec<_> = mounts.iter().enumerate().collect();
+    sorted.sort_by(|(_, a), (_, b)| a.target.components().cmp(b.target.components()));
+    sorted
+}
+
+/// The working directory must exist inside; below the program's own scratch it is made.
+fn working_directory(job: &Job, root: &mut Vec<Entry>) -> Result<()> {
+    match super::mounts::locate(root, &job.cwd) {
+        super::mounts::Place::Directory => Ok(()),
+        super::mounts::Place::Scratch => {
+            let missing = job.cwd.ancestors().take_while(|dir| *dir != scratch_above(&job.cwd));
+            let mut dirs: Vec<_> = missing.collect();
+            dirs.reverse();
+            let made = dirs.iter().map(|&path| Entry::Dir { path: path.into(), mode: 0o755 });
+            root.extend(made);
+            Ok(())
+        }
+        place => Err(Error::invalid("cwd", job.cwd.display(), place.why_not_a_directory())),
+    }
+}
+
+fn scratch_above(path: &Path) -> &Path {
+    path.ancestors()
+        .find(|above| [WORKSPACE, "/tmp", "/dev/shm"].map(Path::new).contains(above))
+        .unwrap_or(Path::new("/"))
+}
+
+/// A path as the steps of a child name it: below the new root, without the slash in front.
+pub(crate) fn inside(path: &Path) -> &[u8] {
+    let bytes = path.as_os_str().as_bytes();
+    bytes.strip_prefix(b"/").unwrap_or(bytes)
+}
