@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod backend;
+pub mod env;
 mod error;
 mod guarantee;
 mod job;

@@ -121,7 +121,9 @@ pub fn format_duration(time: Duration) -> String {
 struct Scale {
     /// Names and sizes, smallest first; the first is the one in which amounts are counted.
     units: &'static [(&'static str, u128)],
-    /// Other spellings, in lower case.
+    /// Whether upper and lower case are the same: `M` is no minute.
+    any_case: bool,
+    /// Other spellings.
     aliases: &'static [(&'static str, &'static str)],
     /// Units that mean different amounts to different people, and what to write instead.
     ambiguous: &'static [(&'static str, &'static str)],
@@ -136,6 +138,7 @@ struct Scale {
 
 const BYTES: Scale = Scale {
     units: &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)],
+    any_case: true,
     aliases: &[("k", "KiB"), ("m", "MiB"), ("g", "GiB"), ("t", "TiB")],
     ambiguous: &[("kb", "KiB"), ("mb", "MiB"), ("gb", "GiB"), ("tb", "TiB")],
     likely: ["MiB", "B"],
@@ -153,8 +156,9 @@ const TIME: Scale = Scale {
         ("m", 60_000_000_000),
         ("h", 3_600_000_000_000),
     ],
+    any_case: false,
     // Two code points that look the same: the micro sign and the Greek letter.
-    aliases: &[("\u{b5}s", "us"), ("\u{3bc}s", "us"), ("sec", "s"), ("min", "m")],
+    aliases: &[("\u{b5}s", "us"), ("\u{3bc}s", "us")],
     ambiguous: &[],
     likely: ["s", "ms"],
     example: "10s",
@@ -181,9 +185,9 @@ impl Scale {
     }
 
     fn factor(&self, number: &str, unit: &str) -> Result<u128, String> {
-        let lower = unit.to_lowercase();
+        let same = |name: &str| name == unit || (self.any_case && name.eq_ignore_ascii_case(unit));
         let find = |table: &[(&str, &'static str)]| {
-            table.iter().find(|(name, _)| *name == lower).map(|(_, meant)| *meant)
+            table.iter().find(|(name, _)| same(name)).map(|(_, meant)| *meant)
         };
         if let Some(meant) = find(self.ambiguous) {
             return Err(format!(
@@ -191,8 +195,8 @@ impl Scale {
                  write {number}{meant}"
             ));
         }
-        let wanted = find(self.aliases).unwrap_or(&lower);
-        let known = self.units.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let alias = find(self.aliases);
+        let known = self.units.iter().find(|(name, _)| alias.map_or(same(name), |it| it == *name));
         known.map(|(_, factor)| *factor).ok_or_else(|| {
             let names: Vec<_> = self.units.iter().map(|(name, _)| *name).collect();
             format!("has the unknown unit {unit:?}; known are {}", names.join(", "))
@@ -403,6 +407,7 @@ mod tests {
             ("", r#""" is empty; write for example 10s"#),
             ("-1s", r#""-1s" is negative; write a number from 0 up, for example 10s"#),
             ("1d", r#""1d" has the unknown unit "d"; known are ns, us, ms, s, m, h"#),
+            ("1M", r#""1M" has the unknown unit "M"; known are ns, us, ms, s, m, h"#),
             ("1m30s", r#""1m30s" has the unknown unit "m30s"; known are ns, us, ms, s, m, h"#),
             (
                 "0.5ns",

@@ -20,6 +20,7 @@ pub(super) struct Node {
 pub(super) struct Fields {
     path: String,
     values: Map<String, Value>,
+    hidden: bool,
 }
 
 impl Node {
@@ -28,9 +29,14 @@ impl Node {
         Self { path: String::new(), value, hidden: false }
     }
 
-    /// The same value, never to be repeated in an error.
+    /// The same value, never to be repeated in an error, nor anything in it.
     pub(super) fn hide(self) -> Self {
         Self { hidden: true, ..self }
+    }
+
+    /// The same value, which may be repeated.
+    pub(super) fn show(self) -> Self {
+        Self { hidden: false, ..self }
     }
 
     /// An error about this value.
@@ -60,7 +66,7 @@ impl Node {
     }
 
     pub(super) fn count(&self) -> Result<u64> {
-        self.value.as_u64().ok_or_else(|| self.wanted("a whole number from 0 up"))
+        self.value.as_u64().ok_or_else(|| self.wanted(r#"a whole number, or "unlimited""#))
     }
 
     /// The text, of which `what` says what it should hold.
@@ -83,9 +89,12 @@ impl Node {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         let text = self.text(&one_of(&names))?;
         let found = choices.iter().find(|(name, _)| *name == text);
-        found
-            .map(|(_, choice)| choice.clone())
-            .ok_or_else(|| self.refuse(format!("must be {}{}", one_of(&names), hint(text, &names))))
+        found.map(|(_, choice)| choice.clone()).ok_or_else(|| {
+            self.refuse(nearest(text, &names).map_or_else(
+                || format!("must be {}", one_of(&names)),
+                |near| format!("is unknown; did you mean {near:?}?"),
+            ))
+        })
     }
 
     /// The elements of a list, of which `what` says what it should hold.
@@ -126,16 +135,31 @@ impl Node {
 
     /// The fields of an object, none of which may be unknown.
     pub(super) fn fields(self, known: &[&str]) -> Result<Fields> {
+        self.fields_besides(known, "", &[])
+    }
+
+    /// The fields of an object, none of which may be unknown, and least of all one that is known
+    /// `below` the field of that name.
+    pub(super) fn fields_besides(
+        self,
+        known: &[&str],
+        field: &str,
+        below: &[&str],
+    ) -> Result<Fields> {
         let Self { path, value: Value::Object(mut values), hidden } = self else {
             return Err(self.wanted(&format!("an object with {}", known.join(", "))));
         };
         if let Some(name) = values.keys().find(|name| !known.contains(&name.as_str())).cloned() {
             let value = values.remove(&name).unwrap_or_default();
             let unknown = Self { path: join(&path, &name), value, hidden };
-            let problem = format!("unknown field; {}", known_fields(&name, known));
-            return Err(unknown.refuse(problem));
+            let near = nearest(&name, known).map(str::to_owned);
+            let near = near.or_else(|| Some(join(field, nearest(&name, below)?)));
+            return Err(unknown.refuse(near.map_or_else(
+                || format!("unknown field; known are {}", known.join(", ")),
+                |near| format!("unknown field; did you mean {near:?}?"),
+            )));
         }
-        Ok(Fields { path, values })
+        Ok(Fields { path, values, hidden })
     }
 }
 
@@ -143,7 +167,7 @@ impl Fields {
     /// The field of that name, if it is there.
     pub(super) fn take(&mut self, name: &str) -> Option<Node> {
         let value = self.values.remove(name)?;
-        Some(Node { path: join(&self.path, name), value, hidden: false })
+        Some(Node { path: join(&self.path, name), value, hidden: self.hidden })
     }
 
     /// Overwrites `slot` with the field of that name, if it is there.
@@ -187,18 +211,6 @@ fn one_of(names: &[&str]) -> String {
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
         None => String::new(),
     }
-}
-
-fn known_fields(name: &str, known: &[&str]) -> String {
-    nearest(name, known).map_or_else(
-        || format!("known are {}", known.join(", ")),
-        |near| format!("did you mean {near:?}?"),
-    )
-}
-
-/// `; did you mean "x"?`, if one of the names is near.
-fn hint(text: &str, names: &[&str]) -> String {
-    nearest(text, names).map_or_else(String::new, |near| format!("; did you mean {near:?}?"))
 }
 
 /// The name that takes the fewest edits to get to, if a third of its letters at most are wrong.

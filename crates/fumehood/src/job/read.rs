@@ -64,8 +64,12 @@ impl Job {
     ///
     /// Those of [`Job::from_json`].
     pub fn from_toml(text: &str) -> Result<Self> {
-        let Document(value) = toml::from_str(text)
-            .map_err(|error| Error::invalid("job", "TOML text", error.to_string().trim_end()))?;
+        let Document(value) = toml::from_str(text).map_err(|error| {
+            // The error's own text repeats the line, and with it what may be a secret.
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            Error::invalid("job", "TOML text", format!("{} at line {line}", error.message()))
+        })?;
         job(Node::root(value))
     }
 }
@@ -100,7 +104,7 @@ deserialize! {
 }
 
 fn job(node: Node) -> Result<Job> {
-    let mut fields = node.fields(JOB)?;
+    let mut fields = node.fields_besides(JOB, "limits", LIMITS)?;
     let what = r#"the program and its arguments, such as ["python3", "main.py"]"#;
     let args = fields.required("args", what)?;
     let mut job = Job::new(strings(args, what)?);
@@ -123,15 +127,16 @@ fn job(node: Node) -> Result<Job> {
 }
 
 fn env(node: Node) -> Result<Env> {
-    let mut fields = node.fields(ENV)?;
+    // Whoever writes a variable where `set` belongs must not find its value in a log.
+    let mut fields = node.hide().fields(ENV)?;
     let mut env = Env::default();
     fields.read("set", &mut env.set, |node| {
-        let entries = node.hide().entries("an object of names and values")?;
+        let entries = node.entries("an object of names and values")?;
         let read = |(name, node): (String, Node)| Ok((name, node.text("a string")?.to_owned()));
         entries.into_iter().map(read).collect()
     })?;
-    fields.read("inherit", &mut env.inherit, names)?;
-    fields.read("allow_secret", &mut env.allow_secret, names)?;
+    fields.read("inherit", &mut env.inherit, |node| names(node.show()))?;
+    fields.read("allow_secret", &mut env.allow_secret, |node| names(node.show()))?;
     Ok(env)
 }
 

@@ -1,18 +1,413 @@
 //! What can be said against a job without looking at the host.
 
-use super::Job;
-use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use super::{Cpus, Job, Limit, Limits, Mount, Network, Seccomp, Stdin};
+use crate::{ByteSize, Error, Guarantee, Result, env, format_duration};
+
+/// Inside directories that the sandbox makes itself: a mount there would replace what confines.
+const RESERVED: [&str; 3] = ["/proc", "/dev", "/sys"];
 
 impl Job {
-    /// Checks everything that can be judged without the host.
+    /// Checks everything that can be judged without the host: whether its paths exist and what
+    /// it can enforce is seen later.
+    ///
+    /// ```
+    /// let job = fumehood::Job::new(["true"]).cwd("work");
+    /// assert_eq!(job.validate().unwrap_err().to_string(),
+    ///     r#"invalid job: cwd: "work": must be absolute, such as "/work""#);
+    /// ```
     ///
     /// # Errors
     ///
     /// [`InvalidJob`](crate::ErrorKind::InvalidJob), which names the first field that is wrong.
     pub fn validate(&self) -> Result<()> {
-        if self.args.is_empty() {
-            return Err(Error::invalid("args", "[]", "must name a program"));
+        args(&self.args)?;
+        env::check(&self.env)?;
+        inside("cwd", &self.cwd)?;
+        stdin(&self.stdin, self.tty)?;
+        mounts(&self.mounts)?;
+        hostname(&self.hostname)?;
+        limits(&self.limits)?;
+        guarantees(self)?;
+        match &self.seccomp {
+            Seccomp::Profile(path) => on_host("seccomp.profile", path),
+            Seccomp::Default => Ok(()),
         }
-        Ok(())
+    }
+}
+
+fn refuse(field: impl Into<String>, value: impl Display, problem: impl Into<String>) -> Result<()> {
+    Err(Error::invalid(field, value, problem))
+}
+
+fn args(args: &[String]) -> Result<()> {
+    if args.first().is_none_or(String::is_empty) {
+        return refuse("args", format_args!("{args:?}"), "must start with the name of a program");
+    }
+    args.iter().enumerate().try_for_each(|(index, arg)| no_nul(&format!("args[{index}]"), arg))
+}
+
+fn no_nul(field: &str, text: &str) -> Result<()> {
+    if text.contains('\0') {
+        return refuse(field, format_args!("{text:?}"), "must not contain a NUL byte");
+    }
+    Ok(())
+}
+
+/// A path on the host, which must not depend on the directory that the caller happens to be in.
+fn on_host(field: &str, path: &Path) -> Result<()> {
+    if path.as_os_str().as_bytes().contains(&0) {
+        return refuse(field, format_args!("{path:?}"), "must not contain a NUL byte");
+    }
+    if !path.is_absolute() {
+        let problem = "must be absolute: it would depend on the directory of the caller";
+        return refuse(field, format_args!("{path:?}"), problem);
+    }
+    Ok(())
+}
+
+/// A path inside, in the one form that means the same whatever links there are.
+fn inside(field: &str, path: &Path) -> Result<()> {
+    let shown = format_args!("{path:?}");
+    if path.as_os_str().as_bytes().contains(&0) {
+        return refuse(field, shown, "must not contain a NUL byte");
+    }
+    if !path.is_absolute() {
+        let right = Path::new("/").join(path);
+        return refuse(field, shown, format!("must be absolute, such as {right:?}"));
+    }
+    if path.components().any(|part| part == Component::ParentDir) {
+        return refuse(field, shown, "must not contain ..: what it means depends on links");
+    }
+    // Components leave out `.`, `//` and a slash at the end.
+    let normal: std::path::PathBuf = path.components().collect();
+    if normal.as_os_str() != path.as_os_str() {
+        return refuse(field, shown, format!("must be written in its shortest form, {normal:?}"));
+    }
+    Ok(())
+}
+
+fn stdin(stdin: &Stdin, tty: bool) -> Result<()> {
+    let given = match stdin {
+        Stdin::Bytes(bytes) => format!("{} bytes", bytes.len()),
+        Stdin::File(path) => {
+            on_host("stdin.file", path)?;
+            format!("{path:?}")
+        }
+        Stdin::None | Stdin::Inherit => return Ok(()),
+    };
+    if tty {
+        let problem = "a job with a tty reads from its terminal; set tty to false, or stdin to \
+                       \"none\" or \"inherit\"";
+        return refuse("stdin", given, problem);
+    }
+    Ok(())
+}
+
+fn mounts(mounts: &[Mount]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for (index, mount) in mounts.iter().enumerate() {
+        on_host(&format!("mounts[{index}].source"), &mount.source)?;
+        let field = format!("mounts[{index}].target");
+        target(&field, &mount.target)?;
+        if let Some(first) = seen.insert(&mount.target, index) {
+            let problem = format!("is the target of mounts[{first}] too; each needs its own");
+            return refuse(field, format_args!("{:?}", mount.target), problem);
+        }
+    }
+    Ok(())
+}
+
+fn target(field: &str, target: &Path) -> Result<()> {
+    inside(field, target)?;
+    if target == Path::new("/") {
+        return refuse(field, "/", "would replace the whole root; mount into a directory of it");
+    }
+    if let Some(reserved) = RESERVED.iter().find(|reserved| target.starts_with(reserved)) {
+        let problem = format!("is in {reserved}, which the sandbox makes itself; choose another");
+        return refuse(field, format_args!("{target:?}"), problem);
+    }
+    Ok(())
+}
+
+/// The rules of `hostname(7)`, and the kernel's 64 bytes (`uname(2)`, `__NEW_UTS_LEN`).
+fn hostname(name: &str) -> Result<()> {
+    let shown = format_args!("{name:?}");
+    if name.is_empty() || name.len() > 64 {
+        return refuse("hostname", shown, "must have 1 to 64 bytes");
+    }
+    let label = |part: &str| {
+        let known = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        known && !part.is_empty() && !part.starts_with('-') && !part.ends_with('-')
+    };
+    if !name.split('.').all(label) {
+        let problem = "must be made of letters, digits and -, in parts between points that \
+                       neither start nor end with -";
+        return refuse("hostname", shown, problem);
+    }
+    Ok(())
+}
+
+fn limits(limits: &Limits) -> Result<()> {
+    let millisecond = Duration::from_millis(1);
+    // The kernel and a small C program take several hundred KiB.
+    at_least("memory", limits.memory(), ByteSize::mib(1), ByteSize::to_string)?;
+    at_least("wall_time", limits.wall_time(), millisecond, |time| format_duration(*time))?;
+    at_least("cpu_time", limits.cpu_time(), millisecond, |time| format_duration(*time))?;
+    at_least("output", limits.output(), ByteSize(1), ByteSize::to_string)?;
+    at_least("file_size", limits.file_size(), ByteSize(1), ByteSize::to_string)?;
+    // A tmpfs counts in pages.
+    at_least("workspace", limits.workspace(), ByteSize::kib(4), ByteSize::to_string)?;
+    at_least("tmp", limits.tmp(), ByteSize::kib(4), ByteSize::to_string)?;
+    at_least("pids", limits.pids(), 1, u64::to_string)?;
+    // The standard streams, and what a dynamic linker and an interpreter open at once.
+    at_least("open_files", limits.open_files(), 16, u64::to_string)?;
+    // The root of a tmpfs takes one itself.
+    at_least("inodes", limits.inodes(), 16, u64::to_string)?;
+    at_least("cpus", limits.cpus(), Cpus { milli: 1 }, Cpus::to_string)?;
+    let most = Duration::from_secs(3600);
+    if limits.grace() > most {
+        let grace = format_duration(limits.grace());
+        return refuse("limits.grace", grace, "is too long; at most 1h");
+    }
+    Ok(())
+}
+
+/// Refuses a limit under which no program could run.
+fn at_least<T: PartialOrd>(
+    name: &str,
+    limit: Limit<T>,
+    least: T,
+    show: impl Fn(&T) -> String,
+) -> Result<()> {
+    match limit {
+        Limit::Finite(amount) if amount < least => {
+            let problem = format!("is too small; at least {}, or unlimited", show(&least));
+            refuse(format!("limits.{name}"), show(&amount), problem)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn guarantees(job: &Job) -> Result<()> {
+    if let Some(both) = job.require.intersection(&job.waive).next() {
+        return refuse("waive", both, "is required as well; take it out of require or of waive");
+    }
+    for (guarantee, given_up, how) in given_up(job) {
+        if given_up && job.require.contains(&guarantee) {
+            let problem = format!("is required, but {how} gives it up; change one of the two");
+            return refuse("require", guarantee, problem);
+        }
+    }
+    Ok(())
+}
+
+/// For each guarantee that a job itself can give up: whether it does, and by what.
+fn given_up(job: &Job) -> [(Guarantee, bool, &'static str); 6] {
+    let Job { limits, network, .. } = job;
+    let bytes = [limits.workspace(), limits.tmp()];
+    let disk = bytes.contains(&Limit::Unlimited) || limits.inodes() == Limit::Unlimited;
+    [
+        (Guarantee::Network, *network == Network::Host, "network \"host\""),
+        (Guarantee::Memory, limits.memory() == Limit::Unlimited, "limits.memory unlimited"),
+        (Guarantee::Pids, limits.pids() == Limit::Unlimited, "limits.pids unlimited"),
+        (Guarantee::CpuTime, limits.cpu_time() == Limit::Unlimited, "limits.cpu_time unlimited"),
+        (Guarantee::WallTime, limits.wall_time() == Limit::Unlimited, "limits.wall_time unlimited"),
+        (Guarantee::Disk, disk, "limits.workspace, limits.tmp or limits.inodes unlimited"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        Job::new(["true"])
+    }
+
+    fn mounted(source: &str, target: &str) -> Job {
+        job().mount(source, target)
+    }
+
+    fn limited(change: impl FnOnce(&mut Limits)) -> Job {
+        job().limits(change)
+    }
+
+    #[test]
+    fn what_is_right_passes() {
+        for job in [
+            job(),
+            Job::new(["a", ""]),
+            job().cwd("/"),
+            job().tty(true).stdin(Stdin::Inherit),
+            mounted("/a/../b", "/workspace"),
+            mounted("/a", "/a").mount("/b", "/a/b"),
+            mounted("/a", "/process"),
+            job().hostname("a-1.example"),
+            job().hostname("x".repeat(64)),
+            limited(|limits| limits.memory = Some(ByteSize::mib(1).into())),
+            limited(|limits| limits.pids = Some(1.into())),
+            limited(|limits| limits.grace = Some(Duration::from_secs(3600))),
+            limited(|limits| limits.memory = Some(Limit::Unlimited)),
+            job().network(Network::Host),
+            job().require(Guarantee::KernelBoundary),
+        ] {
+            assert_eq!(job.validate().map_err(|error| error.to_string()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (job, message) in [
+            (Job::new(Vec::<String>::new()), "args: []: must start with the name of a program"),
+            (Job::new([""]), r#"args: [""]: must start with the name of a program"#),
+            (Job::new(["a", "b\0"]), r#"args[1]: "b\0": must not contain a NUL byte"#),
+            (job().cwd("a"), r#"cwd: "a": must be absolute, such as "/a""#),
+            (job().cwd(""), r#"cwd: "": must be absolute, such as "/""#),
+            (job().cwd("/a\0"), r#"cwd: "/a\0": must not contain a NUL byte"#),
+            (
+                job().cwd("/a/../b"),
+                r#"cwd: "/a/../b": must not contain ..: what it means depends on links"#,
+            ),
+            (job().cwd("/a/./b"), r#"cwd: "/a/./b": must be written in its shortest form, "/a/b""#),
+            (job().cwd("/a//b"), r#"cwd: "/a//b": must be written in its shortest form, "/a/b""#),
+            (job().cwd("/a/"), r#"cwd: "/a/": must be written in its shortest form, "/a""#),
+            (
+                job().hostname("a_b"),
+                "hostname: \"a_b\": must be made of letters, digits and -, in parts between \
+                 points that neither start nor end with -",
+            ),
+            (job().hostname(""), r#"hostname: "": must have 1 to 64 bytes"#),
+            (
+                job().env("A=B", ""),
+                "env.set: \"A=B\": is no name of a variable; it must not be empty or contain = or NUL",
+            ),
+            (
+                job().seccomp(Seccomp::Profile("p.json".into())),
+                "seccomp.profile: \"p.json\": must be absolute: it would depend on the directory \
+                 of the caller",
+            ),
+            (
+                job().tty(true).stdin("abc"),
+                "stdin: 3 bytes: a job with a tty reads from its terminal; set tty to false, or \
+                 stdin to \"none\" or \"inherit\"",
+            ),
+        ] {
+            assert_eq!(job.validate().unwrap_err().to_string(), format!("invalid job: {message}"));
+        }
+        for name in ["-a", "a-", "a..b", ".a", "ä", "a b"] {
+            assert!(job().hostname(name).validate().is_err(), "{name}");
+        }
+        assert!(job().hostname("x".repeat(65)).validate().is_err());
+    }
+
+    #[test]
+    fn wrong_mounts_are_named() {
+        for (job, message) in [
+            (
+                mounted("a", "/a"),
+                "mounts[0].source: \"a\": must be absolute: it would depend on the directory of \
+                 the caller",
+            ),
+            (mounted("/a", "a"), r#"mounts[0].target: "a": must be absolute, such as "/a""#),
+            (
+                mounted("/a", "/"),
+                "mounts[0].target: /: would replace the whole root; mount into a directory of it",
+            ),
+            (
+                mounted("/a", "/proc/self"),
+                "mounts[0].target: \"/proc/self\": is in /proc, which the sandbox makes itself; \
+                 choose another",
+            ),
+            (
+                mounted("/a", "/a").mount("/b", "/dev"),
+                "mounts[1].target: \"/dev\": is in /dev, which the sandbox makes itself; choose \
+                 another",
+            ),
+            (
+                mounted("/a", "/a").mount("/b", "/b").mount("/c", "/a"),
+                "mounts[2].target: \"/a\": is the target of mounts[0] too; each needs its own",
+            ),
+        ] {
+            assert_eq!(job.validate().unwrap_err().to_string(), format!("invalid job: {message}"));
+        }
+    }
+
+    #[test]
+    fn limits_under_which_nothing_could_run_are_named() {
+        type Change = fn(&mut Limits);
+        let cases: [(Change, &str); 12] = [
+            (
+                |l| l.wall_time = Some(Duration::ZERO.into()),
+                "wall_time: 0ns: is too small; at least 1ms, or unlimited",
+            ),
+            (
+                |l| l.cpu_time = Some(Duration::ZERO.into()),
+                "cpu_time: 0ns: is too small; at least 1ms, or unlimited",
+            ),
+            (
+                |l| l.memory = Some(ByteSize::kib(4).into()),
+                "memory: 4KiB: is too small; at least 1MiB, or unlimited",
+            ),
+            (|l| l.pids = Some(0.into()), "pids: 0: is too small; at least 1, or unlimited"),
+            (
+                |l| l.output = Some(ByteSize(0).into()),
+                "output: 0B: is too small; at least 1B, or unlimited",
+            ),
+            (
+                |l| l.file_size = Some(ByteSize(0).into()),
+                "file_size: 0B: is too small; at least 1B, or unlimited",
+            ),
+            (
+                |l| l.open_files = Some(15.into()),
+                "open_files: 15: is too small; at least 16, or unlimited",
+            ),
+            (
+                |l| l.workspace = Some(ByteSize(0).into()),
+                "workspace: 0B: is too small; at least 4KiB, or unlimited",
+            ),
+            (
+                |l| l.tmp = Some(ByteSize(0).into()),
+                "tmp: 0B: is too small; at least 4KiB, or unlimited",
+            ),
+            (|l| l.inodes = Some(0.into()), "inodes: 0: is too small; at least 16, or unlimited"),
+            (
+                |l| l.cpus = Some(Cpus { milli: 0 }.into()),
+                "cpus: 0: is too small; at least 0.001, or unlimited",
+            ),
+            (|l| l.grace = Some(Duration::from_secs(7200)), "grace: 2h: is too long; at most 1h"),
+        ];
+        for (change, message) in cases {
+            let error = limited(change).validate().unwrap_err().to_string();
+            assert_eq!(error, format!("invalid job: limits.{message}"));
+        }
+    }
+
+    #[test]
+    fn a_guarantee_is_not_required_and_given_up() {
+        let both = job().require(Guarantee::Landlock).waive(Guarantee::Landlock);
+        let error = both.validate().unwrap_err().to_string();
+        assert!(error.starts_with("invalid job: waive: landlock: is required as well"), "{error}");
+        let error = job().network(Network::Host).require(Guarantee::Network).validate();
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "invalid job: require: network: is required, but network \"host\" gives it up; \
+             change one of the two"
+        );
+        for (guarantee, change) in [
+            (Guarantee::Memory, (|l| l.memory = Some(Limit::Unlimited)) as fn(&mut Limits)),
+            (Guarantee::Pids, |l| l.pids = Some(Limit::Unlimited)),
+            (Guarantee::CpuTime, |l| l.cpu_time = Some(Limit::Unlimited)),
+            (Guarantee::WallTime, |l| l.wall_time = Some(Limit::Unlimited)),
+            (Guarantee::Disk, |l| l.tmp = Some(Limit::Unlimited)),
+            (Guarantee::Disk, |l| l.inodes = Some(Limit::Unlimited)),
+        ] {
+            assert!(limited(change).require(guarantee).validate().is_err(), "{guarantee}");
+        }
     }
 }
