@@ -1,0 +1,3 @@
+//! What profiles mean, held against a second reading of them.
+
+mod shipped;
