@@ -62,7 +62,10 @@ impl Cell {
             Step::NoNewPrivs {} => sys::prctl(pr::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop),
             Step::Subreaper {} => sys::prctl(pr::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop),
             Step::Ruleset { fs, net, scoped } => {
-                self.ruleset = Some(sys::landlock_ruleset(fs, net, scoped)?);
+                // Out of the way of the program's standard streams, which are set before it is used.
+                let ruleset = sys::landlock_ruleset(fs, net, scoped)?;
+                self.ruleset = Some(sys::dup_above(ruleset, 3)?);
+                sys::close(ruleset);
                 Ok(())
             }
             Step::Allow { path, access } => self.allow(path, access),

@@ -18,6 +18,8 @@ const MAX_CELL_LAPS: usize = 4096;
 /// Lives the life of an init; `socket` leads to the supervisor, and `release` becomes readable
 /// when the ids of the user namespace are set.
 pub fn main(socket: Fd, release: Fd) -> ! {
+    // A launcher may ignore SIGCHLD, which would have the kernel reap the program unseen.
+    sys::reset_signals();
     sys::block_signals();
     sys::umask(0);
     let mut byte = [0];

@@ -112,7 +112,7 @@ impl<'a> Start<'a> {
             Step::Rlimit { resource, soft, hard } => sys::set_rlimit(resource, soft, hard),
             Step::RestrictSelf {} => sys::landlock_restrict(self.ruleset.ok_or(Errno::INVAL)?),
             Step::CloseFds {} => sys::close_range(3, u32::MAX),
-            Step::Filter { instructions } => sys::set_filter(instructions),
+            Step::Filter { instructions, flags } => sys::set_filter(instructions, flags),
             Step::Exec { candidates, args, env } => Err(self.execute(candidates, args, env)),
             _ => Err(Errno::INVAL),
         }

@@ -370,6 +370,8 @@ steps! {
     49 Filter "seccomp" {
         /// Classic BPF instructions, 8 bytes each.
         instructions: &'a [u8],
+        /// `SECCOMP_FILTER_FLAG_*`.
+        flags: u32,
     }
     /// Executes the program.
     50 Exec "exec" {

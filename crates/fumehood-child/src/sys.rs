@@ -367,14 +367,14 @@ pub fn umask(mask: u32) {
 ///
 /// # Errors
 /// `EINVAL` for a filter that the kernel refuses, `EACCES` without `no_new_privs`.
-pub fn set_filter(instructions: &[u8]) -> Result<()> {
+pub fn set_filter(instructions: &[u8], flags: u32) -> Result<()> {
     #[repr(C)]
     struct Program {
         len: u16,
         filter: *const u8,
     }
     let program = Program { len: (instructions.len() / 8) as u16, filter: instructions.as_ptr() };
-    plain!(__NR_seccomp, 1, 0, ptr::from_ref(&program)).map(drop)
+    plain!(__NR_seccomp, 1, flags, ptr::from_ref(&program)).map(drop)
 }
 
 /// Puts every signal back to its default and unblocks them all: neither handlers nor ignored

@@ -111,6 +111,10 @@ impl Error {
         &self.0
     }
 
+    pub(crate) fn into_kind(self) -> ErrorKind {
+        *self.0
+    }
+
     /// An invalid job: `field` holds `value`, and `problem` says what would be right.
     pub fn invalid(
         field: impl Into<String>,

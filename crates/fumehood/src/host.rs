@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 
 use fumehood_child::sys;
-use rustix::process::{Gid, Uid};
 
 /// What a plan needs to know of the host. Cheap to find out; whether namespaces can be made is
 /// found out by making them, because no file says it reliably (`/proc/sys` may allow what a
@@ -46,7 +45,7 @@ impl Host {
 }
 
 /// The unprivileged host ids that a sandbox gets when root starts it: `nobody` and `nogroup`.
-pub(crate) const NOBODY: (Uid, Gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
+pub(crate) const NOBODY: (u32, u32) = (65534, 65534);
 
 fn landlock_abi() -> u32 {
     sys::landlock_abi().ok().and_then(|abi| u32::try_from(abi).ok()).unwrap_or(0)

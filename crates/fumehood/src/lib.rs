@@ -5,25 +5,38 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod backend;
+mod backend;
+pub mod blocking;
+mod command;
 pub mod env;
 mod error;
 mod guarantee;
+mod host;
 mod job;
+mod plan;
 pub mod policy;
 mod report;
+mod sandbox;
 mod schema;
+mod stream;
+mod supervise;
 mod units;
+mod zygote;
 
+pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
 pub use error::{Error, ErrorKind, Layer, Missing, Result};
 pub use guarantee::Guarantee;
+pub use host::Host;
 pub use job::{
     Access, BackendName, Cpus, Env, Excess, Job, Limit, Limits, Mount, Network, Root, Seccomp,
     Stdin,
 };
+pub use plan::{Entry, Filter, Identity, Namespaces, Plan};
 pub use report::{
     Confinement, Figure, Outcome, Output, Report, Source, Standing, StepTime, Stream, TimeLimit,
     Timing, Usage,
 };
+pub use sandbox::{Handle, Running, Sandbox, Streams};
 pub use schema::{job_schema, report_schema};
 pub use units::{ByteSize, ParseUnitError, format_duration, parse_duration};
+pub use zygote::init;

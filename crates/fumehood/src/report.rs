@@ -1,6 +1,7 @@
 //! What is said about a run.
 
 mod bytes;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Guarantee;
+pub(crate) use verdict::{Stop, verdict};
 
 /// How a program ended, what it printed, what it used, and what held while it ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,1 +1,3 @@
 //! The mechanisms that confine.
+
+pub(crate) mod native;

@@ -24,6 +24,21 @@ const IOCTL_DEV: u64 = 1 << 15;
 const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1 << 0;
 const SCOPE_SIGNAL: u64 = 1 << 1;
 
+/// The rights of ABI 1.
+const FIRST: u64 = EXECUTE
+    | WRITE_FILE
+    | READ_FILE
+    | READ_DIR
+    | REMOVE_DIR
+    | REMOVE_FILE
+    | MAKE_CHAR
+    | MAKE_DIR
+    | MAKE_REG
+    | MAKE_SOCK
+    | MAKE_FIFO
+    | MAKE_BLOCK
+    | MAKE_SYM;
+
 /// Rights that apply to files, as opposed to directories.
 const FILE_RIGHTS: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
 
@@ -64,7 +79,7 @@ impl Fence {
             _ => REFER | TRUNCATE | IOCTL_DEV,
         };
         let scoped = if abi >= 6 { SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL } else { 0 };
-        Some(Self { abi, fs: ((1 << 13) - 1) | newer, scoped })
+        Some(Self { abi, fs: FIRST | newer, scoped })
     }
 
     /// The rights to allow below a path, in the kernel's bits.

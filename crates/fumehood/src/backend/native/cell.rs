@@ -1,0 +1,237 @@
+//! A parked cell: confined, empty, used once.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use fumehood_child::wire::{self, Kind};
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::control::{Control, Message};
+use super::launch::{Init, Launcher, NotLaunched};
+use super::script::{self, Script, TerminalSize};
+use super::{diagnose, trees};
+use crate::plan::{Plan, Without};
+use crate::{Error, ErrorKind, Layer, Missing, Result, StepTime};
+
+/// A cell that is being built or is parked. Dropping it ends everything in it.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) init: Handle,
+    labels: Vec<String>,
+}
+
+/// The line to an init, and the certainty that it ends.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    control: Control,
+    pidfd: OwnedFd,
+    pub(crate) pid: i32,
+}
+
+impl Handle {
+    /// The next message; `None` when the init is gone.
+    pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
+        self.control.receive().await
+    }
+
+    /// Has the init send a signal to the program, or to every process of the cell.
+    pub(crate) async fn signal(&self, signal: i32, all: bool) -> io::Result<()> {
+        let mut body = wire::Buffer::<8>::new();
+        wire::Signal { signal, all }.encode(&mut body);
+        self.control.send(Kind::Signal, body.bytes(), &[]).await
+    }
+
+    /// Kills the init, and with it everything in its process namespace.
+    pub(crate) fn kill(&self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // An init without a process namespace must stay to kill what it watches over; it does so
+        // when the line closes, which happens now.
+        let _ = rustix::net::shutdown(self.control.as_fd(), rustix::net::Shutdown::Both);
+    }
+}
+
+impl Cell {
+    /// Clones an init and sends it the steps of the cell, without waiting for it to do them.
+    pub(crate) async fn build(launcher: &Launcher, plan: &Plan) -> Result<Self, NotBuilt> {
+        let script = script::cell(plan, trees::clone_listed(plan)?)?;
+        let Init { control, pid, pidfd } = launcher.launch(plan).await.map_err(NotBuilt::from)?;
+        let init = Handle { control, pidfd, pid };
+        send(&init, Kind::Cell, &script).await?;
+        Ok(Self { init, labels: script.labels })
+    }
+
+    /// Starts the program: the cell is used up.
+    pub(crate) async fn start(
+        mut self,
+        plan: &Plan,
+        stdio: Vec<OwnedFd>,
+        terminal: Option<TerminalSize>,
+    ) -> Result<Started, NotBuilt> {
+        let mut program = script::program(plan, terminal)?;
+        program.fds = stdio;
+        send(&self.init, Kind::Program, &program).await?;
+        // The program's ends of its pipes are its own now.
+        program.fds.clear();
+        let mut steps = Vec::with_capacity(self.labels.len() + program.labels.len());
+        loop {
+            let message = self.init.receive().await.map_err(listening)?;
+            let Message { kind, body, fd } = message.ok_or_else(died)?;
+            match kind {
+                Kind::Ready => steps.extend(times(&self.labels, &body)),
+                Kind::CellFailed => return Err(cell_failed(&self.labels, &body)),
+                Kind::ProgramFailed => return Err(program_failed(plan, &program, &body).into()),
+                Kind::Started => {
+                    steps.extend(times(&program.labels, body.get(4..).unwrap_or(&[])));
+                    return Ok(Started { init: self.init, steps, terminal: fd });
+                }
+                _ => return Err(died().into()),
+            }
+        }
+    }
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) init: Handle,
+    pub(crate) steps: Vec<StepTime>,
+    /// The controlling end of its terminal.
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+/// Why there is no cell or no program in it.
+#[derive(Debug)]
+pub(crate) enum NotBuilt {
+    /// The host refuses; a weaker plan may do.
+    Blocked(diagnose::Blocked),
+    /// Something else.
+    Failed(Error),
+}
+
+impl From<Error> for NotBuilt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<NotLaunched> for NotBuilt {
+    fn from(error: NotLaunched) -> Self {
+        match error {
+            NotLaunched::Other(error) => Self::Failed(error),
+            NotLaunched::Refused { step, errno } => match diagnose::launch(step, errno) {
+                Some(blocked) => Self::Blocked(blocked),
+                None => Self::Failed(start_error(step.name().to_owned(), errno.0)),
+            },
+        }
+    }
+}
+
+impl diagnose::Blocked {
+    /// What a plan that does without says when it is refused, with the true reason put in.
+    pub(crate) fn explain(&self, missing: &mut [Missing]) {
+        for missing in missing.iter_mut().filter(|missing| missing.layer == Layer::Unknown) {
+            missing.layer = self.layer;
+            missing.reason.clone_from(&self.reason);
+            missing.fix.clone_from(&self.fix);
+        }
+    }
+}
+
+async fn send(init: &Handle, kind: Kind, script: &Script) -> Result<()> {
+    let fds: Vec<_> = script.fds.iter().map(AsFd::as_fd).collect();
+    let sent = init.control.send(kind, &script.bytes, &fds).await;
+    // An init that failed an earlier step has hung up; what it said is still to be read.
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| Error::internal("send to the init", error)),
+    }
+}
+
+fn listening(error: io::Error) -> Error {
+    Error::internal("listen to the init", error)
+}
+
+fn died() -> Error {
+    Error::internal("start the program", io::Error::other("the init died"))
+}
+
+fn start_error(step: String, errno: i32) -> Error {
+    ErrorKind::Start { step, source: io::Error::from_raw_os_error(errno) }.into()
+}
+
+/// Pairs labels with nanoseconds, 4 bytes each.
+fn times(labels: &[String], body: &[u8]) -> Vec<StepTime> {
+    let laps = body.chunks_exact(4).filter_map(|lap| lap.try_into().ok());
+    let microseconds = laps.map(|lap| u32::from_le_bytes(lap).div_ceil(1000));
+    labels.iter().zip(microseconds).map(|(step, us)| StepTime { step: step.clone(), us }).collect()
+}
+
+fn failure(body: &[u8]) -> wire::Failure {
+    wire::Failure::decode(body).unwrap_or_default()
+}
+
+fn label(labels: &[String], index: u32) -> String {
+    let index = usize::try_from(index).unwrap_or(usize::MAX);
+    labels.get(index).cloned().unwrap_or_else(|| "an unknown step".to_owned())
+}
+
+fn cell_failed(labels: &[String], body: &[u8]) -> NotBuilt {
+    let failure = failure(body);
+    let label = label(labels, failure.index);
+    let name = label.split(' ').next().unwrap_or_default();
+    match diagnose::cell(name, fumehood_child::Errno(failure.errno)) {
+        Some(blocked) => NotBuilt::Blocked(blocked),
+        None => NotBuilt::Failed(start_error(label, failure.errno)),
+    }
+}
+
+fn program_failed(plan: &Plan, script: &Script, body: &[u8]) -> Error {
+    let failure = failure(body);
+    let label = label(&script.labels, failure.index);
+    let program = plan.job.args.first().cloned().unwrap_or_default();
+    let source = io::Error::from_raw_os_error(failure.errno);
+    if !label.starts_with("exec") {
+        return ErrorKind::Start { step: label, source }.into();
+    }
+    match source.kind() {
+        io::ErrorKind::NotFound if failure.interpreter => {
+            let detail = "its interpreter (the #! line or the ELF loader) is not in the sandbox";
+            ErrorKind::ProgramNotFound { program, detail: detail.to_owned() }.into()
+        }
+        io::ErrorKind::NotFound => {
+            let detail = looked_in(plan);
+            ErrorKind::ProgramNotFound { program, detail }.into()
+        }
+        _ => ErrorKind::ProgramNotExecutable { program, detail: reason(failure.errno) }.into(),
+    }
+}
+
+fn reason(errno: i32) -> String {
+    match rustix::io::Errno::from_raw_os_error(errno) {
+        rustix::io::Errno::ACCESS => "permission denied, or not a file".to_owned(),
+        rustix::io::Errno::NOEXEC => "neither an ELF file nor a script with a #! line".to_owned(),
+        rustix::io::Errno::TOOBIG => "arguments and environment are too long".to_owned(),
+        _ => io::Error::from_raw_os_error(errno).to_string(),
+    }
+}
+
+fn looked_in(plan: &Plan) -> String {
+    if plan.candidates.len() == 1 {
+        return "no such file in the sandbox".to_owned();
+    }
+    let path = plan.env.get("PATH").unwrap_or_default().to_string_lossy();
+    format!("not in the sandbox's PATH ({path})")
+}
+
+/// What a plan leaves out after a refusal, in addition to what it left out before.
+pub(crate) const fn also(before: Without, blocked: Without) -> Without {
+    Without {
+        namespaces: before.namespaces || blocked.namespaces,
+        own_proc: before.own_proc || blocked.own_proc,
+    }
+}

@@ -1,0 +1,143 @@
+//! The supervisor's end of the line to an init.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use fumehood_child::wire::{HEADER_LEN, Kind};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use tokio::io::unix::AsyncFd;
+
+/// Bodies that an init sends are a few bytes per step: more than this is not from an init.
+const MAX_BODY: usize = 1 << 20;
+const CHUNK: usize = 16 << 10;
+
+/// A stream socket to an init.
+#[derive(Debug)]
+pub(crate) struct Control {
+    socket: AsyncFd<OwnedFd>,
+    received: Vec<u8>,
+    fds: VecDeque<OwnedFd>,
+}
+
+/// A message from an init or its launcher.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) kind: Kind,
+    pub(crate) body: Vec<u8>,
+    pub(crate) fd: Option<OwnedFd>,
+}
+
+impl Control {
+    /// Takes a socket, which must be in non-blocking mode, into the current runtime.
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let socket = super::watch::owned(socket).map_err(|(_, error)| error)?;
+        Ok(Self { socket, received: Vec::new(), fds: VecDeque::new() })
+    }
+
+    /// Sends one message with its descriptors.
+    pub(crate) async fn send(
+        &self,
+        kind: Kind,
+        body: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let len = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let header = kind.header(len);
+        let mut sent = 0;
+        let total = HEADER_LEN + body.len();
+        while sent < total {
+            let mut guard = self.socket.writable().await?;
+            let with = if sent == 0 { fds } else { &[] };
+            let (head, rest) = rest_of(&header, body, sent);
+            match guard.try_io(|socket| send_some(socket.as_fd(), [head, rest], with)) {
+                Ok(len) => sent += len?,
+                Err(_would_block) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message; `None` when the init is gone. Nothing is lost if the future is dropped.
+    pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
+        loop {
+            if let Some(message) = self.take_message()? {
+                return Ok(Some(message));
+            }
+            let mut guard = self.socket.readable().await?;
+            let (received, fds) = (&mut self.received, &mut self.fds);
+            match guard.try_io(|socket| receive_some(socket.as_fd(), received, fds)) {
+                Ok(Ok(0)) => return Ok(None),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    fn take_message(&mut self) -> io::Result<Option<Message>> {
+        let Some(header) = self.received.first_chunk::<HEADER_LEN>() else { return Ok(None) };
+        let (kind, len) = Kind::parse(header).ok_or(io::ErrorKind::InvalidData)?;
+        let len = usize::try_from(len).ok().filter(|&len| len <= MAX_BODY);
+        let len = len.ok_or(io::ErrorKind::InvalidData)?;
+        let Some(body) = self.received.get(HEADER_LEN..HEADER_LEN + len) else { return Ok(None) };
+        let body = body.to_vec();
+        self.received.drain(..HEADER_LEN + len);
+        let carries = matches!(kind, Kind::Spawned | Kind::Started);
+        let fd = if carries { self.fds.pop_front() } else { None };
+        Ok(Some(Message { kind, body, fd }))
+    }
+}
+
+impl AsFd for Control {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().as_fd()
+    }
+}
+
+/// What is left of header and body after `sent` bytes.
+fn rest_of<'a>(header: &'a [u8], body: &'a [u8], sent: usize) -> (&'a [u8], &'a [u8]) {
+    let head = header.get(sent..).unwrap_or(&[]);
+    (head, body.get(sent.saturating_sub(header.len())..).unwrap_or(&[]))
+}
+
+fn send_some(
+    socket: BorrowedFd<'_>,
+    parts: [&[u8]; 2],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "more than 253 descriptors"));
+    }
+    let parts = parts.map(IoSlice::new);
+    Ok(sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)?)
+}
+
+fn receive_some(
+    socket: BorrowedFd<'_>,
+    received: &mut Vec<u8>,
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut chunk = [0; CHUNK];
+    let message = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut chunk)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    for control in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = control {
+            fds.extend(rights);
+        }
+    }
+    received.extend_from_slice(chunk.get(..message.bytes).unwrap_or(&[]));
+    Ok(message.bytes)
+}

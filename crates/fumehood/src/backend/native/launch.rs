@@ -1,0 +1,183 @@
+//! Who clones the init: this process itself, or a zygote on its behalf.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fumehood_child::launch::{IdMaps, Launch, LaunchStep, launch};
+use fumehood_child::wire::{Failure, Kind};
+use fumehood_child::zygote::Request;
+use fumehood_child::{Errno, Fd};
+use linux_raw_sys::general as nr;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::control::Control;
+use crate::plan::{Identity, Namespaces, Plan};
+use crate::zygote::Zygote;
+use crate::{Error, Result};
+
+/// Where inits come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Launcher {
+    /// The calling process is cloned. Its memory is copied on write and stays in the init for as
+    /// long as the cell lives, so this is for small processes with nothing to hide: the command
+    /// line.
+    Direct,
+    /// A small process that was started for it.
+    Zygote(Arc<Mutex<Option<Zygote>>>),
+}
+
+/// An init that has not been told anything yet.
+#[derive(Debug)]
+pub(crate) struct Init {
+    pub(crate) control: Control,
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Why there is no init.
+#[derive(Debug)]
+pub(crate) enum NotLaunched {
+    /// The kernel refused a step.
+    Refused { step: LaunchStep, errno: Errno },
+    /// There is no launcher, or it failed.
+    Other(Error),
+}
+
+impl From<Error> for NotLaunched {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Launcher {
+    /// Clones an init for this plan.
+    pub(crate) async fn launch(&self, plan: &Plan) -> Result<Init, NotLaunched> {
+        let (ours, theirs) = sockets().map_err(|error| Error::internal("make a socket", error))?;
+        let control = Control::new(ours)
+            .map_err(|error| Error::internal("watch a socket", error))?;
+        let maps = Maps::new(plan.identity);
+        let flags = clone_flags(plan.namespaces);
+        match self {
+            Self::Direct => direct(control, &theirs, flags, plan.namespaces.base.then_some(&maps)),
+            Self::Zygote(zygote) => {
+                let request = maps.request(flags, plan.namespaces.base);
+                with_zygote(zygote, &request, theirs.as_fd())?;
+                drop(theirs);
+                spawned(control).await
+            }
+        }
+    }
+}
+
+fn sockets() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((ours, theirs))
+}
+
+fn clone_flags(namespaces: Namespaces) -> u64 {
+    const BASE: u32 = nr::CLONE_NEWUSER
+        | nr::CLONE_NEWNS
+        | nr::CLONE_NEWIPC
+        | nr::CLONE_NEWUTS
+        | nr::CLONE_NEWCGROUP;
+    let chosen = [
+        (namespaces.base, BASE),
+        (namespaces.pid, nr::CLONE_NEWPID),
+        (namespaces.net, nr::CLONE_NEWNET),
+    ];
+    chosen.into_iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| u64::from(flag)).sum()
+}
+
+/// The id maps of a cell's user namespace, as text.
+struct Maps {
+    uid: String,
+    gid: String,
+    deny_setgroups: bool,
+}
+
+impl Maps {
+    fn new(identity: Identity) -> Self {
+        Self {
+            uid: format!("{} {} 1\n", identity.uid, identity.host_uid),
+            gid: format!("{} {} 1\n", identity.gid, identity.host_gid),
+            deny_setgroups: !identity.by_root,
+        }
+    }
+
+    fn request(&self, flags: u64, maps_ids: bool) -> Request<'_> {
+        Request {
+            flags,
+            maps_ids,
+            uid_map: self.uid.as_bytes(),
+            gid_map: self.gid.as_bytes(),
+            deny_setgroups: self.deny_setgroups,
+        }
+    }
+}
+
+fn direct(
+    control: Control,
+    theirs: &OwnedFd,
+    flags: u64,
+    maps: Option<&Maps>,
+) -> Result<Init, NotLaunched> {
+    let ids = maps.map(|maps| IdMaps {
+        uid: maps.uid.as_bytes(),
+        gid: maps.gid.as_bytes(),
+        deny_setgroups: maps.deny_setgroups,
+    });
+    let socket = Fd(theirs.as_raw_fd());
+    let refused = |(step, errno)| NotLaunched::Refused { step, errno };
+    let spawned = launch(&Launch { flags, ids, cgroup: None, socket }).map_err(refused)?;
+    let pid = spawned.pid;
+    let pidfd = own(spawned.pidfd);
+    spawned.release().map_err(|errno| refused((LaunchStep::Message, errno)))?;
+    Ok(Init { control, pid, pidfd })
+}
+
+#[expect(unsafe_code, reason = "a raw descriptor becomes an owned one")]
+fn own(fd: Fd) -> OwnedFd {
+    // SAFETY: the kernel just returned this descriptor to `launch`, which gives it up to its
+    // caller; nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(fd.0) }
+}
+
+/// Sends a request, starting the zygote first if there is none or the last one has died.
+fn with_zygote(
+    zygote: &Mutex<Option<Zygote>>,
+    request: &Request<'_>,
+    socket: BorrowedFd<'_>,
+) -> Result<()> {
+    let mut zygote = zygote.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(alive) = zygote.as_ref()
+        && alive.request(request, socket).is_ok()
+    {
+        return Ok(());
+    }
+    let fresh = zygote.insert(Zygote::start()?);
+    fresh.request(request, socket).map_err(|error| Error::internal("ask the zygote", error))
+}
+
+/// What the zygote answers over the init's own line.
+async fn spawned(mut control: Control) -> Result<Init, NotLaunched> {
+    let died = || Error::internal("start an init", io::Error::other("the zygote died"));
+    let message = control
+        .receive()
+        .await
+        .map_err(|error| Error::internal("listen to the zygote", error))?
+        .ok_or_else(died)?;
+    match (message.kind, message.fd) {
+        (Kind::Spawned, Some(pidfd)) => {
+            let pid = message.body.try_into().map_or(0, i32::from_le_bytes);
+            Ok(Init { control, pid, pidfd })
+        }
+        _ => {
+            let failure = Failure::decode(&message.body).ok_or_else(died)?;
+            let step = LaunchStep::from_number(failure.index);
+            Err(NotLaunched::Refused { step, errno: Errno(failure.errno) })
+        }
+    }
+}

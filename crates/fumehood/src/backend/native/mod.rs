@@ -1,0 +1,13 @@
+//! Linux namespaces, seccomp and Landlock, without a helper program.
+//!
+//! A plan is compiled to two lists of steps ([`script`]): those of the cell, which its init does
+//! ahead, and those of the program. A [`launch::Launcher`] clones the init, and [`control`] is the
+//! line to it.
+
+pub(crate) mod cell;
+pub(crate) mod control;
+pub(crate) mod diagnose;
+pub(crate) mod launch;
+pub(crate) mod script;
+pub(crate) mod trees;
+pub(crate) mod watch;

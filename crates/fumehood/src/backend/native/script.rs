@@ -1,0 +1,415 @@
+//! The order of confinement, in one place.
+//!
+//! Each list is written in the order in which the child does it. What must come before what, and
+//! why, stands beside the steps; the order is held by a test.
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use fumehood_child::Step;
+use fumehood_child::step::{Sink, Strings};
+use linux_raw_sys::general as nr;
+
+use crate::job::{Access, Limit};
+use crate::plan::layout::{EMPTY, Entry, inside};
+use crate::plan::{Identity, Plan};
+use crate::policy::landlock::{Allowed, Fence};
+use crate::{Error, Result};
+
+/// A list of steps, compiled for the child.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    /// What the child reads.
+    pub(crate) bytes: Vec<u8>,
+    /// What each step is called in messages: its name and its object.
+    pub(crate) labels: Vec<String>,
+    /// Descriptors that go along.
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+struct Bytes<'a>(&'a mut Vec<u8>);
+
+impl Sink for Bytes<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+impl Script {
+    fn push(&mut self, step: &Step<'_>) {
+        self.push_for(step, "");
+    }
+
+    fn push_for(&mut self, step: &Step<'_>, object: impl AsRef<OsStr>) {
+        let object = object.as_ref().to_string_lossy();
+        if sabotaged(step.name()) {
+            return;
+        }
+        step.encode(&mut Bytes(&mut self.bytes));
+        let space = if object.is_empty() { "" } else { " " };
+        self.labels.push(format!("{}{space}{object}", step.name()));
+    }
+
+    /// The name of a step without its object.
+    #[cfg(test)]
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.labels.iter().map(|label| label.split(' ').next().unwrap_or_default())
+    }
+}
+
+/// Whether a test wants this step left out, to see its own promise break. Only in builds with the
+/// feature `sabotage`, which no release has.
+#[cfg(feature = "sabotage")]
+fn sabotaged(step: &str) -> bool {
+    std::env::var("FUMEHOOD_SABOTAGE").is_ok_and(|steps| steps.split(',').any(|name| name == step))
+}
+
+#[cfg(not(feature = "sabotage"))]
+const fn sabotaged(_step: &str) -> bool {
+    false
+}
+
+const READ_ONLY: u32 = nr::MOUNT_ATTR_RDONLY | nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV;
+const SCRATCH: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV;
+const QUIET: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV | nr::MOUNT_ATTR_NOEXEC;
+
+/// The steps of the cell, done by its init before there is a program. `trees` are mounts that the
+/// supervisor cloned because only it may, by index of their entry in the root.
+pub(crate) fn cell(plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<Script> {
+    let mut script = Script::default();
+    // Before anything that another process could look at: from here on nobody of the same user
+    // can read what this copy of the supervisor still has in memory.
+    script.push(&Step::NonDumpable {});
+    if plan.namespaces.base {
+        // File systems belong to whoever mounts them, so the ids come before the mounts.
+        script.push(&set_ids(plan.identity));
+        // A change of ids clears the death signal (prctl(2)), so it is set after.
+        script.push(&Step::DieWithParent {});
+        build_root(&mut script, plan, trees)?;
+        // Landlock looks up its paths in the root that the program will have.
+        fence(&mut script, plan)?;
+        drop_privileges(&mut script);
+    } else {
+        script.push(&Step::Subreaper {});
+        fence(&mut script, plan)?;
+        drop_privileges_on_the_host(&mut script, plan.identity);
+        script.push(&Step::DieWithParent {});
+    }
+    Ok(script)
+}
+
+const fn set_ids(identity: Identity) -> Step<'static> {
+    // An unprivileged writer of the id maps must deny setgroups(2) for good (user_namespaces(7)).
+    Step::SetIds { uid: identity.uid, gid: identity.gid, clear_groups: identity.by_root }
+}
+
+fn build_root(script: &mut Script, plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<()> {
+    script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
+    if plan.namespaces.net {
+        script.push(&Step::Loopback {});
+    }
+    script.push(&Step::PrivateMounts {});
+    script.push(&Step::NewRoot { size: c"16m", inodes: c"16384" });
+    let mut trees = trees.into_iter().peekable();
+    for (index, entry) in plan.root.iter().enumerate() {
+        match trees.next_if(|(at, _)| *at == index) {
+            Some((_, tree)) => attach_tree(script, entry, tree)?,
+            None => place(script, entry)?,
+        }
+    }
+    // Last among the mounts: everything above still had to make its mount points.
+    script.push(&Step::SealRoot {});
+    // After /proc, which the kernel only lets us mount while the host's is in sight.
+    script.push(&Step::Pivot {});
+    Ok(())
+}
+
+fn place(script: &mut Script, entry: &Entry) -> Result<()> {
+    match entry {
+        Entry::Dir { path, mode } => {
+            let (parent, name) = split(path)?;
+            script.push_for(&Step::Mkdir { parent: &parent, name: &name, mode: *mode }, path);
+        }
+        Entry::Link { path, target } => {
+            let (parent, name) = split(path)?;
+            let target = c_string(target.as_os_str().as_bytes())?;
+            script.push_for(&Step::Symlink { parent: &parent, name: &name, target: &target }, path);
+        }
+        Entry::File { path, data } => {
+            let inside = c_string(inside(path))?;
+            script.push_for(&Step::File { path: &inside, mode: 0o644, data }, path);
+        }
+        Entry::Bind { source, target, access, .. } => {
+            bind(script, source, target, attributes(*access))?;
+        }
+        Entry::Device { path } => bind(script, path, path, nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NOEXEC)?,
+        Entry::Tmpfs { target, size, inodes, mode } => {
+            tmpfs(script, target, *size, *inodes, *mode)?;
+        }
+        Entry::Proc => {
+            let attributes = u64::from(QUIET | nr::MOUNT_ATTR_RDONLY);
+            script.push_for(&Step::Proc { target: c"proc", attributes }, "/proc");
+        }
+        Entry::Devpts => script.push_for(&Step::Devpts { target: c"dev/pts" }, "/dev/pts"),
+        Entry::Mask { path, directory } => {
+            let with = if *directory { EMPTY } else { "/dev/null" };
+            let (path_inside, with) = (c_string(inside(path))?, c_string(inside(Path::new(with)))?);
+            script.push_for(&Step::Mask { path: &path_inside, with: &with }, path);
+        }
+    }
+    Ok(())
+}
+
+const fn attributes(access: Access) -> u32 {
+    match access {
+        Access::ReadOnly => READ_ONLY,
+        Access::ReadWrite => SCRATCH,
+    }
+}
+
+fn bind(script: &mut Script, source: &Path, target: &Path, attributes: u32) -> Result<()> {
+    let from = c_string(source.as_os_str().as_bytes())?;
+    let to = c_string(inside(target))?;
+    let attributes = u64::from(attributes);
+    let step = Step::Bind { source: &from, target: &to, attributes, recursive: true };
+    script.push_for(&step, target);
+    Ok(())
+}
+
+fn attach_tree(script: &mut Script, entry: &Entry, tree: OwnedFd) -> Result<()> {
+    let Entry::Bind { target, access, .. } = entry else { return place(script, entry) };
+    let fd = u32::try_from(script.fds.len()).unwrap_or(u32::MAX);
+    let to = c_string(inside(target))?;
+    let attributes = u64::from(attributes(*access));
+    script.push_for(&Step::BindFd { fd, target: &to, attributes }, target);
+    script.fds.push(tree);
+    Ok(())
+}
+
+fn tmpfs(
+    script: &mut Script,
+    target: &Path,
+    size: Option<u64>,
+    inodes: Option<u64>,
+    mode: u32,
+) -> Result<()> {
+    // For tmpfs 0 means no limit (tmpfs(5)).
+    let size = c_string(size.unwrap_or(0).to_string().as_bytes())?;
+    let inodes = c_string(inodes.unwrap_or(0).to_string().as_bytes())?;
+    let mode = c_string(format!("{mode:o}").as_bytes())?;
+    let to = c_string(inside(target))?;
+    let step = Step::Tmpfs {
+        target: &to,
+        size: &size,
+        inodes: &inodes,
+        mode: &mode,
+        attributes: u64::from(SCRATCH),
+    };
+    script.push_for(&step, target);
+    Ok(())
+}
+
+/// Makes the ruleset that the program will enforce on itself.
+fn fence(script: &mut Script, plan: &Plan) -> Result<()> {
+    let Some(fence) = plan.fence else { return Ok(()) };
+    script.push(&Step::Ruleset { fs: fence.fs, net: 0, scoped: fence.scoped });
+    for (path, allowed, directory) in allowed_paths(plan) {
+        allow(script, &fence, &path, allowed, directory)?;
+    }
+    Ok(())
+}
+
+fn allow(
+    script: &mut Script,
+    fence: &Fence,
+    path: &Path,
+    allowed: Allowed,
+    directory: bool,
+) -> Result<()> {
+    let c_path = c_string(path.as_os_str().as_bytes())?;
+    let access = fence.rights(allowed, directory);
+    script.push_for(&Step::Allow { path: &c_path, access }, path);
+    Ok(())
+}
+
+/// What Landlock allows. With a root of its own a program may read all of it; without one the
+/// host's root is all around it, and only the allow-list is open.
+fn allowed_paths(plan: &Plan) -> Vec<(std::path::PathBuf, Allowed, bool)> {
+    let mut allowed = vec![("/dev".into(), Allowed::Devices, true)];
+    if plan.namespaces.base {
+        allowed.push(("/".into(), Allowed::ReadOnly, true));
+        allowed.extend(plan.root.iter().filter_map(writable));
+    } else {
+        let system = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/proc"];
+        let present = system.into_iter().filter(|path| Path::new(path).is_dir());
+        allowed.extend(present.map(|path| (path.into(), Allowed::ReadOnly, true)));
+        allowed.extend(plan.job.mounts.iter().map(|mount| {
+            let access = match mount.access {
+                Access::ReadOnly => Allowed::ReadOnly,
+                Access::ReadWrite => Allowed::ReadWrite,
+            };
+            (mount.source.clone(), access, mount.source.is_dir())
+        }));
+    }
+    allowed
+}
+
+fn writable(entry: &Entry) -> Option<(std::path::PathBuf, Allowed, bool)> {
+    match entry {
+        Entry::Tmpfs { target, .. } => Some((target.clone(), Allowed::ReadWrite, true)),
+        Entry::Bind { target, access: Access::ReadWrite, directory, .. } => {
+            Some((target.clone(), Allowed::ReadWrite, *directory))
+        }
+        _ => None,
+    }
+}
+
+/// Inside a user namespace: the init itself needs no capability any more, so that it, too, has
+/// none while it watches over hostile code.
+fn drop_privileges(script: &mut Script) {
+    // Emptying the bounding set takes CAP_SETPCAP, so it comes before the capabilities go.
+    script.push(&Step::BoundingSet {});
+    script.push(&Step::DropCapabilities {});
+    script.push(&Step::NoNewPrivs {});
+}
+
+/// Without a user namespace: root becomes nobody for good; a user has nothing to drop.
+fn drop_privileges_on_the_host(script: &mut Script, identity: Identity) {
+    if identity.by_root {
+        script.push(&Step::BoundingSet {});
+        let (uid, gid) = (identity.uid, identity.gid);
+        script.push(&Step::SetIds { uid, gid, clear_groups: true });
+    }
+    script.push(&Step::DropCapabilities {});
+    script.push(&Step::NoNewPrivs {});
+}
+
+/// A terminal for the program, by its size in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TerminalSize {
+    pub(crate) rows: u16,
+    pub(crate) columns: u16,
+}
+
+/// The steps of the program, done in the process that becomes it.
+pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Script> {
+    let mut script = Script::default();
+    if let Some(TerminalSize { rows, columns }) = terminal {
+        script.push(&Step::Terminal { rows: rows.into(), columns: columns.into() });
+    }
+    script.push(&Step::Stdio {});
+    script.push(&Step::Session {});
+    if terminal.is_some() {
+        // Only a session leader without a terminal can take one.
+        script.push(&Step::ControllingTty {});
+    }
+    script.push(&Step::ResetSignals {});
+    script.push(&Step::Umask { mask: 0o022 });
+    let cwd = c_string(plan.job.cwd.as_os_str().as_bytes())?;
+    script.push_for(&Step::Chdir { path: &cwd }, &plan.job.cwd);
+    rlimits(&mut script, plan);
+    if plan.fence.is_some() {
+        script.push(&Step::RestrictSelf {});
+    }
+    // After the ruleset, the last descriptor of ours that is used.
+    script.push(&Step::CloseFds {});
+    // Last: from here on the filter judges our own calls, too.
+    if let Some(filter) = &plan.filter {
+        let instructions = filter.program.to_bytes();
+        let flags = filter.program.flags();
+        script.push(&Step::Filter { instructions: &instructions, flags });
+    }
+    exec(&mut script, plan)?;
+    Ok(script)
+}
+
+fn rlimits(script: &mut Script, plan: &Plan) {
+    for (resource, name, soft, hard) in limits(plan) {
+        script.push_for(&Step::Rlimit { resource, soft, hard }, name);
+    }
+}
+
+fn limits(plan: &Plan) -> Vec<(u32, &'static str, u64, u64)> {
+    let limits = &plan.job.limits;
+    let number = |limit: Limit<u64>| limit.finite().unwrap_or(u64::MAX);
+    let seconds = limits.cpu_time().finite().map_or(u64::MAX, |time| {
+        time.as_secs() + u64::from(time.subsec_nanos() > 0)
+    });
+    let files = number(limits.open_files());
+    let size = limits.file_size().finite().map_or(u64::MAX, |size| size.0);
+    let mut set = vec![
+        (nr::RLIMIT_CORE, "core", 0, 0),
+        (nr::RLIMIT_FSIZE, "fsize", size, size),
+        (nr::RLIMIT_MEMLOCK, "memlock", 64 << 10, 64 << 10),
+        (nr::RLIMIT_MSGQUEUE, "msgqueue", 0, 0),
+        (nr::RLIMIT_NICE, "nice", 0, 0),
+        (nr::RLIMIT_RTPRIO, "rtprio", 0, 0),
+        // SIGXCPU at the soft limit, SIGKILL a second later for a program that ignores it.
+        (nr::RLIMIT_CPU, "cpu", seconds, seconds.saturating_add(1)),
+        (nr::RLIMIT_NPROC, "nproc", pids(plan), pids(plan)),
+    ];
+    set.push((nr::RLIMIT_NOFILE, "nofile", files, files));
+    if plan.job.waive.contains(&crate::Guarantee::Memory)
+        && let Some(Limit::Finite(size)) = plan.job.limits.memory
+    {
+        set.push((nr::RLIMIT_DATA, "data", size.0, size.0));
+    }
+    set
+}
+
+/// The init counts as a process of the namespace, too.
+fn pids(plan: &Plan) -> u64 {
+    match plan.job.limits.pids() {
+        Limit::Finite(pids) if plan.namespaces.base => pids.saturating_add(1),
+        Limit::Finite(pids) => pids,
+        Limit::Unlimited => u64::MAX,
+    }
+}
+
+fn exec(script: &mut Script, plan: &Plan) -> Result<()> {
+    let mut candidates = Vec::new();
+    for path in &plan.candidates {
+        append(&mut candidates, path.as_os_str().as_bytes())?;
+    }
+    let mut args = Vec::new();
+    for argument in &plan.job.args {
+        append(&mut args, argument.as_bytes())?;
+    }
+    let mut env = Vec::new();
+    for (name, value) in plan.env.iter() {
+        append(&mut env, &[name.as_bytes(), b"=", value.as_bytes()].concat())?;
+    }
+    let step = Step::Exec {
+        candidates: Strings::new(&candidates),
+        args: Strings::new(&args),
+        env: Strings::new(&env),
+    };
+    script.push_for(&step, plan.job.args.first().map_or("", String::as_str));
+    Ok(())
+}
+
+fn append(strings: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
+    let string = c_string(bytes)?;
+    fumehood_child::step::Field::put(&string.as_c_str(), &mut Bytes(strings));
+    Ok(())
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|_| {
+        let shown = String::from_utf8_lossy(bytes).into_owned();
+        Error::invalid("job", format!("{shown:?}"), "contains a NUL byte")
+    })
+}
+
+/// Directory and name of a path in the new root.
+fn split(path: &Path) -> Result<(CString, CString)> {
+    let parent = path.parent().map_or(b"".as_slice(), inside);
+    let name = path.file_name().map_or(b"".as_slice(), OsStrExt::as_bytes);
+    Ok((c_string(parent)?, c_string(name)?))
+}
+
+#[cfg(test)]
+#[path = "script_tests.rs"]
+mod tests;

@@ -1,0 +1,75 @@
+use super::*;
+use crate::{Job, Network};
+
+fn plan(job: &Job) -> Plan {
+    Plan::new(job).unwrap()
+}
+
+fn position(script: &Script, name: &str) -> usize {
+    script.names().position(|step| step == name).unwrap_or_else(|| panic!("no step {name}"))
+}
+
+#[test]
+fn the_cell_is_confined_in_this_order() {
+    let script = cell(&plan(&Job::new(["true"])), Vec::new()).unwrap();
+    let order = [
+        "non-dumpable",
+        "set-ids",
+        "die-with-parent",
+        "hostname",
+        "loopback",
+        "private-mounts",
+        "new-root",
+        "bind",
+        "proc",
+        "mask",
+        "seal-root",
+        "pivot",
+        "landlock-ruleset",
+        "landlock-allow",
+        "bounding-set",
+        "drop-capabilities",
+        "no-new-privs",
+    ];
+    let positions: Vec<_> = order.iter().map(|name| position(&script, name)).collect();
+    assert!(positions.is_sorted(), "{:?}", order.iter().zip(positions).collect::<Vec<_>>());
+    assert_eq!(script.labels.last().map(String::as_str), Some("no-new-privs"));
+}
+
+#[test]
+fn the_program_is_confined_in_this_order() {
+    let script = program(&plan(&Job::new(["true"])), None).unwrap();
+    let order = [
+        "stdio",
+        "session",
+        "reset-signals",
+        "umask",
+        "chdir",
+        "rlimit",
+        "landlock",
+        "close-fds",
+        "seccomp",
+        "exec",
+    ];
+    let positions: Vec<_> = order.iter().map(|name| position(&script, name)).collect();
+    assert!(positions.is_sorted(), "{positions:?}");
+    assert_eq!(position(&script, "exec"), position(&script, "seccomp") + 1, "nothing in between");
+}
+
+#[test]
+fn the_host_network_gets_no_interface_of_ours() {
+    let job = Job::new(["true"]).network(Network::Host);
+    let script = cell(&plan(&job), Vec::new()).unwrap();
+    assert!(script.names().all(|name| name != "loopback"));
+}
+
+#[test]
+fn every_step_has_a_label_and_reads_back() {
+    let script = cell(&plan(&Job::new(["true"])), Vec::new()).unwrap();
+    let mut reader = fumehood_child::step::Reader::new(&script.bytes);
+    for label in &script.labels {
+        let step = Step::decode(&mut reader).unwrap();
+        assert!(label.starts_with(step.name()), "{label} is not {}", step.name());
+    }
+    assert!(reader.is_empty());
+}

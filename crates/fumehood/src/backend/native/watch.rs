@@ -1,0 +1,28 @@
+//! Descriptors that the runtime watches.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Watches an owned descriptor; gives it back if epoll refuses it.
+///
+/// # Errors
+/// `EPERM` for a file that never makes anyone wait (`epoll_ctl(2)`).
+#[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
+pub(crate) fn owned(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
+    // SAFETY: an `OwnedFd` is open and the same for as long as it lives, and the `AsyncFd` owns it.
+    unsafe { AsyncFd::register(fd) }.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
+}
+
+/// Watches a borrowed descriptor for room to write.
+///
+/// # Errors
+/// As for [`owned`].
+#[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
+pub(crate) fn writable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: the borrow keeps the descriptor open and the same for as long as the `AsyncFd` lives.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::WRITABLE) };
+    watched.map_err(|error| error.into_parts().1)
+}

@@ -1,0 +1,204 @@
+//! A job with every default filled, every path resolved and every choice made: the last thing that
+//! can say no.
+
+pub(crate) mod layout;
+mod mounts;
+mod standing;
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::env::Environment;
+use crate::host::{Host, NOBODY};
+use crate::policy::landlock::Fence;
+use crate::policy::seccomp;
+use crate::{Error, ErrorKind, Guarantee, Job, Missing, Network, Result, Seccomp, Standing};
+pub use layout::Entry;
+
+/// What will be done for a job on this host.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The job that it was made from.
+    pub job: Job,
+    /// The environment of the program.
+    pub env: Environment,
+    /// Paths at which the program is looked for inside, in order.
+    pub candidates: Vec<PathBuf>,
+    /// Who the program is, inside and on the host.
+    pub identity: Identity,
+    /// Which namespaces it gets.
+    pub namespaces: Namespaces,
+    /// What is in its root; empty where it has none of its own.
+    pub root: Vec<Entry>,
+    /// The filter of its system calls; none where that was waived.
+    pub filter: Option<Filter>,
+    /// The Landlock fence around it; none where the kernel has none and that was waived.
+    pub fence: Option<Fence>,
+    /// Where every guarantee will stand.
+    pub guarantees: BTreeMap<Guarantee, Standing>,
+}
+
+/// Who a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User id inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+    /// User id on the host; never 0.
+    pub host_uid: u32,
+    /// Group id on the host.
+    pub host_gid: u32,
+    /// Whether root starts the run, so that the ids above are somebody else's and supplementary
+    /// groups can be dropped.
+    pub by_root: bool,
+}
+
+/// Which namespaces of its own a cell has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Namespaces {
+    /// User, mount, IPC, UTS and control group namespaces.
+    pub base: bool,
+    /// Process namespace.
+    pub pid: bool,
+    /// Network namespace.
+    pub net: bool,
+}
+
+/// A compiled filter and where it came from.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// `the shipped profile`, or the path of the profile.
+    pub origin: String,
+    /// What the kernel runs.
+    pub program: seccomp::Program,
+}
+
+/// What a plan leaves out because the host was seen to refuse it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Without {
+    /// All namespaces.
+    pub(crate) namespaces: bool,
+    /// The process namespace, because a fresh /proc cannot be mounted.
+    pub(crate) own_proc: bool,
+}
+
+impl Plan {
+    /// Plans a job for this host, in full confinement.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidJob`] for what the caller can mend, [`ErrorKind::Unsupported`] where
+    /// the host lacks something that was not waived.
+    pub fn new(job: &Job) -> Result<Self> {
+        Self::make(job, Host::current(), Without::default())
+    }
+
+    pub(crate) fn make(job: &Job, host: &Host, without: Without) -> Result<Self> {
+        job.validate()?;
+        let env = Environment::resolve(&job.env, job.tty, |name| std::env::var_os(name))?;
+        let namespaces = namespaces(job, without);
+        let root = if namespaces.base { layout::layout(job, namespaces.pid)? } else { Vec::new() };
+        let mut plan = Self {
+            candidates: candidates(job, &env),
+            env,
+            identity: identity(host, namespaces),
+            namespaces,
+            root,
+            filter: Some(filter(job, host)?),
+            fence: Fence::new(host.landlock_abi),
+            guarantees: BTreeMap::new(),
+            job: job.clone(),
+        };
+        if !namespaces.base {
+            plan.without_root()?;
+        }
+        plan.guarantees = standing::guarantees(&plan);
+        plan.refuse_missing()?;
+        Ok(plan)
+    }
+
+    /// Without a mount namespace there is no place but the host's: nothing can be mounted, and the
+    /// default working directory does not exist.
+    fn without_root(&mut self) -> Result<()> {
+        for (index, mount) in self.job.mounts.iter().enumerate() {
+            if mount.source != mount.target {
+                let field = format!("mounts[{index}].target");
+                let problem = "without a mount namespace a mount can only stay where it is";
+                return Err(Error::invalid(field, mount.target.display(), problem));
+            }
+        }
+        if self.job.cwd == Path::new(Job::CWD) {
+            self.job.cwd = "/".into();
+        }
+        Ok(())
+    }
+
+    fn refuse_missing(&self) -> Result<()> {
+        let missing: Vec<Missing> = standing::required(&self.job)
+            .into_iter()
+            .filter_map(|guarantee| standing::missing(self, guarantee))
+            .collect();
+        if missing.is_empty() { Ok(()) } else { Err(ErrorKind::Unsupported { missing }.into()) }
+    }
+}
+
+/// As root inside the initial namespace the program would be root outside it: it becomes nobody.
+const fn identity(host: &Host, namespaces: Namespaces) -> Identity {
+    let (host_uid, host_gid) = if host.is_root() {
+        NOBODY
+    } else {
+        (host.uid, host.gid)
+    };
+    let (uid, gid) = if namespaces.base { (1000, 1000) } else { (host_uid, host_gid) };
+    Identity { uid, gid, host_uid, host_gid, by_root: host.is_root() }
+}
+
+fn namespaces(job: &Job, without: Without) -> Namespaces {
+    let base = !without.namespaces;
+    Namespaces {
+        base,
+        pid: base && !without.own_proc,
+        net: base && job.network == Network::None,
+    }
+}
+
+fn filter(job: &Job, host: &Host) -> Result<Filter> {
+    let arch = seccomp::Arch::host().ok_or_else(|| {
+        let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
+        Error::internal("make a system call filter for this architecture", source)
+    })?;
+    let target = seccomp::Target::new(arch, host.kernel);
+    let (origin, profile) = match &job.seccomp {
+        Seccomp::Default => ("the shipped profile".to_owned(), seccomp::Profile::shipped()),
+        Seccomp::Profile(path) => (path.display().to_string(), read_profile(path)?),
+    };
+    let refused = |error: seccomp::Error| {
+        Error::invalid("seccomp.profile", &origin, format!("cannot be used: {error}"))
+    };
+    let program = seccomp::compile(&profile, &target).map_err(refused)?;
+    program.require_start(arch).map_err(refused)?;
+    Ok(Filter { origin, program })
+}
+
+fn read_profile(path: &Path) -> Result<seccomp::Profile> {
+    let refused = |problem: String| Error::invalid("seccomp.profile", path.display(), problem);
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| refused(format!("cannot be read: {error}")))?;
+    seccomp::Profile::from_json(&text).map_err(|error| refused(format!("is not valid: {error}")))
+}
+
+/// Where the program is looked for: as it is named if the name has a slash, else along the `PATH`
+/// of the sandbox.
+fn candidates(job: &Job, env: &Environment) -> Vec<PathBuf> {
+    let program = job.args.first().map_or("", String::as_str);
+    if program.contains('/') {
+        return vec![program.into()];
+    }
+    let path = env.get("PATH").unwrap_or_default().as_bytes();
+    path.split(|&byte| byte == b':')
+        .map(|dir| if dir.is_empty() { b".".as_slice() } else { dir })
+        .map(|dir| Path::new(std::ffi::OsStr::from_bytes(dir)).join(program))
+        .collect()
+}

@@ -1,0 +1,245 @@
+//! Which guarantees a plan holds and by what, and which of them its job requires.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Plan;
+use crate::job::{Access, Limit};
+use crate::{Guarantee, Job, Layer, Missing, Network, Standing, format_duration};
+
+/// Guarantees that a job requires unless it waives them.
+///
+/// Those that every host of the native backend can hold are required always. Memory, CPU time and
+/// processes are required if their limit was spelled out: a default is enforced where the host can.
+pub(super) fn required(job: &Job) -> BTreeSet<Guarantee> {
+    use Guarantee as G;
+    let mut required: BTreeSet<G> = [
+        G::Filesystem,
+        G::ReadOnlyRoot,
+        G::Processes,
+        G::Ipc,
+        G::NoPrivileges,
+        G::SyscallFilter,
+        G::Landlock,
+        G::WallTime,
+        G::Output,
+        G::Disk,
+    ]
+    .into();
+    required.extend((job.network == Network::None).then_some(G::Network));
+    let spelled = |finite: bool, guarantee| finite.then_some(guarantee);
+    required.extend(spelled(is_finite(job.limits.memory.as_ref()), G::Memory));
+    required.extend(spelled(is_finite(job.limits.pids.as_ref()), G::Pids));
+    required.extend(spelled(is_finite(job.limits.cpu_time.as_ref()), G::CpuTime));
+    required.retain(|guarantee| !given_up(job, *guarantee));
+    required.extend(&job.require);
+    required.retain(|guarantee| !job.waive.contains(guarantee));
+    required
+}
+
+fn is_finite<T>(limit: Option<&Limit<T>>) -> bool {
+    matches!(limit, Some(Limit::Finite(_)))
+}
+
+/// What the job itself asked not to have: an unlimited clock, a writable directory of the host.
+fn given_up(job: &Job, guarantee: Guarantee) -> bool {
+    let limits = &job.limits;
+    match guarantee {
+        Guarantee::WallTime => limits.wall_time().finite().is_none(),
+        Guarantee::Output => limits.output().finite().is_none(),
+        Guarantee::Disk => {
+            limits.workspace().finite().is_none()
+                || limits.tmp().finite().is_none()
+                || limits.inodes().finite().is_none()
+                || writable_mount(job).is_some()
+        }
+        _ => false,
+    }
+}
+
+/// The refusal for one required guarantee that the plan does not hold.
+pub(super) fn missing(plan: &Plan, guarantee: Guarantee) -> Option<Missing> {
+    let Some(Standing::NotHeld { reason, .. }) = plan.guarantees.get(&guarantee) else {
+        return None;
+    };
+    let (layer, fix) = blame(guarantee);
+    Some(Missing { guarantee, layer, reason: reason.clone(), fix: fix.map(str::to_owned) })
+}
+
+fn blame(guarantee: Guarantee) -> (Layer, Option<&'static str>) {
+    match guarantee {
+        Guarantee::Landlock => (
+            Layer::Kernel,
+            Some("boot a kernel of 5.13 or later with landlock in its lsm= list"),
+        ),
+        Guarantee::Memory | Guarantee::Pids | Guarantee::CpuTime => (Layer::Cgroup, None),
+        Guarantee::KernelBoundary => (Layer::Backend, None),
+        _ => (Layer::Unknown, None),
+    }
+}
+
+pub(super) fn guarantees(plan: &Plan) -> BTreeMap<Guarantee, Standing> {
+    Guarantee::ALL.into_iter().map(|guarantee| (guarantee, standing(plan, guarantee))).collect()
+}
+
+fn standing(plan: &Plan, guarantee: Guarantee) -> Standing {
+    match guarantee {
+        Guarantee::Filesystem => {
+            in_namespace(plan, &["mount namespace", "pivot_root into an allow-list root"])
+        }
+        Guarantee::ReadOnlyRoot => {
+            in_namespace(plan, &["recursive read-only mounts", "read-only tmpfs root"])
+        }
+        Guarantee::Processes => processes(plan),
+        Guarantee::Network => network(plan),
+        Guarantee::Ipc => in_namespace(plan, &["ipc namespace"]),
+        Guarantee::NoPrivileges => privileges(plan),
+        Guarantee::SyscallFilter => filter(plan),
+        Guarantee::Landlock => landlock(plan),
+        Guarantee::Memory => not_held("no control group limits memory", None),
+        Guarantee::Pids => pids(plan),
+        Guarantee::CpuTime => cpu_time(plan),
+        Guarantee::WallTime => wall_time(plan),
+        Guarantee::Output => output(plan),
+        Guarantee::Disk => disk(plan),
+        Guarantee::KernelBoundary => {
+            not_held("the native backend shares the host's kernel; only gVisor has its own", None)
+        }
+    }
+}
+
+fn held<S: Into<String>>(by: impl IntoIterator<Item = S>) -> Standing {
+    Standing::Held { by: by.into_iter().map(Into::into).collect() }
+}
+
+fn not_held(reason: impl Into<String>, stand_in: Option<String>) -> Standing {
+    Standing::NotHeld { reason: reason.into(), stand_in }
+}
+
+const NO_NAMESPACES: &str = "the run has no namespaces of its own";
+
+fn in_namespace(plan: &Plan, by: &[&str]) -> Standing {
+    if plan.namespaces.base {
+        held(by.iter().copied())
+    } else {
+        let fence = plan.fence.map(|fence| fence.describe());
+        not_held(NO_NAMESPACES, fence)
+    }
+}
+
+fn processes(plan: &Plan) -> Standing {
+    match plan.namespaces {
+        super::Namespaces { pid: true, .. } => {
+            held(["pid namespace", "/proc of its own", "undumpable init"])
+        }
+        super::Namespaces { base: true, .. } => {
+            not_held("the run has no process namespace and sees the caller's /proc", None)
+        }
+        _ => not_held(NO_NAMESPACES, None),
+    }
+}
+
+fn network(plan: &Plan) -> Standing {
+    if plan.job.network == Network::Host {
+        not_held("the job asks for the host's network", None)
+    } else if plan.namespaces.net {
+        held(["network namespace with loopback only"])
+    } else {
+        not_held(NO_NAMESPACES, None)
+    }
+}
+
+fn privileges(plan: &Plan) -> Standing {
+    let identity = plan.identity;
+    let mut by = vec![
+        format!("user id {} on the host", identity.host_uid),
+        "no_new_privs".to_owned(),
+        "empty capability sets".to_owned(),
+    ];
+    if plan.namespaces.base {
+        by.insert(0, "user namespace".to_owned());
+        by.push("locked securebits".to_owned());
+    }
+    held(by)
+}
+
+fn filter(plan: &Plan) -> Standing {
+    plan.filter.as_ref().map_or_else(
+        || not_held("the run has no system call filter", None),
+        |filter| {
+            let len = filter.program.len();
+            held([format!("seccomp filter from {}, {len} instructions", filter.origin)])
+        },
+    )
+}
+
+fn landlock(plan: &Plan) -> Standing {
+    plan.fence.map_or_else(
+        || not_held("the kernel has no Landlock, or it is disabled at boot", None),
+        |fence| held([fence.describe()]),
+    )
+}
+
+/// `RLIMIT_NPROC` counts per user and user namespace (since Linux 5.14), and a cell has a user
+/// namespace of its own that no process of it can leave: it counts exactly the cell.
+fn pids(plan: &Plan) -> Standing {
+    let Some(limit) = plan.job.limits.pids().finite() else {
+        return not_held("unlimited, as the job asks", None);
+    };
+    let rlimit = format!("RLIMIT_NPROC = {limit}");
+    if plan.namespaces.base && plan.counts_processes_per_namespace() {
+        held([format!("{rlimit}, counted in the cell's own user namespace")])
+    } else {
+        let whole = format!("{rlimit}, counted over all processes of the user");
+        not_held("no control group counts processes", Some(whole))
+    }
+}
+
+fn cpu_time(plan: &Plan) -> Standing {
+    let Some(limit) = plan.job.limits.cpu_time().finite() else {
+        return not_held("unlimited, as the job asks", None);
+    };
+    let stand_in = format!("RLIMIT_CPU = {}, for each process", format_duration(limit));
+    not_held("no control group counts CPU time of the whole tree", Some(stand_in))
+}
+
+fn wall_time(plan: &Plan) -> Standing {
+    plan.job.limits.wall_time().finite().map_or_else(
+        || not_held("unlimited, as the job asks", None),
+        |limit| held([format!("the supervisor's clock, {}", format_duration(limit))]),
+    )
+}
+
+fn output(plan: &Plan) -> Standing {
+    plan.job.limits.output().finite().map_or_else(
+        || not_held("unlimited, as the job asks", None),
+        |limit| held([format!("the supervisor's count, {limit} per stream")]),
+    )
+}
+
+fn disk(plan: &Plan) -> Standing {
+    let limits = &plan.job.limits;
+    if !plan.namespaces.base {
+        return not_held(NO_NAMESPACES, None);
+    }
+    if let Some(target) = writable_mount(&plan.job) {
+        return not_held(format!("{target} is a writable directory of the host, without quota"), None);
+    }
+    match (limits.workspace().finite(), limits.tmp().finite(), limits.inodes().finite()) {
+        (Some(workspace), Some(tmp), Some(inodes)) => held([
+            format!("tmpfs size, /workspace {workspace}, /tmp and /dev/shm {tmp} each"),
+            format!("tmpfs nr_inodes, {inodes} each"),
+        ]),
+        _ => not_held("unlimited, as the job asks", None),
+    }
+}
+
+fn writable_mount(job: &Job) -> Option<String> {
+    let writable = job.mounts.iter().find(|mount| mount.access == Access::ReadWrite)?;
+    Some(writable.target.display().to_string())
+}
+
+impl Plan {
+    fn counts_processes_per_namespace(&self) -> bool {
+        crate::host::Host::current().kernel >= (5, 14)
+    }
+}

@@ -1,0 +1,314 @@
+//! The front door: runs jobs.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::io::{ReadHalf, SimplexStream, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::backend::native::cell::{Cell, NotBuilt, Started, also};
+use crate::backend::native::launch::Launcher;
+use crate::backend::native::script::TerminalSize;
+use crate::host::Host;
+use crate::plan::{Plan, Without};
+use crate::stream::{Drain, Feed};
+use crate::supervise::{self, Ends, Order, Wiring};
+use crate::zygote::Zygote;
+use crate::{Error, ErrorKind, Job, Report, Result, Stdin};
+
+/// How many orders a caller can give before the supervisor has taken one.
+const ORDERS: usize = 16;
+
+/// Bytes between a program and a caller that has its streams piped.
+const PIPED: usize = 64 << 10;
+
+/// Runs jobs, each in a cell of its own that is used once.
+///
+/// ```no_run
+/// # async fn example() -> fumehood::Result<()> {
+/// fumehood::init(); // first in main, before there are threads
+/// let job = fumehood::Job::new(["python3", "-c", "print('hello')"]);
+/// let report = fumehood::Sandbox::new().run(&job).await?;
+/// assert_eq!(report.stdout.data, b"hello\n");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    launcher: Launcher,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sandbox {
+    /// A sandbox whose cells are cloned by a small helper process, which all sandboxes of this
+    /// process share. See [`init`](crate::init).
+    #[must_use]
+    pub fn new() -> Self {
+        static SHARED: OnceLock<Arc<Mutex<Option<Zygote>>>> = OnceLock::new();
+        Self { launcher: Launcher::Zygote(Arc::clone(SHARED.get_or_init(Arc::default))) }
+    }
+
+    /// A sandbox whose cells are cloned from the calling process itself.
+    ///
+    /// That saves the helper, but a copy of this process's memory lives in the init of every cell,
+    /// and copying costs some 20 µs per MiB in use: it is meant for small, short-lived processes
+    /// such as a command line. The calling thread must outlive its runs, because a cell ends with
+    /// the thread that cloned it (`PR_SET_PDEATHSIG`).
+    #[must_use]
+    pub const fn direct() -> Self {
+        Self { launcher: Launcher::Direct }
+    }
+
+    /// Runs a job to its end and captures its output. Dropping the future kills the program and
+    /// everything it started.
+    ///
+    /// # Errors
+    /// Only if the program could not be run: see [`ErrorKind`]. How it ended is in the report.
+    pub async fn run(&self, job: &Job) -> Result<Report> {
+        let mut running = self.spawn(job, Streams::captured()).await?;
+        running.wait().await
+    }
+
+    /// Starts a job, with its streams led where the caller wants them.
+    ///
+    /// # Errors
+    /// Only if the program could not be started: see [`ErrorKind`].
+    pub async fn spawn(&self, job: &Job, streams: Streams) -> Result<Running> {
+        let asked = Instant::now();
+        let wiring = Wiring {
+            stdin: source(job, streams.stdin)?,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+        };
+        let feeds = !matches!(wiring.stdin, Feed::Nothing);
+        let (plan, started, ends) = self.start(job, feeds, streams.terminal).await?;
+        let inner = supervise::Running::new(plan, started, ends, wiring, asked);
+        let (orders, received) = mpsc::channel(ORDERS);
+        let handle = Handle { orders, pid: inner.pid() };
+        Ok(Running { state: Some((inner, received)), handle })
+    }
+
+    /// Tries the full plan, and weaker ones only as far as the job waives what they lack.
+    async fn start(
+        &self,
+        job: &Job,
+        feeds: bool,
+        terminal: Option<TerminalSize>,
+    ) -> Result<(Plan, Started, Ends)> {
+        let host = Host::current();
+        let mut without = Without::default();
+        let mut plan = Plan::make(job, host, without)?;
+        loop {
+            let blocked = match self.attempt(&plan, feeds, terminal).await {
+                Ok((started, ends)) => return Ok((plan, started, ends)),
+                Err(NotBuilt::Failed(error)) => return Err(error),
+                Err(NotBuilt::Blocked(blocked)) => blocked,
+            };
+            let weaker = also(without, blocked.without);
+            plan = Plan::make(job, host, weaker).map_err(|error| error.explained_by(&blocked))?;
+            if weaker == without {
+                return Err(Error::internal("build a cell", std::io::Error::other(blocked.reason)));
+            }
+            without = weaker;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        plan: &Plan,
+        feeds: bool,
+        terminal: Option<TerminalSize>,
+    ) -> Result<(Started, Ends), NotBuilt> {
+        let cell = Cell::build(&self.launcher, plan).await?;
+        let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
+        let (ends, stdio) = if terminal.is_some() {
+            (Ends::default(), Vec::new())
+        } else {
+            supervise::pipes(plan, feeds).map_err(|error| Error::internal("make pipes", error))?
+        };
+        Ok((cell.start(plan, stdio, terminal).await?, ends))
+    }
+}
+
+const DEFAULT_SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };
+
+fn source(job: &Job, chosen: Option<Feed>) -> Result<Feed> {
+    if let Some(feed) = chosen {
+        return Ok(feed);
+    }
+    Ok(match &job.stdin {
+        Stdin::None if job.tty => Feed::Bytes(Vec::new()),
+        Stdin::None => Feed::Nothing,
+        Stdin::Bytes(bytes) => Feed::Bytes(bytes.clone()),
+        Stdin::File(path) => {
+            let file = File::open(path).map_err(|error| {
+                Error::invalid("stdin.file", path.display(), format!("cannot be read: {error}"))
+            })?;
+            Feed::Fd(file.into())
+        }
+        Stdin::Inherit => Feed::Fd(
+            std::io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| Error::internal("take over standard input", error))?,
+        ),
+    })
+}
+
+/// Where the streams of a program lead.
+#[derive(Debug)]
+pub struct Streams {
+    stdin: Option<Feed>,
+    stdout: Drain,
+    stderr: Drain,
+    terminal: Option<TerminalSize>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self::captured()
+    }
+}
+
+impl Streams {
+    /// Standard input as the job says; both outputs kept for the report.
+    #[must_use]
+    pub const fn captured() -> Self {
+        Self { stdin: None, stdout: Drain::Capture, stderr: Drain::Capture, terminal: None }
+    }
+
+    /// Passes standard output on to a descriptor as it comes. A program with a terminal has no
+    /// other output.
+    #[must_use]
+    pub fn stdout_to(mut self, fd: OwnedFd) -> Self {
+        self.stdout = Drain::Fd(fd);
+        self
+    }
+
+    /// Passes standard error on to a descriptor as it comes.
+    #[must_use]
+    pub fn stderr_to(mut self, fd: OwnedFd) -> Self {
+        self.stderr = Drain::Fd(fd);
+        self
+    }
+
+    /// The size of the program's terminal, if the job asks for one.
+    #[must_use]
+    pub const fn terminal_size(mut self, rows: u16, columns: u16) -> Self {
+        self.terminal = Some(TerminalSize { rows, columns });
+        self
+    }
+
+    pub(crate) fn no_stdin(&mut self) {
+        self.stdin = Some(Feed::Nothing);
+    }
+
+    pub(crate) fn pipe_stdin(&mut self) -> WriteHalf<SimplexStream> {
+        let (reader, writer) = tokio::io::simplex(PIPED);
+        self.stdin = Some(Feed::Piped(reader));
+        writer
+    }
+
+    pub(crate) fn feed_stdin(&mut self, fd: OwnedFd) {
+        self.stdin = Some(Feed::Fd(fd));
+    }
+
+    pub(crate) fn pipe_stdout(&mut self) -> ReadHalf<SimplexStream> {
+        piped(&mut self.stdout)
+    }
+
+    pub(crate) fn pipe_stderr(&mut self) -> ReadHalf<SimplexStream> {
+        piped(&mut self.stderr)
+    }
+}
+
+fn piped(drain: &mut Drain) -> ReadHalf<SimplexStream> {
+    let (reader, writer) = tokio::io::simplex(PIPED);
+    *drain = Drain::Piped(writer);
+    reader
+}
+
+/// A program that runs. Dropping it kills the program and everything it started.
+#[derive(Debug)]
+pub struct Running {
+    state: Option<(supervise::Running, mpsc::Receiver<Order>)>,
+    handle: Handle,
+}
+
+impl Running {
+    /// Watches the program until it has ended. It makes progress, and its limits are enforced, only
+    /// while this future is polled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the supervision itself failed, or was waited for twice.
+    pub async fn wait(&mut self) -> Result<Report> {
+        let again = || Error::internal("wait", std::io::Error::other("was waited for already"));
+        let (running, orders) = self.state.take().ok_or_else(again)?;
+        running.wait(orders).await
+    }
+
+    /// A handle to steer the program while it is waited for.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+/// Steers a running program. Once the program has ended its methods do nothing.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    orders: mpsc::Sender<Order>,
+    pid: i32,
+}
+
+impl Handle {
+    /// Process id on the host of the init of the program's cell, the ancestor of everything in it.
+    #[must_use]
+    pub const fn init_pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Sends a signal to the program's process group.
+    pub async fn signal(&self, signal: i32) {
+        let _ = self.orders.send(Order::Signal(signal)).await;
+    }
+
+    /// Stops the program: `SIGTERM` to every process, then, after the job's grace, `SIGKILL`.
+    pub async fn cancel(&self) {
+        let _ = self.orders.send(Order::Cancel).await;
+    }
+
+    /// Kills the program and everything it started.
+    pub async fn kill(&self) {
+        let _ = self.orders.send(Order::Kill).await;
+    }
+
+    /// Tells the program's terminal its new size.
+    pub async fn resize(&self, rows: u16, columns: u16) {
+        let _ = self.orders.send(Order::Resize(TerminalSize { rows, columns })).await;
+    }
+
+    pub(crate) fn start_kill(&self) {
+        let _ = self.orders.try_send(Order::Kill);
+    }
+}
+
+impl Error {
+    /// Puts the true reason into a refusal of a plan that had to do without something.
+    fn explained_by(self, blocked: &crate::backend::native::diagnose::Blocked) -> Self {
+        match self.into_kind() {
+            ErrorKind::Unsupported { mut missing } => {
+                blocked.explain(&mut missing);
+                ErrorKind::Unsupported { missing }.into()
+            }
+            kind => kind.into(),
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The one loop that watches a running program: clocks, limits of output, orders, and the ladder
+//! from a polite signal to the kill.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use fumehood_child::wire::{Ended, Kind};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::backend::native::cell::{Handle, Started};
+use crate::backend::native::script::TerminalSize;
+use crate::plan::Plan;
+use crate::report::{self, Stop};
+use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
+use crate::{
+    Confinement, Error, Figure, Report, Result, Source, Stream, TimeLimit, Timing, Usage,
+};
+
+/// After a kill everything is over within milliseconds; an init that has not said so by then is
+/// killed itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long undelivered output is waited for when the program has ended and no clock runs.
+const FLUSH: Duration = Duration::from_secs(60);
+
+/// What a caller can ask of a running program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Send it a signal.
+    Signal(i32),
+    /// Stop it: `SIGTERM`, grace, `SIGKILL`.
+    Cancel,
+    /// Kill it now.
+    Kill,
+    /// Its terminal has another size.
+    Resize(TerminalSize),
+}
+
+/// Where the program's streams lead.
+#[derive(Debug)]
+pub(crate) struct Wiring {
+    pub(crate) stdin: Feed,
+    pub(crate) stdout: Drain,
+    pub(crate) stderr: Drain,
+}
+
+/// Our ends of a program's streams.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+/// Makes the pipes of a program: our ends, and its own in the order 0, 1, 2.
+pub(crate) fn pipes(plan: &Plan, feeds: bool) -> io::Result<(Ends, Vec<OwnedFd>)> {
+    let (stdin, feeder) = if feeds {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        (theirs, Some(ours))
+    } else {
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+        (rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?, None)
+    };
+    let (stdout, stdout_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, stderr_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    for ours in feeder.iter().chain([&stdout, &stderr]) {
+        rustix::io::ioctl_fionbio(ours, true)?;
+    }
+    let theirs = vec![stdin, stdout_theirs, stderr_theirs];
+    if plan.identity.by_root {
+        give(plan, theirs.get(usize::from(!feeds)..).unwrap_or(&[]))?;
+    }
+    Ok((Ends { stdin: feeder, stdout: Some(stdout), stderr: Some(stderr) }, theirs))
+}
+
+/// A program opens `/dev/stdout` as the owner of the pipe behind it, or not at all.
+fn give(plan: &Plan, pipes: &[OwnedFd]) -> io::Result<()> {
+    let uid = rustix::fs::Uid::from_raw(plan.identity.host_uid);
+    let gid = rustix::fs::Gid::from_raw(plan.identity.host_gid);
+    pipes.iter().try_for_each(|pipe| Ok(rustix::fs::fchown(pipe, Some(uid), Some(gid))?))
+}
+
+/// A program that runs under supervision. Dropping it kills everything in its cell.
+#[derive(Debug)]
+pub(crate) struct Running {
+    plan: Plan,
+    init: Handle,
+    ends: Ends,
+    terminal: Option<OwnedFd>,
+    wiring: Wiring,
+    timing: Timing,
+    started: Instant,
+    stdout: Carried,
+    stderr: Carried,
+}
+
+impl Running {
+    pub(crate) fn new(
+        plan: Plan,
+        started: Started,
+        ends: Ends,
+        wiring: Wiring,
+        asked: Instant,
+    ) -> Self {
+        let now = Instant::now();
+        let setup_us = u64::try_from((now - asked).as_micros()).unwrap_or(u64::MAX);
+        Self {
+            plan,
+            init: started.init,
+            ends,
+            terminal: started.terminal,
+            wiring,
+            timing: Timing { setup_us, steps: started.steps },
+            started: now,
+            stdout: Carried::default(),
+            stderr: Carried::default(),
+        }
+    }
+
+    /// The process id of the cell's init on the host.
+    pub(crate) const fn pid(&self) -> i32 {
+        self.init.pid
+    }
+
+    /// Watches the program until it has ended and its output is delivered.
+    pub(crate) async fn wait(self, mut orders: mpsc::Receiver<Order>) -> Result<Report> {
+        let Self { plan, mut init, ends, terminal, wiring, timing, started, stdout, stderr } = self;
+        let size = terminal.as_ref().and_then(|end| end.try_clone().ok());
+        let exceeded = [Notify::new(), Notify::new()];
+        let pumps = connect(&plan, ends, terminal, wiring)?;
+        let cap = cap(&plan);
+        let mut output = pin!(deliver(pumps.outputs, cap, [&stdout, &stderr], &exceeded));
+        let mut input = pin!(pumps.input);
+        let mut watch = Watch::new(&plan, started);
+        let ended = watch
+            .run(&mut init, &mut orders, &exceeded, output.as_mut(), input.as_mut(), size)
+            .await?;
+        if !watch.delivered && timeout_at(watch.flush_deadline(), output).await.is_err() {
+            stdout.mark_truncated();
+            stderr.mark_truncated();
+        }
+        Ok(assemble(&plan, &ended, watch.stop, timing, started, [stdout.take(), stderr.take()]))
+    }
+}
+
+fn cap(plan: &Plan) -> Cap {
+    Cap { limit: plan.job.limits.output(), excess: plan.job.limits.output_excess }
+}
+
+/// One stream to read and where it goes.
+type Tap = (OwnedFd, Drain);
+
+struct Pumps<I> {
+    outputs: [Option<Tap>; 2],
+    input: I,
+}
+
+/// Joins our ends with what they lead to. A terminal carries input and both outputs at once.
+fn connect(
+    plan: &Plan,
+    ends: Ends,
+    terminal: Option<OwnedFd>,
+    wiring: Wiring,
+) -> Result<Pumps<impl Future<Output = ()>>> {
+    let failed = |error: io::Error| Error::internal("connect the program's streams", error);
+    let Wiring { stdin, stdout, stderr } = wiring;
+    let tty = terminal.is_some();
+    let (outputs, feeder) = if let Some(terminal) = terminal {
+        rustix::io::ioctl_fionbio(&terminal, true).map_err(|errno| failed(errno.into()))?;
+        let feeder = terminal.try_clone().map_err(failed)?;
+        ([Some((terminal, stdout)), None], Some(feeder))
+    } else {
+        let tap = |end: Option<OwnedFd>, to| end.map(|end| (end, to));
+        ([tap(ends.stdout, stdout), tap(ends.stderr, stderr)], ends.stdin)
+    };
+    debug_assert_eq!(tty, plan.job.tty);
+    let input = async move {
+        if let Some(feeder) = feeder {
+            // A program that stops reading, or a source that breaks, is no reason to end the run.
+            let _ = feed(stdin, feeder, tty).await;
+        }
+    };
+    Ok(Pumps { outputs, input })
+}
+
+async fn deliver(
+    outputs: [Option<Tap>; 2],
+    cap: Cap,
+    carried: [&Carried; 2],
+    exceeded: &[Notify; 2],
+) {
+    let [first, second] = outputs;
+    let one = async |tap: Option<Tap>, carried: &Carried, exceeded: &Notify| {
+        if let Some((end, to)) = tap
+            && drain(end, to, cap, carried, exceeded).await.is_err()
+        {
+            carried.mark_truncated();
+        }
+    };
+    let [stdout, stderr] = carried;
+    tokio::join!(one(first, stdout, &exceeded[0]), one(second, stderr, &exceeded[1]));
+}
+
+/// What the loop keeps in mind.
+struct Watch {
+    /// Why the program is being stopped, if it is.
+    stop: Option<Stop>,
+    /// When the next rung of the ladder is due.
+    due: Option<Instant>,
+    rung: Rung,
+    grace: Duration,
+    delivered: bool,
+    wall: Option<Instant>,
+}
+
+/// How far the ladder has been climbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rung {
+    /// The program runs; what is due is its wall-clock limit.
+    Running,
+    /// It was asked to end.
+    Asked,
+    /// It was killed.
+    Killed,
+    /// Its init was killed.
+    Gone,
+}
+
+impl Watch {
+    fn new(plan: &Plan, started: Instant) -> Self {
+        let limits = &plan.job.limits;
+        let wall = limits.wall_time().finite().and_then(|limit| started.checked_add(limit));
+        let grace = limits.grace();
+        Self { stop: None, due: wall, rung: Rung::Running, grace, delivered: false, wall }
+    }
+
+    async fn run(
+        &mut self,
+        init: &mut Handle,
+        orders: &mut mpsc::Receiver<Order>,
+        exceeded: &[Notify; 2],
+        mut output: Pin<&mut impl Future<Output = ()>>,
+        mut input: Pin<&mut impl Future<Output = ()>>,
+        terminal: Option<OwnedFd>,
+    ) -> Result<Ended> {
+        let mut fed = false;
+        let mut ordered = true;
+        loop {
+            tokio::select! {
+                message = init.receive() => {
+                    let message = message.map_err(|error| Error::internal("listen to the init", error))?;
+                    match message.map(|message| (message.kind, Ended::decode(&message.body))) {
+                        Some((Kind::Ended, Some(ended))) => return Ok(ended),
+                        Some(_) => {}
+                        None => return self.init_is_gone(),
+                    }
+                }
+                () = until(self.due) => self.climb(init).await,
+                order = orders.recv(), if ordered => match order {
+                    Some(order) => self.obey(order, init, terminal.as_ref()).await,
+                    None => ordered = false,
+                },
+                () = exceeded[0].notified() => self.kill(Stop::Output(Stream::Stdout), init).await,
+                () = exceeded[1].notified() => self.kill(Stop::Output(Stream::Stderr), init).await,
+                () = &mut output, if !self.delivered => self.delivered = true,
+                () = &mut input, if !fed => fed = true,
+            }
+        }
+    }
+
+    /// An init that dies without a word was killed: by us, or from outside.
+    fn init_is_gone(&self) -> Result<Ended> {
+        const KILLED: i32 = 9;
+        if self.stop.is_some() {
+            return Ok(Ended { status: KILLED, ..Ended::default() });
+        }
+        let source = io::Error::other("the init of the cell was killed from outside");
+        Err(Error::internal("supervise the program", source))
+    }
+
+    async fn climb(&mut self, init: &Handle) {
+        match self.rung {
+            Rung::Running => self.ask(Stop::Time(TimeLimit::Wall), init).await,
+            Rung::Asked => self.kill(Stop::Cancelled, init).await,
+            Rung::Killed => {
+                init.kill();
+                self.rung = Rung::Gone;
+                self.due = None;
+            }
+            Rung::Gone => self.due = None,
+        }
+    }
+
+    /// Asks every process of the cell to end, and gives it the grace.
+    async fn ask(&mut self, why: Stop, init: &Handle) {
+        const TERM: i32 = 15;
+        if self.rung != Rung::Running {
+            return;
+        }
+        self.stop.get_or_insert(why);
+        self.rung = Rung::Asked;
+        self.due = Instant::now().checked_add(self.grace);
+        let _ = init.signal(TERM, true).await;
+    }
+
+    async fn kill(&mut self, why: Stop, init: &Handle) {
+        const KILL: i32 = 9;
+        self.stop.get_or_insert(why);
+        if matches!(self.rung, Rung::Running | Rung::Asked) {
+            self.rung = Rung::Killed;
+            self.due = Instant::now().checked_add(PATIENCE);
+            let _ = init.signal(KILL, true).await;
+        }
+    }
+
+    async fn obey(&mut self, order: Order, init: &Handle, terminal: Option<&OwnedFd>) {
+        match order {
+            Order::Signal(signal) => {
+                let _ = init.signal(signal, false).await;
+            }
+            Order::Cancel => self.ask(Stop::Cancelled, init).await,
+            Order::Kill => self.kill(Stop::Cancelled, init).await,
+            Order::Resize(size) => resize(size, terminal),
+        }
+    }
+
+    /// Output that the caller does not take is given up when the clock would have run out.
+    fn flush_deadline(&self) -> Instant {
+        let now = Instant::now();
+        let latest = self.wall.and_then(|wall| wall.checked_add(self.grace));
+        latest.map_or(now + FLUSH, |latest| latest.max(now + self.grace))
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn resize(TerminalSize { rows, columns }: TerminalSize, terminal: Option<&OwnedFd>) {
+    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    if let Some(terminal) = terminal {
+        let _ = rustix::termios::tcsetwinsize(terminal, size);
+    }
+}
+
+fn assemble(
+    plan: &Plan,
+    ended: &Ended,
+    stop: Option<Stop>,
+    timing: Timing,
+    started: Instant,
+    [stdout, stderr]: [crate::Output; 2],
+) -> Report {
+    let wall = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let figure = |value, source| Some(Figure { value, source });
+    let cpu_limited = plan.job.limits.cpu_time().finite().is_some();
+    Report {
+        outcome: report::verdict(ended.status, stop, cpu_limited),
+        stdout,
+        stderr,
+        usage: Usage {
+            wall_us: figure(wall, Source::Clock),
+            user_us: figure(ended.user_us, Source::Rusage),
+            system_us: figure(ended.system_us, Source::Rusage),
+            peak_memory: figure(ended.maxrss_kib << 10, Source::RusageMaxrss),
+            peak_pids: None,
+        },
+        confinement: Confinement {
+            backend: "native".to_owned(),
+            guarantees: plan.guarantees.clone(),
+            waived: plan.job.waive.iter().copied().collect(),
+        },
+        timing,
+    }
+}
