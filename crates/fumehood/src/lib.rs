@@ -34,7 +34,7 @@ pub use job::{
 pub use plan::{Entry, Filter, Identity, Namespaces, Plan};
 pub use report::{
     Confinement, Figure, Outcome, Output, Report, Source, Standing, StepTime, Stream, TimeLimit,
-    Timing, Usage,
+    Timing, Usage, signal_name,
 };
 pub use sandbox::{Handle, Running, Sandbox, Streams};
 pub use schema::{job_schema, report_schema};

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod verdict;
+mod ending;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Guarantee;
 pub(crate) use verdict::{Stop, verdict};
+pub use ending::signal_name;
 
 /// How a program ended, what it printed, what it used, and what held while it ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -216,5 +218,87 @@ impl Usage {
     #[must_use]
     pub fn wall(&self) -> Option<Duration> {
         self.wall_us.as_ref().map(|figure| Duration::from_micros(figure.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn output(data: &[u8]) -> Output {
+        Output { data: data.to_vec(), total: 9, truncated: true }
+    }
+
+    fn report(outcome: Outcome) -> Report {
+        let held = Standing::Held { by: vec!["mount namespace".into()] };
+        let not_held = Standing::NotHeld { reason: "no cgroup".into(), stand_in: None };
+        Report {
+            outcome,
+            stdout: output(b"text\n"),
+            stderr: output(&[0xff, 0]),
+            usage: Usage {
+                wall_us: Some(Figure { value: 1500, source: Source::Clock }),
+                peak_memory: Some(Figure { value: 4096, source: Source::RusageMaxrss }),
+                ..Usage::default()
+            },
+            confinement: Confinement {
+                backend: "native".into(),
+                guarantees: [(Guarantee::Filesystem, held), (Guarantee::Memory, not_held)].into(),
+                waived: vec![Guarantee::Memory],
+            },
+            timing: Timing {
+                setup_us: 700,
+                steps: vec![StepTime { step: "mount /usr".into(), us: 12 }],
+            },
+        }
+    }
+
+    #[test]
+    fn output_is_text_if_it_can_be() {
+        for (data, written) in [
+            (&b"a\0\n"[..], json!({ "text": "a\0\n" })),
+            (b"", json!({ "text": "" })),
+            (&[0xff, 0], json!({ "base64": "/wA=" })),
+        ] {
+            let written = json!({ "data": written, "total": 9, "truncated": true });
+            assert_eq!(serde_json::to_value(output(data)).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn output_that_is_neither_text_nor_base64_is_refused() {
+        for data in [json!({ "base64": "?" }), json!({ "text": [] }), json!({}), json!("a")] {
+            let written = json!({ "data": data, "total": 0, "truncated": false });
+            assert!(serde_json::from_value::<Output>(written).is_err(), "{data}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_back_as_it_was_written() {
+        for outcome in [
+            Outcome::Exited { code: 3 },
+            Outcome::Signaled { signal: 9 },
+            Outcome::TimedOut { limit: TimeLimit::Cpu },
+            Outcome::OutOfMemory,
+            Outcome::OutputLimit { stream: Stream::Stderr },
+            Outcome::DiskLimit,
+            Outcome::PidsLimit,
+            Outcome::Denied { syscall: Some("ptrace".into()) },
+            Outcome::Denied { syscall: None },
+            Outcome::Cancelled,
+        ] {
+            let report = report(outcome);
+            let json = serde_json::to_string(&report).unwrap();
+            assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_outcome_names_its_kind() {
+        let json = serde_json::to_value(report(Outcome::OutOfMemory)).unwrap();
+        assert_eq!(json["outcome"], json!({ "kind": "out-of-memory" }));
+        assert_eq!(json["confinement"]["guarantees"]["memory"]["state"], "not-held");
     }
 }

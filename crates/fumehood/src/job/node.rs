@@ -301,3 +301,28 @@ impl<'de> Visitor<'de> for DocumentVisitor {
         Ok(values.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{edits, nearest};
+
+    #[test]
+    fn edits_are_counted() {
+        for (from, to, count) in
+            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 2)]
+        {
+            assert_eq!(edits(from, to), count, "{from} {to}");
+            assert_eq!(edits(to, from), count, "{to} {from}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_near_is_proposed() {
+        let names = ["memory", "pids", "wall_time"];
+        assert_eq!(nearest("memroy", &names), Some("memory"));
+        assert_eq!(nearest("Wall-Time", &names), Some("wall_time"));
+        assert_eq!(nearest("pid", &names), Some("pids"));
+        assert_eq!(nearest("zebra", &names), None);
+        assert_eq!(nearest("x", &[]), None);
+    }
+}
