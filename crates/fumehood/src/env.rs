@@ -152,7 +152,7 @@ pub(crate) fn check(env: &Env) -> Result<()> {
     stray.map_or(Ok(()), |name| {
         let problem = "is allowed as a secret but not inherited; add it to env.inherit or leave \
                        it out here";
-        Err(Error::invalid("env.allow_secret", name, problem))
+        Err(Error::invalid("env.allow_secret", format_args!("{name:?}"), problem))
     })
 }
 
@@ -167,7 +167,7 @@ fn name_is_valid(field: &str, name: &str) -> Result<()> {
 fn no_nul(name: &str, value: &OsStr) -> Result<()> {
     if value.as_bytes().contains(&0) {
         let problem = "holds a NUL byte, which no variable can; leave it out";
-        return Err(Error::invalid("env", name, problem));
+        return Err(Error::invalid("env", format_args!("{name:?}"), problem));
     }
     Ok(())
 }
@@ -176,7 +176,7 @@ fn set_is_no_secret(name: &str) -> Result<()> {
     if looks_secret(name) {
         let problem = "looks like a secret, and a value that is set stays behind in job files and \
                        command lines; inherit it: name it in env.inherit and in env.allow_secret";
-        return Err(Error::invalid("env.set", name, problem));
+        return Err(Error::invalid("env.set", format_args!("{name:?}"), problem));
     }
     Ok(())
 }
@@ -185,7 +185,7 @@ fn inherited_secret_is_allowed(env: &Env, name: &str) -> Result<()> {
     if looks_secret(name) && !env.allow_secret.contains(name) {
         let problem = "looks like a secret; if the program may read it, name it in \
                        env.allow_secret too";
-        return Err(Error::invalid("env.inherit", name, problem));
+        return Err(Error::invalid("env.inherit", format_args!("{name:?}"), problem));
     }
     Ok(())
 }
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_secret_is_never_set_and_its_value_never_repeated() {
         let message = refusal(&Job::new(["a"]).env("API_KEY", "hunter2").env);
-        assert!(message.starts_with("invalid job: env.set: API_KEY: looks like a secret"));
+        assert!(message.starts_with("invalid job: env.set: \"API_KEY\": looks like a secret"));
         assert!(message.contains("env.allow_secret"), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
     }
@@ -283,10 +283,10 @@ mod tests {
     fn a_secret_is_inherited_by_exact_name_only() {
         let mut env = Job::new(["a"]).inherit_env("API_KEY").env;
         let message = refusal(&env);
-        assert!(message.starts_with("invalid job: env.inherit: API_KEY: looks like a secret"));
+        assert!(message.starts_with("invalid job: env.inherit: \"API_KEY\": looks like a secret"));
         assert!(!message.contains("hunter2"), "{message}");
         env.allow_secret.insert("api_key".into());
-        assert!(refusal(&env).contains("env.inherit: API_KEY"));
+        assert!(refusal(&env).contains("env.inherit: \"API_KEY\""));
         env.allow_secret = ["API_KEY".to_owned()].into();
         let environment = Environment::resolve(&env, false, |_| Some("hunter2".into())).unwrap();
         assert_eq!(environment.get("API_KEY").unwrap(), "hunter2");
@@ -296,7 +296,7 @@ mod tests {
     fn a_secret_that_is_allowed_must_be_inherited() {
         let env = Env { allow_secret: ["API_KEY".to_owned()].into(), ..Env::default() };
         assert!(
-            refusal(&env).contains("env.allow_secret: API_KEY: is allowed as a secret but not")
+            refusal(&env).contains("env.allow_secret: \"API_KEY\": is allowed as a secret but not")
         );
     }
 
@@ -307,7 +307,7 @@ mod tests {
             assert!(refusal(&Job::new(["a"]).inherit_env(name).env).contains("env.inherit: \""));
         }
         let message = refusal(&Job::new(["a"]).env("A", "b\0c").env);
-        assert!(message.starts_with("invalid job: env: A: holds a NUL byte"), "{message}");
+        assert!(message.starts_with("invalid job: env: \"A\": holds a NUL byte"), "{message}");
         let job = Job::new(["a"]).inherit_env("A");
         assert!(Environment::resolve(&job.env, false, |_| Some("b\0".into())).is_err());
     }

@@ -3,21 +3,42 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use crate::{ByteSize, Cpus, Job, Report};
 
-/// The schema of a [`Job`] in JSON or TOML.
+/// The schema of a [`Job`] in JSON or TOML, with every default.
+///
+/// ```
+/// let schema = fumehood::job_schema();
+/// assert_eq!(schema["$defs"]["Limits"]["properties"]["memory"]["default"], "512MiB");
+/// ```
 #[must_use]
 pub fn job_schema() -> Value {
-    schemars::schema_for!(Job).to_value()
+    generate::<Job>(SchemaSettings::draft2020_12().for_deserialize())
 }
 
-/// The schema of a [`Report`].
+/// The schema of a [`Report`] as it is written. Later versions may add fields.
 #[must_use]
 pub fn report_schema() -> Value {
-    schemars::schema_for!(Report).to_value()
+    generate::<Report>(SchemaSettings::draft2020_12().for_serialize())
+}
+
+fn generate<T: JsonSchema>(settings: SchemaSettings) -> Value {
+    let settings = settings.with_transform(RecursiveTransform(unwrap_lines));
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// Descriptions come from comments, whose lines end where the source's do: paragraphs stay.
+fn unwrap_lines(schema: &mut Schema) {
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        let paragraphs: Vec<_> =
+            description.split("\n\n").map(|lines| lines.replace('\n', " ")).collect();
+        *description = paragraphs.join("\n\n");
+    }
 }
 
 /// Stands for `Limit<T>` in schemas: an amount, or the word `unlimited`.
@@ -50,7 +71,7 @@ impl JsonSchema for Time {
         json_schema!({
             "type": "string",
             "description": "A time with its unit; it must come to whole nanoseconds.",
-            "pattern": r"^[0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h)$",
+            "pattern": r"^[0-9]+(\.[0-9]+)?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)$",
             "examples": ["250ms", "1.5s", "2m"],
         })
     }
@@ -65,7 +86,7 @@ impl JsonSchema for ByteSize {
         json_schema!({
             "type": "string",
             "description": "A size with its binary unit; it must come to whole bytes.",
-            "pattern": r"^[0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB|TiB|[KMGT])$",
+            "pattern": r"^[0-9]+(\.[0-9]+)?([Bb]|[KkMmGgTt]([Ii][Bb])?)$",
             "examples": ["512KiB", "256MiB", "1.5GiB"],
         })
     }
@@ -79,10 +100,64 @@ impl JsonSchema for Cpus {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["number", "string"],
-            "description": "A number of CPUs, in steps of a thousandth.",
+            "description": "A number of CPUs in steps of a thousandth; as text if that is easier.",
             "minimum": 0.001,
             "pattern": r"^[0-9]+(\.[0-9]{1,3})?$",
             "examples": [0.5, 2],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Compares a schema with the copy under `docs/`, or rewrites that if `UPDATE_SCHEMA=1`.
+    fn is_committed(name: &str, schema: &Value) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema").join(name);
+        if std::env::var_os("UPDATE_SCHEMA").is_some_and(|value| value == "1") {
+            std::fs::write(&path, format!("{schema:#}\n")).unwrap();
+        }
+        let committed: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert!(
+            committed == *schema,
+            "{name} is stale: UPDATE_SCHEMA=1 cargo test -p fumehood schema"
+        );
+    }
+
+    #[test]
+    fn the_committed_schema_of_jobs_is_this_one() {
+        is_committed("job.json", &job_schema());
+    }
+
+    #[test]
+    fn the_committed_schema_of_reports_is_this_one() {
+        is_committed("report.json", &report_schema());
+    }
+
+    #[test]
+    fn every_limit_shows_its_default() {
+        let schema = job_schema();
+        let limits = schema["$defs"]["Limits"]["properties"].as_object().unwrap();
+        assert_eq!(limits.len(), 13);
+        for (name, limit) in limits {
+            assert!(limit.get("default").is_some(), "{name}");
+            assert!(limit.get("description").is_some(), "{name}");
+        }
+        assert_eq!(limits["wall_time"]["default"], "10s");
+        assert_eq!(limits["cpus"]["default"], "unlimited");
+        assert_eq!(limits["pids"]["default"], 64);
+    }
+
+    #[test]
+    fn no_description_speaks_of_rust() {
+        for schema in [job_schema(), report_schema()] {
+            let text = schema.to_string();
+            for foreign in ["```", "[`", "::", "`None`"] {
+                assert!(!text.contains(foreign), "{foreign}");
+            }
+        }
     }
 }

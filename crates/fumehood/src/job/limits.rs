@@ -106,20 +106,22 @@ pub enum Excess {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(description = "What a program may use. Every default is finite but that of `cpus`. A \
+    limit that is spelled out is enforced for the whole process tree, or the job is refused.")]
 pub struct Limits {
-    /// Wall-clock time.
+    /// Wall-clock time. At least 1 ms.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "time_limit")]
     #[schemars(with = "schema::Limited<schema::Time>", extend("default" = shown_time(Self::WALL_TIME)))]
     pub wall_time: Option<Limit<Duration>>,
-    /// User and system CPU time of all processes together.
+    /// User and system CPU time of all processes together. At least 1 ms.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "time_limit")]
     #[schemars(with = "schema::Limited<schema::Time>", extend("default" = shown_time(Self::CPU_TIME)))]
     pub cpu_time: Option<Limit<Duration>>,
-    /// Memory of all processes together, swap off.
+    /// Memory of all processes together, swap off. At least 1 MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "schema::Limited<ByteSize>", extend("default" = Self::MEMORY))]
     pub memory: Option<Limit<ByteSize>>,
-    /// Processes and threads at one time.
+    /// Processes and threads at one time. At least 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "schema::Limited<u64>", extend("default" = Self::PIDS))]
     pub pids: Option<Limit<u64>>,
@@ -129,24 +131,26 @@ pub struct Limits {
     pub output: Option<Limit<ByteSize>>,
     /// What happens when `output` is exceeded.
     #[serde(skip_serializing_if = "super::is_default")]
+    #[schemars(extend("default" = Excess::Kill))]
     pub output_excess: Excess,
     /// Size of any one file that the program writes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "schema::Limited<ByteSize>", extend("default" = Self::FILE_SIZE))]
     pub file_size: Option<Limit<ByteSize>>,
-    /// Open files per process.
+    /// Open files per process. At least 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "schema::Limited<u64>", extend("default" = Self::OPEN_FILES))]
     pub open_files: Option<Limit<u64>>,
-    /// Bytes in `/workspace`.
+    /// Bytes in `/workspace`. At least 4 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "schema::Limited<ByteSize>", extend("default" = Self::WORKSPACE))]
     pub workspace: Option<Limit<ByteSize>>,
-    /// Bytes in `/tmp`, and as many again in `/dev/shm`.
+    /// Bytes in `/tmp`, and as many again in `/dev/shm`. At least 4 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "schema::Limited<ByteSize>", extend("default" = Self::TMP))]
     pub tmp: Option<Limit<ByteSize>>,
-    /// Files, directories and links in each of `/workspace`, `/tmp` and `/dev/shm`.
+    /// Files, directories and links in each of `/workspace`, `/tmp` and `/dev/shm`. At
+    /// least 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "schema::Limited<u64>", extend("default" = Self::INODES))]
     pub inodes: Option<Limit<u64>>,
@@ -154,7 +158,7 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "schema::Limited<Cpus>", extend("default" = Self::CPUS))]
     pub cpus: Option<Limit<Cpus>>,
-    /// Time between the polite signal (`SIGTERM`) and the kill.
+    /// Time between the polite signal (`SIGTERM`) and the kill. At most 1 h.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "time")]
     #[schemars(with = "schema::Time", extend("default" = crate::format_duration(Self::GRACE)))]
     pub grace: Option<Duration>,
@@ -252,7 +256,7 @@ impl fmt::Display for Cpus {
 
 impl Serialize for Cpus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.milli % 1000 == 0 {
+        if self.milli.is_multiple_of(1000) {
             return serializer.serialize_u32(self.milli / 1000);
         }
         // Thousandths up to 2^32 are far fewer than a double tells apart.

@@ -6,9 +6,10 @@ mod node;
 mod read;
 mod stdin;
 mod validate;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -41,6 +42,7 @@ pub use stdin::Stdin;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(description = "A program to run, and everything that it may see and use.")]
 #[non_exhaustive]
 pub struct Job {
     /// The program and its arguments. The program is resolved inside the sandbox on its `PATH`.
@@ -103,7 +105,7 @@ fn default_cwd() -> PathBuf {
     Job::CWD.into()
 }
 
-fn is_default_cwd(cwd: &PathBuf) -> bool {
+fn is_default_cwd(cwd: &Path) -> bool {
     cwd.as_os_str() == Job::CWD
 }
 

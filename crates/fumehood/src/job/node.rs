@@ -9,34 +9,38 @@ use serde_json::{Map, Number, Value};
 use crate::{Error, Result};
 
 /// A value of a document, and the path that leads to it.
-pub(super) struct Node {
+pub(super) struct Node<'a> {
     path: String,
-    value: Value,
+    value: &'a Value,
     /// Whether the value must not be repeated in an error.
     hidden: bool,
 }
 
 /// The fields of an object, all of them known.
-pub(super) struct Fields {
+pub(super) struct Fields<'a> {
     path: String,
-    values: Map<String, Value>,
+    values: &'a Map<String, Value>,
     hidden: bool,
 }
 
-impl Node {
+impl<'a> Node<'a> {
     /// The document itself.
-    pub(super) fn root(value: Value) -> Self {
+    pub(super) fn root(value: &'a Value) -> Self {
         Self { path: String::new(), value, hidden: false }
     }
 
+    fn child(&self, path: String, value: &'a Value) -> Self {
+        Self { path, value, hidden: self.hidden }
+    }
+
     /// The same value, never to be repeated in an error, nor anything in it.
-    pub(super) fn hide(self) -> Self {
-        Self { hidden: true, ..self }
+    pub(super) fn hide(&self) -> Self {
+        Self { hidden: true, ..self.child(self.path.clone(), self.value) }
     }
 
     /// The same value, which may be repeated.
-    pub(super) fn show(self) -> Self {
-        Self { hidden: false, ..self }
+    pub(super) fn show(&self) -> Self {
+        Self { hidden: false, ..self.child(self.path.clone(), self.value) }
     }
 
     /// An error about this value.
@@ -61,6 +65,10 @@ impl Node {
         self.refuse(format!("must be {what}"))
     }
 
+    pub(super) fn is_object(&self) -> bool {
+        self.value.is_object()
+    }
+
     pub(super) fn boolean(&self) -> Result<bool> {
         self.value.as_bool().ok_or_else(|| self.wanted("true or false"))
     }
@@ -70,17 +78,17 @@ impl Node {
     }
 
     /// The text, of which `what` says what it should hold.
-    pub(super) fn text(&self, what: &str) -> Result<&str> {
+    pub(super) fn text(&self, what: &str) -> Result<&'a str> {
         self.value.as_str().ok_or_else(|| self.wanted(what))
     }
 
     /// The text, if it is one.
-    pub(super) fn as_text(&self) -> Option<&str> {
+    pub(super) fn as_text(&self) -> Option<&'a str> {
         self.value.as_str()
     }
 
     /// The number as it was written, if it is one.
-    pub(super) fn as_number(&self) -> Option<&Number> {
+    pub(super) fn as_number(&self) -> Option<&'a Number> {
         self.value.as_number()
     }
 
@@ -97,102 +105,109 @@ impl Node {
         })
     }
 
-    /// The elements of a list, of which `what` says what it should hold.
-    pub(super) fn list(self, what: &str) -> Result<Vec<Self>> {
-        let Self { path, value: Value::Array(values), hidden } = self else {
-            return Err(self.wanted(what));
-        };
-        let at = |(index, value)| Self { path: format!("{path}[{index}]"), value, hidden };
-        Ok(values.into_iter().enumerate().map(at).collect())
+    /// The elements of a list, of which `what` says what it should hold, each read by `read`.
+    pub(super) fn list<T, C: FromIterator<T>>(
+        &self,
+        what: &str,
+        read: impl Fn(&Self) -> Result<T>,
+    ) -> Result<C> {
+        let values = self.value.as_array().ok_or_else(|| self.wanted(what))?;
+        let at = |(index, value)| read(&self.child(format!("{}[{index}]", self.path), value));
+        values.iter().enumerate().map(at).collect()
     }
 
-    /// The entries of an object whose keys are free.
-    pub(super) fn entries(self, what: &str) -> Result<Vec<(String, Self)>> {
-        let Self { path, value: Value::Object(values), hidden } = self else {
-            return Err(self.wanted(what));
+    /// The entries of an object whose names are free, each value read by `read`.
+    pub(super) fn entries<T, C: FromIterator<(String, T)>>(
+        &self,
+        what: &str,
+        read: impl Fn(&Self) -> Result<T>,
+    ) -> Result<C> {
+        let values = self.value.as_object().ok_or_else(|| self.wanted(what))?;
+        let at = |(name, value): (&String, _)| {
+            Ok((name.clone(), read(&self.child(join(&self.path, name), value))?))
         };
-        let at = |(key, value): (String, Value)| {
-            let path = join(&path, &key);
-            (key, Self { path, value, hidden })
-        };
-        Ok(values.into_iter().map(at).collect())
-    }
-
-    pub(super) fn is_object(&self) -> bool {
-        self.value.is_object()
+        values.iter().map(at).collect()
     }
 
     /// The one field of an object that must have exactly one, out of those that are known.
-    pub(super) fn only<'a>(self, known: &[&'a str]) -> Result<(&'a str, Self)> {
-        let problem = self.refuse(format!("must have exactly one field of {}", known.join(", ")));
-        let mut fields = self.fields(known)?;
-        let mut found = known.iter().filter_map(|name| Some((*name, fields.take(name)?)));
+    pub(super) fn only<'k>(&self, known: &[&'k str]) -> Result<(&'k str, Self)> {
+        let fields = self.fields(known)?;
+        let mut found = known.iter().filter_map(|name| Some((*name, fields.get(name)?)));
         match (found.next(), found.next()) {
             (Some(only), None) => Ok(only),
-            _ => Err(problem),
+            _ => Err(self.refuse(format!("must have exactly one field of {}", known.join(", ")))),
         }
     }
 
     /// The fields of an object, none of which may be unknown.
-    pub(super) fn fields(self, known: &[&str]) -> Result<Fields> {
+    pub(super) fn fields(&self, known: &[&str]) -> Result<Fields<'a>> {
         self.fields_besides(known, "", &[])
     }
 
-    /// The fields of an object, none of which may be unknown, and least of all one that is known
-    /// `below` the field of that name.
+    /// The fields of an object, none of which may be unknown; one that is known `below` the field
+    /// of that name is proposed there.
     pub(super) fn fields_besides(
-        self,
+        &self,
         known: &[&str],
         field: &str,
         below: &[&str],
-    ) -> Result<Fields> {
-        let Self { path, value: Value::Object(mut values), hidden } = self else {
-            return Err(self.wanted(&format!("an object with {}", known.join(", "))));
+    ) -> Result<Fields<'a>> {
+        let values = self
+            .value
+            .as_object()
+            .ok_or_else(|| self.wanted(&format!("an object with {}", known.join(", "))))?;
+        let unknown = values.iter().find(|(name, _)| !known.contains(&name.as_str()));
+        let Some((name, value)) = unknown else {
+            return Ok(Fields { path: self.path.clone(), values, hidden: self.hidden });
         };
-        if let Some(name) = values.keys().find(|name| !known.contains(&name.as_str())).cloned() {
-            let value = values.remove(&name).unwrap_or_default();
-            let unknown = Self { path: join(&path, &name), value, hidden };
-            let near = nearest(&name, known).map(str::to_owned);
-            let near = near.or_else(|| Some(join(field, nearest(&name, below)?)));
-            return Err(unknown.refuse(near.map_or_else(
-                || format!("unknown field; known are {}", known.join(", ")),
-                |near| format!("unknown field; did you mean {near:?}?"),
-            )));
-        }
-        Ok(Fields { path, values, hidden })
+        let near = nearest(name, known).map(str::to_owned);
+        let near = near.or_else(|| Some(join(field, nearest(name, below)?)));
+        let help = near.map_or_else(
+            || format!("known are {}", known.join(", ")),
+            |near| format!("did you mean {near:?}?"),
+        );
+        let unknown = self.child(join(&self.path, name), value);
+        Err(unknown.refuse(format!("unknown field; {help}")))
     }
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// The field of that name, if it is there.
-    pub(super) fn take(&mut self, name: &str) -> Option<Node> {
-        let value = self.values.remove(name)?;
+    fn get(&self, name: &str) -> Option<Node<'a>> {
+        let value = self.values.get(name)?;
         Some(Node { path: join(&self.path, name), value, hidden: self.hidden })
     }
 
     /// Overwrites `slot` with the field of that name, if it is there.
     pub(super) fn read<T>(
-        &mut self,
+        &self,
         name: &str,
         slot: &mut T,
-        read: impl FnOnce(Node) -> Result<T>,
+        read: impl FnOnce(&Node<'a>) -> Result<T>,
     ) -> Result<()> {
-        if let Some(node) = self.take(name) {
-            *slot = read(node)?;
+        if let Some(node) = self.get(name) {
+            *slot = read(&node)?;
         }
         Ok(())
     }
 
     /// The field of that name, or an error that says what it should hold.
-    pub(super) fn required(&mut self, name: &str, what: &str) -> Result<Node> {
-        self.take(name).ok_or_else(|| {
+    pub(super) fn required(&self, name: &str, what: &str) -> Result<Node<'a>> {
+        self.get(name).ok_or_else(|| {
             Error::invalid(join(&self.path, name), "(missing)", format!("must be {what}"))
         })
     }
 }
 
+/// The path of a field below `path`. A name that is not plain is quoted, so that no control
+/// character gets from a document to a terminal.
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    match (path.is_empty(), !name.is_empty() && name.chars().all(plain)) {
+        (true, true) => name.to_owned(),
+        (false, true) => format!("{path}.{name}"),
+        (_, false) => format!("{path}[{name:?}]"),
+    }
 }
 
 /// At most 80 characters of a value.

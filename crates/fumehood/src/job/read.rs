@@ -1,19 +1,17 @@
 //! Jobs from JSON and TOML.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::node::{Document, Node};
+use super::values::{
+    access, backend, count, cpus, excess, guarantees, limit, names, network, path, root, seccomp,
+    size, stdin, string, time,
+};
 use super::{
     Access, BackendName, Cpus, Env, Excess, Job, Limit, Limits, Mount, Network, Root, Seccomp,
     Stdin,
 };
-use crate::{ByteSize, Error, Guarantee, ParseUnitError, Result, parse_duration};
+use crate::{ByteSize, Error, Result};
 
 const JOB: &[&str] = &[
     "args", "env", "cwd", "stdin", "tty", "root", "mounts", "network", "hostname", "limits",
@@ -55,7 +53,7 @@ impl Job {
     pub fn from_json(text: &str) -> Result<Self> {
         let Document(value) = serde_json::from_str(text)
             .map_err(|error| Error::invalid("job", "JSON text", error.to_string()))?;
-        job(Node::root(value))
+        job(&Node::root(&value))
     }
 
     /// Reads a job from TOML: the same fields and forms as in JSON.
@@ -70,7 +68,7 @@ impl Job {
             let line = before.matches('\n').count() + 1;
             Error::invalid("job", "TOML text", format!("{} at line {line}", error.message()))
         })?;
-        job(Node::root(value))
+        job(&Node::root(&value))
     }
 }
 
@@ -80,7 +78,7 @@ macro_rules! deserialize {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let Document(value) = Document::deserialize(deserializer)?;
-                $read(Node::root(value)).map_err(D::Error::custom)
+                $read(&Node::root(&value)).map_err(D::Error::custom)
             }
         }
     )*};
@@ -96,26 +94,24 @@ deserialize! {
     Network: network;
     Limits: limits;
     Excess: excess;
-    Cpus: |node| cpus(&node);
-    ByteSize: |node| size(&node);
-    Limit<ByteSize>: |node| limit(&node, size);
+    Cpus: cpus;
+    ByteSize: size;
+    Limit<ByteSize>: |node: &Node<'_>| limit(node, size);
     Seccomp: seccomp;
     BackendName: backend;
 }
 
-fn job(node: Node) -> Result<Job> {
-    let mut fields = node.fields_besides(JOB, "limits", LIMITS)?;
+fn job(node: &Node<'_>) -> Result<Job> {
+    let fields = node.fields_besides(JOB, "limits", LIMITS)?;
     let what = r#"the program and its arguments, such as ["python3", "main.py"]"#;
     let args = fields.required("args", what)?;
-    let mut job = Job::new(strings(args, what)?);
+    let mut job = Job::new(args.list::<_, Vec<_>>(what, string)?);
     fields.read("env", &mut job.env, env)?;
     fields.read("cwd", &mut job.cwd, path)?;
     fields.read("stdin", &mut job.stdin, stdin)?;
-    fields.read("tty", &mut job.tty, |node| node.boolean())?;
+    fields.read("tty", &mut job.tty, Node::boolean)?;
     fields.read("root", &mut job.root, root)?;
-    fields.read("mounts", &mut job.mounts, |node| {
-        node.list("a list of mounts")?.into_iter().map(mount).collect()
-    })?;
+    fields.read("mounts", &mut job.mounts, |node| node.list("a list of mounts", mount))?;
     fields.read("network", &mut job.network, network)?;
     fields.read("hostname", &mut job.hostname, |node| Ok(node.text("a host name")?.to_owned()))?;
     fields.read("limits", &mut job.limits, limits)?;
@@ -126,39 +122,36 @@ fn job(node: Node) -> Result<Job> {
     Ok(job)
 }
 
-fn env(node: Node) -> Result<Env> {
+fn env(node: &Node<'_>) -> Result<Env> {
     // Whoever writes a variable where `set` belongs must not find its value in a log.
-    let mut fields = node.hide().fields(ENV)?;
+    let fields = node.hide().fields(ENV)?;
     let mut env = Env::default();
-    fields.read("set", &mut env.set, |node| {
-        let entries = node.entries("an object of names and values")?;
-        let read = |(name, node): (String, Node)| Ok((name, node.text("a string")?.to_owned()));
-        entries.into_iter().map(read).collect()
-    })?;
-    fields.read("inherit", &mut env.inherit, |node| names(node.show()))?;
-    fields.read("allow_secret", &mut env.allow_secret, |node| names(node.show()))?;
+    fields
+        .read("set", &mut env.set, |node| node.entries("an object of names and values", string))?;
+    fields.read("inherit", &mut env.inherit, |node| names(&node.show()))?;
+    fields.read("allow_secret", &mut env.allow_secret, |node| names(&node.show()))?;
     Ok(env)
 }
 
-fn mount(node: Node) -> Result<Mount> {
-    let mut fields = node.fields(MOUNT)?;
-    let source = path(fields.required("source", "an absolute path on the host")?)?;
-    let target = path(fields.required("target", "an absolute path inside")?)?;
+fn mount(node: &Node<'_>) -> Result<Mount> {
+    let fields = node.fields(MOUNT)?;
+    let source = path(&fields.required("source", "an absolute path on the host")?)?;
+    let target = path(&fields.required("target", "an absolute path inside")?)?;
     let mut mount = Mount { source, target, access: Access::default(), optional: false };
     fields.read("access", &mut mount.access, access)?;
-    fields.read("optional", &mut mount.optional, |node| node.boolean())?;
+    fields.read("optional", &mut mount.optional, Node::boolean)?;
     Ok(mount)
 }
 
-fn limits(node: Node) -> Result<Limits> {
-    let mut fields = node.fields(LIMITS)?;
+fn limits(node: &Node<'_>) -> Result<Limits> {
+    let fields = node.fields(LIMITS)?;
     let mut limits = Limits::default();
     let l = &mut limits;
-    fields.read("wall_time", &mut l.wall_time, |node| limit(&node, time).map(Some))?;
-    fields.read("cpu_time", &mut l.cpu_time, |node| limit(&node, time).map(Some))?;
+    fields.read("wall_time", &mut l.wall_time, |node| limit(node, time).map(Some))?;
+    fields.read("cpu_time", &mut l.cpu_time, |node| limit(node, time).map(Some))?;
     fields.read("output_excess", &mut l.output_excess, excess)?;
-    fields.read("cpus", &mut l.cpus, |node| limit(&node, cpus).map(Some))?;
-    fields.read("grace", &mut l.grace, |node| time(&node).map(Some))?;
+    fields.read("cpus", &mut l.cpus, |node| limit(node, cpus).map(Some))?;
+    fields.read("grace", &mut l.grace, |node| time(node).map(Some))?;
     for (name, slot) in [
         ("memory", &mut l.memory),
         ("output", &mut l.output),
@@ -166,123 +159,23 @@ fn limits(node: Node) -> Result<Limits> {
         ("workspace", &mut l.workspace),
         ("tmp", &mut l.tmp),
     ] {
-        fields.read(name, slot, |node| limit(&node, size).map(Some))?;
+        fields.read(name, slot, |node: &Node<'_>| limit(node, size).map(Some))?;
     }
     for (name, slot) in
         [("pids", &mut l.pids), ("open_files", &mut l.open_files), ("inodes", &mut l.inodes)]
     {
-        fields.read(name, slot, |node| limit(&node, Node::count).map(Some))?;
+        fields.read(name, slot, |node| limit(node, count).map(Some))?;
     }
     Ok(limits)
 }
 
-/// A limit whose amount is read by `amount`.
-fn limit<T>(node: &Node, amount: impl FnOnce(&Node) -> Result<T>) -> Result<Limit<T>> {
-    if node.as_text() == Some(Limit::<T>::UNLIMITED) {
-        return Ok(Limit::Unlimited);
-    }
-    amount(node).map(Limit::Finite)
-}
-
-fn size(node: &Node) -> Result<ByteSize> {
-    with_unit(node, r#"a size such as "256MiB""#, str::parse)
-}
-
-fn time(node: &Node) -> Result<Duration> {
-    with_unit(node, r#"a time such as "10s""#, parse_duration)
-}
-
-fn cpus(node: &Node) -> Result<Cpus> {
-    with_unit(node, "a number of CPUs such as 0.5 or 2", str::parse)
-}
-
-/// Reads the text of a string or a number: a number without a unit gets the message of the unit.
-fn with_unit<T>(
-    node: &Node,
-    what: &str,
-    parse: impl FnOnce(&str) -> Result<T, ParseUnitError>,
-) -> Result<T> {
-    let parsed = match node.as_number() {
-        Some(number) => parse(&number.to_string()),
-        None => parse(node.text(what)?),
-    };
-    parsed.map_err(|error| node.refuse(error.problem()))
-}
-
-fn strings(node: Node, what: &str) -> Result<Vec<String>> {
-    let read = |node: Node| Ok(node.text("a string")?.to_owned());
-    node.list(what)?.into_iter().map(read).collect()
-}
-
-fn names(node: Node) -> Result<BTreeSet<String>> {
-    Ok(strings(node, "a list of names")?.into_iter().collect())
-}
-
-fn path(node: Node) -> Result<PathBuf> {
-    Ok(node.text("a path")?.into())
-}
-
-fn guarantees(node: Node) -> Result<BTreeSet<Guarantee>> {
-    let known = Guarantee::ALL.map(|guarantee| (guarantee.name(), guarantee));
-    let nodes = node.list("a list of guarantees")?;
-    nodes.into_iter().map(|node| node.choice(&known)).collect()
-}
-
-fn stdin(node: Node) -> Result<Stdin> {
-    const WHAT: &str = r#""none", "inherit", {"text": "…"}, {"base64": "…"} or {"file": "/path"}"#;
-    if node.is_object() {
-        return match node.only(&["text", "base64", "file"])? {
-            ("base64", node) => base64(&node).map(Stdin::Bytes),
-            ("file", node) => path(node).map(Stdin::File),
-            (_, node) => Ok(Stdin::Bytes(node.text("a string")?.into())),
-        };
-    }
-    match node.text(WHAT)? {
-        "none" => Ok(Stdin::None),
-        "inherit" => Ok(Stdin::Inherit),
-        _ => Err(node.refuse(format!("must be {WHAT}"))),
-    }
-}
-
-fn base64(node: &Node) -> Result<Vec<u8>> {
-    let text = node.text("a string in base64")?;
-    let refuse = |error| node.refuse(format!("is not base64 with padding: {error}"));
-    BASE64_STANDARD.decode(text).map_err(refuse)
-}
-
-fn seccomp(node: Node) -> Result<Seccomp> {
-    if node.is_object() {
-        return node.only(&["profile"]).and_then(|(_, node)| path(node)).map(Seccomp::Profile);
-    }
-    match node.text(r#""default" or {"profile": "/path"}"#)? {
-        "default" => Ok(Seccomp::Default),
-        _ => Err(node.refuse(r#"must be "default" or {"profile": "/path"}"#)),
-    }
-}
-
-fn root(node: Node) -> Result<Root> {
-    node.choice(&[("host", Root::Host)])
-}
-
-fn access(node: Node) -> Result<Access> {
-    node.choice(&[("ro", Access::ReadOnly), ("rw", Access::ReadWrite)])
-}
-
-fn network(node: Node) -> Result<Network> {
-    node.choice(&[("none", Network::None), ("host", Network::Host)])
-}
-
-fn excess(node: Node) -> Result<Excess> {
-    node.choice(&[("kill", Excess::Kill), ("truncate", Excess::Truncate)])
-}
-
-fn backend(node: Node) -> Result<BackendName> {
-    node.choice(&[("native", BackendName::Native)])
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
     use super::*;
+    use crate::Guarantee;
 
     fn refusal(json: &str) -> String {
         let text = Job::from_json(json).unwrap_err().to_string();
@@ -528,6 +421,7 @@ mod tests {
         ] {
             assert_eq!(refusal(&format!(r#"{{"args": ["a"], {field}}}"#)), message);
         }
+        assert!(refusal(r#"{"args": ["a"], "\u001b[2J": 1}"#).starts_with(r#"["\u{1b}[2J"]: 1: "#));
         let known = refusal(r#"{"args": ["a"], "zebra": 1}"#);
         assert!(known.starts_with("zebra: 1: unknown field; known are args, env, cwd,"), "{known}");
     }
@@ -560,6 +454,21 @@ mod tests {
         assert!(refusal(&"[".repeat(100_000)).contains("recursion limit"));
         let long = refusal(&format!(r#"{{"args": "{}"}}"#, "ä".repeat(1000)));
         assert!(long.chars().count() < 200, "{long}");
+    }
+
+    #[test]
+    fn the_schema_knows_the_same_fields() {
+        let schema = crate::job_schema();
+        let of = |schema: &serde_json::Value, known: &[&str]| {
+            let fields = schema["properties"].as_object().unwrap();
+            let fields: BTreeSet<_> = fields.keys().map(String::as_str).collect();
+            assert_eq!(fields, known.iter().copied().collect());
+            assert_eq!(schema["additionalProperties"], false);
+        };
+        of(&schema, JOB);
+        of(&schema["$defs"]["Env"], ENV);
+        of(&schema["$defs"]["Mount"], MOUNT);
+        of(&schema["$defs"]["Limits"], LIMITS);
     }
 
     #[test]

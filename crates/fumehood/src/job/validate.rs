@@ -156,20 +156,20 @@ fn hostname(name: &str) -> Result<()> {
 fn limits(limits: &Limits) -> Result<()> {
     let millisecond = Duration::from_millis(1);
     // The kernel and a small C program take several hundred KiB.
-    at_least("memory", limits.memory(), ByteSize::mib(1), ByteSize::to_string)?;
-    at_least("wall_time", limits.wall_time(), millisecond, |time| format_duration(*time))?;
-    at_least("cpu_time", limits.cpu_time(), millisecond, |time| format_duration(*time))?;
-    at_least("output", limits.output(), ByteSize(1), ByteSize::to_string)?;
-    at_least("file_size", limits.file_size(), ByteSize(1), ByteSize::to_string)?;
+    at_least("memory", limits.memory(), &ByteSize::mib(1), ByteSize::to_string)?;
+    at_least("wall_time", limits.wall_time(), &millisecond, |time| format_duration(*time))?;
+    at_least("cpu_time", limits.cpu_time(), &millisecond, |time| format_duration(*time))?;
+    at_least("output", limits.output(), &ByteSize(1), ByteSize::to_string)?;
+    at_least("file_size", limits.file_size(), &ByteSize(1), ByteSize::to_string)?;
     // A tmpfs counts in pages.
-    at_least("workspace", limits.workspace(), ByteSize::kib(4), ByteSize::to_string)?;
-    at_least("tmp", limits.tmp(), ByteSize::kib(4), ByteSize::to_string)?;
-    at_least("pids", limits.pids(), 1, u64::to_string)?;
+    at_least("workspace", limits.workspace(), &ByteSize::kib(4), ByteSize::to_string)?;
+    at_least("tmp", limits.tmp(), &ByteSize::kib(4), ByteSize::to_string)?;
+    at_least("pids", limits.pids(), &1, u64::to_string)?;
     // The standard streams, and what a dynamic linker and an interpreter open at once.
-    at_least("open_files", limits.open_files(), 16, u64::to_string)?;
+    at_least("open_files", limits.open_files(), &16, u64::to_string)?;
     // The root of a tmpfs takes one itself.
-    at_least("inodes", limits.inodes(), 16, u64::to_string)?;
-    at_least("cpus", limits.cpus(), Cpus { milli: 1 }, Cpus::to_string)?;
+    at_least("inodes", limits.inodes(), &16, u64::to_string)?;
+    at_least("cpus", limits.cpus(), &Cpus { milli: 1 }, Cpus::to_string)?;
     let most = Duration::from_secs(3600);
     if limits.grace() > most {
         let grace = format_duration(limits.grace());
@@ -182,12 +182,12 @@ fn limits(limits: &Limits) -> Result<()> {
 fn at_least<T: PartialOrd>(
     name: &str,
     limit: Limit<T>,
-    least: T,
+    least: &T,
     show: impl Fn(&T) -> String,
 ) -> Result<()> {
     match limit {
-        Limit::Finite(amount) if amount < least => {
-            let problem = format!("is too small; at least {}, or unlimited", show(&least));
+        Limit::Finite(amount) if amount < *least => {
+            let problem = format!("is too small; at least {}, or unlimited", show(least));
             refuse(format!("limits.{name}"), show(&amount), problem)
         }
         _ => Ok(()),
