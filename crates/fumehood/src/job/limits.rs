@@ -111,11 +111,13 @@ pub enum Excess {
 pub struct Limits {
     /// Wall-clock time. At least 1 ms.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "time_limit")]
-    #[schemars(with = "schema::Limited<schema::Time>", extend("default" = shown_time(Self::WALL_TIME)))]
+    #[schemars(with = "schema::Limited<schema::Time>")]
+    #[schemars(extend("default" = shown_time(Self::WALL_TIME)))]
     pub wall_time: Option<Limit<Duration>>,
     /// User and system CPU time of all processes together. At least 1 ms.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "time_limit")]
-    #[schemars(with = "schema::Limited<schema::Time>", extend("default" = shown_time(Self::CPU_TIME)))]
+    #[schemars(with = "schema::Limited<schema::Time>")]
+    #[schemars(extend("default" = shown_time(Self::CPU_TIME)))]
     pub cpu_time: Option<Limit<Duration>>,
     /// Memory of all processes together, swap off. At least 1 MiB.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::{Cpus, Job, Limit, Limits, Mount, Network, Seccomp, Stdin};
@@ -85,7 +86,7 @@ fn inside(field: &str, path: &Path) -> Result<()> {
         return refuse(field, shown, "must not contain ..: what it means depends on links");
     }
     // Components leave out `.`, `//` and a slash at the end.
-    let normal: std::path::PathBuf = path.components().collect();
+    let normal: PathBuf = path.components().collect();
     if normal.as_os_str() != path.as_os_str() {
         return refuse(field, shown, format!("must be written in its shortest form, {normal:?}"));
     }
@@ -154,22 +155,22 @@ fn hostname(name: &str) -> Result<()> {
 }
 
 fn limits(limits: &Limits) -> Result<()> {
-    let millisecond = Duration::from_millis(1);
-    // The kernel and a small C program take several hundred KiB.
-    at_least("memory", limits.memory(), &ByteSize::mib(1), ByteSize::to_string)?;
-    at_least("wall_time", limits.wall_time(), &millisecond, |time| format_duration(*time))?;
-    at_least("cpu_time", limits.cpu_time(), &millisecond, |time| format_duration(*time))?;
-    at_least("output", limits.output(), &ByteSize(1), ByteSize::to_string)?;
-    at_least("file_size", limits.file_size(), &ByteSize(1), ByteSize::to_string)?;
+    time("wall_time", limits.wall_time())?;
+    time("cpu_time", limits.cpu_time())?;
+    // The kernel's share and a small C program take several hundred KiB.
+    size("memory", limits.memory(), ByteSize::mib(1))?;
+    size("output", limits.output(), ByteSize(1))?;
+    size("file_size", limits.file_size(), ByteSize(1))?;
     // A tmpfs counts in pages.
-    at_least("workspace", limits.workspace(), &ByteSize::kib(4), ByteSize::to_string)?;
-    at_least("tmp", limits.tmp(), &ByteSize::kib(4), ByteSize::to_string)?;
-    at_least("pids", limits.pids(), &1, u64::to_string)?;
+    size("workspace", limits.workspace(), ByteSize::kib(4))?;
+    size("tmp", limits.tmp(), ByteSize::kib(4))?;
+    // The kernel's own bound, PID_MAX_LIMIT: pids.max refuses more.
+    within("pids", limits.pids(), 1..=4_194_304, u64::to_string)?;
     // The standard streams, and what a dynamic linker and an interpreter open at once.
-    at_least("open_files", limits.open_files(), &16, u64::to_string)?;
+    within("open_files", limits.open_files(), 16..=1 << 30, u64::to_string)?;
     // The root of a tmpfs takes one itself.
-    at_least("inodes", limits.inodes(), &16, u64::to_string)?;
-    at_least("cpus", limits.cpus(), &Cpus { milli: 1 }, Cpus::to_string)?;
+    within("inodes", limits.inodes(), 16..=1 << 40, u64::to_string)?;
+    within("cpus", limits.cpus(), Cpus { milli: 1 }..=Cpus { milli: u32::MAX }, Cpus::to_string)?;
     let most = Duration::from_secs(3600);
     if limits.grace() > most {
         let grace = format_duration(limits.grace());
@@ -178,20 +179,35 @@ fn limits(limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a limit under which no program could run.
-fn at_least<T: PartialOrd>(
+/// A time that a clock can be set to: sums with it do not overflow.
+fn time(name: &str, limit: Limit<Duration>) -> Result<()> {
+    let year = Duration::from_secs(365 * 24 * 3600);
+    within(name, limit, Duration::from_millis(1)..=year, |time| format_duration(*time))
+}
+
+/// A size far from the largest number, which resource limits take for no limit (`getrlimit(2)`,
+/// `RLIM_INFINITY`).
+fn size(name: &str, limit: Limit<ByteSize>, least: ByteSize) -> Result<()> {
+    within(name, limit, least..=ByteSize(1 << 62), ByteSize::to_string)
+}
+
+/// Refuses a limit under which no program could run, and one that the kernel cannot hold.
+fn within<T: PartialOrd>(
     name: &str,
     limit: Limit<T>,
-    least: &T,
+    range: RangeInclusive<T>,
     show: impl Fn(&T) -> String,
 ) -> Result<()> {
-    match limit {
-        Limit::Finite(amount) if amount < *least => {
-            let problem = format!("is too small; at least {}, or unlimited", show(least));
-            refuse(format!("limits.{name}"), show(&amount), problem)
-        }
-        _ => Ok(()),
-    }
+    let Limit::Finite(amount) = limit else { return Ok(()) };
+    let (least, most) = range.into_inner();
+    let problem = if amount < least {
+        format!("is too small; at least {}, or unlimited", show(&least))
+    } else if amount > most {
+        format!("is too large; at most {}, or unlimited", show(&most))
+    } else {
+        return Ok(());
+    };
+    refuse(format!("limits.{name}"), show(&amount), problem)
 }
 
 fn guarantees(job: &Job) -> Result<()> {
@@ -285,7 +301,8 @@ mod tests {
             (job().hostname(""), r#"hostname: "": must have 1 to 64 bytes"#),
             (
                 job().env("A=B", ""),
-                "env.set: \"A=B\": is no name of a variable; it must not be empty or contain = or NUL",
+                "env.set: \"A=B\": is no name of a variable; it must not be empty or contain = or \
+                 NUL",
             ),
             (
                 job().seccomp(Seccomp::Profile("p.json".into())),
@@ -339,9 +356,21 @@ mod tests {
     }
 
     #[test]
-    fn limits_under_which_nothing_could_run_are_named() {
+    fn limits_that_cannot_be_held_are_named() {
         type Change = fn(&mut Limits);
-        let cases: [(Change, &str); 12] = [
+        let cases: [(Change, &str); 15] = [
+            (
+                |l| l.pids = Some(4_194_305.into()),
+                "pids: 4194305: is too large; at most 4194304, or unlimited",
+            ),
+            (
+                |l| l.wall_time = Some(Duration::from_secs(8761 * 3600).into()),
+                "wall_time: 8761h: is too large; at most 8760h, or unlimited",
+            ),
+            (
+                |l| l.file_size = Some(ByteSize(u64::MAX).into()),
+                "file_size: 18446744073709551615B: is too large; at most 4194304TiB, or unlimited",
+            ),
             (
                 |l| l.wall_time = Some(Duration::ZERO.into()),
                 "wall_time: 0ns: is too small; at least 1ms, or unlimited",
