@@ -24,8 +24,6 @@ pub enum Action {
 }
 
 impl Action {
-    /// What the kernel does if a filter's author did not say which error: `EPERM`.
-    pub(super) const EPERM: Self = Self::Errno(1);
     /// What the kernel itself does with a call that it does not have.
     pub(super) const ENOSYS: Self = Self::Errno(38);
 

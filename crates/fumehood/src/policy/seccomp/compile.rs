@@ -17,10 +17,9 @@ use super::{Action, Arch, Error};
 ///
 /// # Errors
 ///
-/// Two rules contradict each other on this target, or the filter would be longer than the kernel
-/// takes.
+/// The filter would be longer than the kernel takes.
 pub fn compile(profile: &Profile, target: &Target) -> Result<Program, Error> {
-    let policy = Policy::resolve(profile, target)?;
+    let policy = Policy::resolve(profile, target);
     let insns = Compiler::default().filter(&ranges(&policy, target.arch), target.arch);
     if insns.len() > Program::MAX_LEN {
         return Err(Error::TooLong { length: insns.len() });

@@ -1,5 +1,7 @@
 //! Why a profile was refused.
 
+use std::fmt::Display;
+
 use super::Arch;
 
 /// Why a profile could not be read or compiled: always the profile's fault, never the host's.
@@ -19,16 +21,6 @@ pub enum Error {
         value: String,
         /// What is wrong with it, and what would be right.
         problem: String,
-    },
-    /// Two rules without conditions on arguments give the same system call different answers.
-    #[error("seccomp profile: {first} and {second} answer {name} differently; keep one of them")]
-    Contradiction {
-        /// The system call.
-        name: String,
-        /// The rule that comes first, such as `syscalls[0]`.
-        first: String,
-        /// The rule that contradicts it.
-        second: String,
     },
     /// The filter is longer than the kernel takes.
     #[error(
@@ -58,9 +50,9 @@ pub enum Error {
 impl Error {
     pub(super) fn refused(
         key: impl Into<String>,
-        value: impl ToString,
+        value: impl Display,
         problem: impl Into<String>,
     ) -> Self {
-        Self::Refused { key: key.into(), value: value.to_string(), problem: problem.into() }
+        Self::Refused { key: key.into(), value: format!("{value}"), problem: problem.into() }
     }
 }

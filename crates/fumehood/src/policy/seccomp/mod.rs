@@ -14,7 +14,10 @@
 //!   capabilities that the program really has: none, in a cell.
 //! - For one system call, rules with conditions on arguments are tried first, in the order of the
 //!   file, and the first that holds decides; then the rule without conditions; then
-//!   `defaultAction`. Two rules without conditions that contradict each other are an error.
+//!   `defaultAction`. Of two rules without conditions the first decides, as in libseccomp.
+//!   [`Verdicts::overruled`] lists the others.
+//! - libseccomp instead drops all rules with conditions once there is one without. A profile that
+//!   has both for one call, as the shipped one has, therefore means less to runc, crun and Docker.
 //! - The conditions of a rule must all hold. But if a rule compares one argument twice, each of
 //!   its conditions stands for a rule of its own, as runc and crun have it (opencontainers/runc
 //!   issue 2735: libseccomp compares an argument only once in a rule).
@@ -51,5 +54,5 @@ pub use error::Error;
 pub use eval::SeccompData;
 pub use profile::{Condition, DEFAULT_JSON, Filter, Profile, Rule, Test};
 pub use program::{Insn, Program};
-pub use resolve::Target;
+pub use resolve::{Overruled, Target};
 pub use verdicts::{Case, Conditional, Verdicts};

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::profile::{Condition, Filter, Profile};
+use serde::Serialize;
+
+use super::profile::{Condition, Filter, Profile, Rule};
 use super::{Action, Arch, Error};
 
 /// What a filter is made for.
@@ -67,6 +69,19 @@ pub(super) struct Policy {
     pub(super) calls: BTreeMap<u32, Call>,
     /// Names in the profile that the architecture does not have.
     pub(super) unknown: BTreeSet<String>,
+    /// Rules that say something else than an earlier one, with the call they say it of.
+    pub(super) overruled: Vec<Overruled>,
+}
+
+/// A rule that does nothing for a call because an earlier one without conditions decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Overruled {
+    /// The system call.
+    pub name: String,
+    /// Position in `syscalls` of the rule that does nothing.
+    pub rule: usize,
+    /// What it would have done.
+    pub action: Action,
 }
 
 /// What happens to one system call.
@@ -74,8 +89,8 @@ pub(super) struct Policy {
 pub(super) struct Call {
     /// Tried in order; the first that holds decides.
     pub(super) clauses: Vec<Clause>,
-    /// What happens if none holds, with the rule that says so.
-    otherwise: Option<(Action, usize)>,
+    /// What happens if none holds, if a rule says so.
+    otherwise: Option<Action>,
 }
 
 /// An answer that holds if all the conditions do.
@@ -86,51 +101,43 @@ pub(super) struct Clause {
 }
 
 impl Policy {
-    pub(super) fn resolve(profile: &Profile, target: &Target) -> Result<Self, Error> {
-        let mut policy =
-            Self { default: profile.default, calls: BTreeMap::new(), unknown: BTreeSet::new() };
+    pub(super) fn resolve(profile: &Profile, target: &Target) -> Self {
+        let mut policy = Self {
+            default: profile.default,
+            calls: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            overruled: Vec::new(),
+        };
         for (at, rule) in profile.rules.iter().enumerate() {
-            if !target.meets_all(&rule.includes) || target.meets_any(&rule.excludes) {
-                continue;
-            }
-            for name in &rule.names {
-                let Some(number) = target.arch.number(name) else {
-                    policy.unknown.insert(name.clone());
-                    continue;
-                };
-                let call = policy.calls.entry(number).or_default();
-                if rule.conditions.is_empty() {
-                    call.decide(rule.action, at, name)?;
-                } else {
-                    call.clauses.extend(
-                        rule.alternatives()
-                            .into_iter()
-                            .map(|conditions| Clause { conditions, action: rule.action }),
-                    );
-                }
+            if target.meets_all(&rule.includes) && !target.meets_any(&rule.excludes) {
+                policy.add(at, rule, target.arch);
             }
         }
-        Ok(policy)
+        policy
+    }
+
+    fn add(&mut self, at: usize, rule: &Rule, arch: Arch) {
+        let action = rule.action;
+        let clauses =
+            rule.alternatives().into_iter().map(|conditions| Clause { conditions, action });
+        let clauses: Vec<_> = clauses.collect();
+        for name in &rule.names {
+            let Some(number) = arch.number(name) else {
+                self.unknown.insert(name.clone());
+                continue;
+            };
+            let call = self.calls.entry(number).or_default();
+            if !rule.conditions.is_empty() {
+                call.clauses.extend_from_slice(&clauses);
+            } else if *call.otherwise.get_or_insert(action) != action {
+                self.overruled.push(Overruled { name: name.clone(), rule: at, action });
+            }
+        }
     }
 }
 
 impl Call {
     pub(super) fn otherwise(&self, default: Action) -> Action {
-        self.otherwise.map_or(default, |(action, _)| action)
-    }
-
-    fn decide(&mut self, action: Action, rule: usize, name: &str) -> Result<(), Error> {
-        match self.otherwise {
-            Some((earlier, first)) if earlier != action => Err(Error::Contradiction {
-                name: name.to_owned(),
-                first: format!("syscalls[{first}]"),
-                second: format!("syscalls[{rule}]"),
-            }),
-            Some(_) => Ok(()),
-            None => {
-                self.otherwise = Some((action, rule));
-                Ok(())
-            }
-        }
+        self.otherwise.unwrap_or(default)
     }
 }

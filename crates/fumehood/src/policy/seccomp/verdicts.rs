@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::compile::Answer;
 use super::profile::{Condition, Profile};
-use super::resolve::{Policy, Target};
-use super::{Action, Arch, Error, Program};
+use super::resolve::{Overruled, Policy, Target};
+use super::{Action, Arch, Program};
 
 /// What a profile means on a target, for all the system calls that are known there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +20,8 @@ pub struct Verdicts {
     pub conditional: Vec<Conditional>,
     /// Names in the profile that the architecture does not have: their rules do nothing.
     pub unknown: Vec<String>,
+    /// Rules that do nothing for a call because an earlier one decides otherwise.
+    pub overruled: Vec<Overruled>,
 }
 
 /// A call whose arguments decide.
@@ -52,17 +54,15 @@ impl Verdicts {
 
 impl Profile {
     /// What the profile means on a target.
-    ///
-    /// # Errors
-    ///
-    /// Two rules contradict each other there.
-    pub fn verdicts(&self, target: &Target) -> Result<Verdicts, Error> {
-        let policy = Policy::resolve(self, target)?;
+    #[must_use]
+    pub fn verdicts(&self, target: &Target) -> Verdicts {
+        let policy = Policy::resolve(self, target);
         let mut verdicts = Verdicts {
             default: policy.default,
             always: BTreeMap::new(),
             conditional: Vec::new(),
             unknown: policy.unknown.into_iter().collect(),
+            overruled: policy.overruled,
         };
         for (number, name) in target.arch.calls() {
             let answer = policy.calls.get(&number).map_or_else(
@@ -71,7 +71,7 @@ impl Profile {
             );
             verdicts.add(name, answer);
         }
-        Ok(verdicts)
+        verdicts
     }
 }
 
