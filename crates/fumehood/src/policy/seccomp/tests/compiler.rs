@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use super::super::assemble::Assembler;
+use super::super::program::{offset, op};
 use super::super::{Error, Insn};
 use super::oracle::{assert_kernel_would_take, sweep};
 use super::*;
@@ -222,4 +224,37 @@ fn numbers_and_names_agree_both_ways() {
     assert_eq!(both("listmount"), [Some(458), Some(458)]);
     assert_eq!(both("mseal"), [Some(462), Some(462)]);
     assert_eq!(both("file_setattr"), [Some(469), Some(469)]);
+}
+
+/// A branch whose targets, neither of them a return, lie just before, at and beyond its reach.
+fn branch_at_distance(padding: usize) -> Program {
+    let mut assembler = Assembler::default();
+    let trap = assembler.answer(Action::Trap);
+    let no = assembler.then(op::AND, 1, trap);
+    let allow = assembler.answer(ALLOW);
+    let yes = assembler.then(op::AND, 1, allow);
+    (0..padding).fold(yes, |last, _| assembler.then(op::AND, u32::MAX, last));
+    let branch = assembler.branch(op::EQUAL, 7, yes, no);
+    assembler.then(op::LOAD, offset::NUMBER, branch);
+    Program { insns: assembler.finish(), flags: 0 }
+}
+
+#[test]
+fn branches_reach_their_targets_at_every_distance() {
+    for padding in (0..300).chain([600]) {
+        let program = branch_at_distance(padding);
+        assert_kernel_would_take(&program);
+        let answer = |nr| program.evaluate(&SeccompData::new(Arch::X86_64, nr, [0; 6]));
+        assert_eq!([answer(7), answer(8)], [ALLOW, Action::Trap], "padding {padding}");
+    }
+}
+
+#[test]
+fn a_step_goes_on_at_a_place_that_is_not_next() {
+    let mut assembler = Assembler::default();
+    let allow = assembler.answer(ALLOW);
+    assembler.answer(Action::Trap);
+    assembler.then(op::LOAD, offset::NUMBER, allow);
+    let program = Program { insns: assembler.finish(), flags: 0 };
+    assert_eq!(program.evaluate(&SeccompData::new(Arch::X86_64, 0, [0; 6])), ALLOW);
 }
