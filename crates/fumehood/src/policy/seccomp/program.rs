@@ -6,7 +6,7 @@ use super::{Arch, Error};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Insn {
-    /// What to do: class, size and mode, see [`op`].
+    /// What to do: class, size and mode, `BPF_*` of `linux/bpf_common.h`.
     pub code: u16,
     /// Instructions to skip if the comparison holds.
     pub jt: u8,
