@@ -94,7 +94,10 @@ impl Cell {
                 self.attach(mount, target, 0, false)
             }
             Step::Proc { target, attributes } => {
-                let mount = sys::new_mount(c"proc", core::iter::empty(), attributes)?;
+                // Processes that the program may not inspect are not there for it: the init, whose
+                // command line is the supervisor's (proc(5), since Linux 5.8).
+                let hide = [(c"hidepid", c"ptraceable")];
+                let mount = sys::new_mount(c"proc", hide.into_iter(), attributes)?;
                 self.attach(mount, target, 0, false)
             }
             Step::Devpts { target } => self.devpts(target),
