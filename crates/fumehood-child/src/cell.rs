@@ -81,24 +81,28 @@ impl Cell {
                 self.within(parent, |dir| sys::symlink(target, dir, name))
             }
             Step::File { path, mode, data } => self.make_file(path, mode, data),
-            Step::Bind { source, target, attributes, recursive } => {
+            Step::Touch { path } => sys::make_file(self.root, path),
+            Step::Bind { source, target, attributes, recursive, plain } => {
                 let mount = sys::clone_tree(source, recursive)?;
-                self.attach(mount, target, attributes, recursive)
+                set_attributes(mount, attributes, recursive)?;
+                if plain { self.attach_plainly(mount, target) } else { self.attach(mount, target) }
             }
             Step::BindFd { fd, target, attributes } => {
-                self.attach(self.fd(fd)?, target, attributes, true)
+                let mount = self.fd(fd)?;
+                set_attributes(mount, attributes, true)?;
+                self.attach(mount, target)
             }
             Step::Tmpfs { target, size, inodes, mode, attributes } => {
                 let options = [(c"size", size), (c"nr_inodes", inodes), (c"mode", mode)];
                 let mount = sys::new_mount(c"tmpfs", options.into_iter(), attributes)?;
-                self.attach(mount, target, 0, false)
+                self.attach_plainly(mount, target)
             }
             Step::Proc { target, attributes } => {
                 // Processes that the program may not inspect are not there for it: the init, whose
                 // command line is the supervisor's (proc(5), since Linux 5.8).
                 let hide = [(c"hidepid", c"ptraceable")];
                 let mount = sys::new_mount(c"proc", hide.into_iter(), attributes)?;
-                self.attach(mount, target, 0, false)
+                self.attach_plainly(mount, target)
             }
             Step::Devpts { target } => self.devpts(target),
             Step::Mask { path, with } => self.mask(path, with),
@@ -161,13 +165,18 @@ impl Cell {
         Ok(())
     }
 
-    fn attach(&self, mount: Fd, target: &CStr, attributes: u64, recursive: bool) -> Result<()> {
-        if attributes != 0 {
-            sys::set_mount_attr(mount, attributes, recursive)?;
-        }
+    /// Attaches a mount below a tree of the host, where somebody may have put a link.
+    fn attach(&self, mount: Fd, target: &CStr) -> Result<()> {
         let target = sys::open_beneath(self.root, target, nr::O_PATH, 0)?;
         let attached = sys::attach(mount, target);
         sys::close(target);
+        sys::close(mount);
+        attached
+    }
+
+    /// Attaches a mount where all directories on the way were made here, a moment ago.
+    fn attach_plainly(&self, mount: Fd, target: &CStr) -> Result<()> {
+        let attached = sys::attach_at(mount, self.root, target);
         sys::close(mount);
         attached
     }
@@ -176,18 +185,14 @@ impl Cell {
         let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620")];
         let attributes = u64::from(nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NOEXEC);
         let mount = sys::new_mount(c"devpts", options.into_iter(), attributes)?;
-        self.attach(mount, target, 0, false)
+        self.attach_plainly(mount, target)
     }
 
     fn mask(&self, path: &CStr, with: &CStr) -> Result<()> {
-        match sys::open_beneath(self.root, path, nr::O_PATH, 0) {
-            Err(Errno::NOENT) => return Ok(()),
-            Err(errno) => return Err(errno),
-            Ok(fd) => sys::close(fd),
-        }
         // The current directory is the new root, so a relative path leads there.
         let mount = sys::clone_tree(with, false)?;
-        self.attach(mount, path, u64::from(nr::MOUNT_ATTR_RDONLY), false)
+        set_attributes(mount, u64::from(nr::MOUNT_ATTR_RDONLY), false)?;
+        self.attach_plainly(mount, path)
     }
 
     fn allow(&self, path: &CStr, access: u64) -> Result<()> {
@@ -197,6 +202,10 @@ impl Cell {
         sys::close(beneath);
         allowed
     }
+}
+
+fn set_attributes(mount: Fd, attributes: u64, recursive: bool) -> Result<()> {
+    if attributes == 0 { Ok(()) } else { sys::set_mount_attr(mount, attributes, recursive) }
 }
 
 fn set_ids(uid: u32, gid: u32, clear_groups: bool) -> Result<()> {

@@ -252,6 +252,9 @@ steps! {
         attributes: u64,
         /// Whether nested mounts come along.
         recursive: bool,
+        /// Whether every directory on the way to the target was made by these steps, so that no
+        /// link can stand in the way and the target need not be looked up with care.
+        plain: bool,
     }
     /// Shows a mount that the supervisor cloned.
     13 BindFd "bind-fd" {
@@ -287,7 +290,7 @@ steps! {
         /// Path in the new root.
         target: &'a CStr,
     }
-    /// Hides a file or a directory, if it exists, below an empty one.
+    /// Hides a file or a directory below an empty one.
     17 Mask "mask" {
         /// Path in the new root.
         path: &'a CStr,
@@ -323,6 +326,12 @@ steps! {
     24 DropCapabilities "drop-capabilities" {}
     /// Becomes the parent of orphaned descendants, where no process namespace makes it that.
     25 Subreaper "subreaper" {}
+
+    /// Makes an empty file on the new root itself, to mount something on.
+    26 Touch "touch" {
+        /// Path in the new root; every directory on the way was made by these steps.
+        path: &'a CStr,
+    }
 
     // Steps of a program: done in the process that executes it.
 

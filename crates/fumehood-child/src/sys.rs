@@ -659,6 +659,14 @@ pub fn mkdir(dir: Fd, path: &CStr, mode: u32) -> Result<()> {
     plain!(__NR_mkdirat, dir.word(), path.as_ptr(), mode).map(drop)
 }
 
+/// `mknodat(2)` of an empty regular file.
+///
+/// # Errors
+/// Those of the path.
+pub fn make_file(dir: Fd, path: &CStr) -> Result<()> {
+    plain!(__NR_mknodat, dir.word(), path.as_ptr(), nr::S_IFREG | 0o644, 0).map(drop)
+}
+
 /// `symlinkat(2)`.
 ///
 /// # Errors
@@ -739,6 +747,23 @@ pub fn attach(mount: Fd, target: Fd) -> Result<()> {
         target.word(),
         c"".as_ptr(),
         flags
+    )
+    .map(drop)
+}
+
+/// `move_mount(2)` of a detached mount onto a path below `dir`, without following a link in its last
+/// component.
+///
+/// # Errors
+/// Those of the path; `EINVAL`, `EPERM`.
+pub fn attach_at(mount: Fd, dir: Fd, path: &CStr) -> Result<()> {
+    plain!(
+        __NR_move_mount,
+        mount.word(),
+        c"".as_ptr(),
+        dir.word(),
+        path.as_ptr(),
+        nr::MOVE_MOUNT_F_EMPTY_PATH
     )
     .map(drop)
 }

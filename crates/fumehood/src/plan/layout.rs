@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::job::{Access, Job, Mount};
@@ -78,11 +79,8 @@ pub(crate) const WORKSPACE: &str = "/workspace";
 
 /// Host files and directories below /etc that programs need: the dynamic linker's cache, Debian's
 /// alternatives, certificates, time zone, and the configuration that toolchains link to from /usr.
-const ETC: [&str; 22] = [
+const ETC: [&str; 17] = [
     "alternatives",
-    "bash.bashrc",
-    "ca-certificates",
-    "ca-certificates.conf",
     "fonts",
     "java-11-openjdk",
     "java-17-openjdk",
@@ -92,7 +90,6 @@ const ETC: [&str; 22] = [
     "ld.so.conf",
     "ld.so.conf.d",
     "localtime",
-    "magic",
     "mime.types",
     "perl",
     "protocols",
@@ -100,16 +97,15 @@ const ETC: [&str; 22] = [
     "services",
     "ssl/certs",
     "ssl/openssl.cnf",
-    "timezone",
 ];
 
-/// Files and directories of /proc that show the host rather than the sandbox. Most are closed to an
-/// unprivileged id anyway; a mask holds whatever the host's permissions are.
-const MASKED: [(&str, bool); 14] = [
+/// Files and directories of /proc that show the host rather than the sandbox. Those that only root
+/// can read need no mask: the program is not root, and no capability of its user namespace opens
+/// them.
+const MASKED: [(&str, bool); 13] = [
     ("/proc/acpi", true),
     ("/proc/asound", true),
     ("/proc/bus", true),
-    ("/proc/driver", true),
     ("/proc/interrupts", false),
     ("/proc/kallsyms", false),
     ("/proc/kcore", false),
@@ -128,19 +124,21 @@ const DEVICES: [&str; 6] =
 /// The name of the directory that masked directories show.
 pub(crate) const EMPTY: &str = "/dev/.empty";
 
-/// The whole root of a job on this host.
-pub(crate) fn layout(job: &Job, own_proc: bool) -> Result<Vec<Entry>> {
+/// The whole root of a job on this host, and the index of the first entry that the job listed: all
+/// before it lie on the root itself, never below a tree of the host.
+pub(crate) fn layout(job: &Job, own_proc: bool) -> Result<(Vec<Entry>, usize)> {
     let mut root = Vec::with_capacity(80);
     system_directories(&mut root);
     etc(job, &mut root);
     devices(job, &mut root);
     proc(own_proc, &mut root);
     scratch(job, &mut root);
+    let listed_from = root.len();
     for (index, mount) in parents_first(&job.mounts) {
         super::mounts::place(index, mount, &mut root)?;
     }
     working_directory(job, &mut root)?;
-    Ok(root)
+    Ok((root, listed_from))
 }
 
 /// /usr, and what stands beside it: links into it on a merged system, directories on an older one.
@@ -236,7 +234,7 @@ fn proc(own: bool, root: &mut Vec<Entry>) {
     dir(root, EMPTY, 0o555);
     root.push(Entry::Proc);
     for (path, directory) in MASKED {
-        if Path::new(path).exists() {
+        if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0) {
             root.push(Entry::Mask { path: path.into(), directory });
         }
     }

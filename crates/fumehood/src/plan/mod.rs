@@ -32,6 +32,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// What is in its root; empty where it has none of its own.
     pub root: Vec<Entry>,
+    /// Index in `root` of the first entry that the job listed.
+    pub(crate) listed_from: usize,
     /// The filter of its system calls; none where that was waived.
     pub filter: Option<Filter>,
     /// The Landlock fence around it; none where the kernel has none and that was waived.
@@ -99,13 +101,15 @@ impl Plan {
         job.validate()?;
         let env = Environment::resolve(&job.env, job.tty, |name| std::env::var_os(name))?;
         let namespaces = namespaces(job, without);
-        let root = if namespaces.base { layout::layout(job, namespaces.pid)? } else { Vec::new() };
+        let (root, listed_from) =
+            if namespaces.base { layout::layout(job, namespaces.pid)? } else { (Vec::new(), 0) };
         let mut plan = Self {
             candidates: candidates(job, &env),
             env,
             identity: identity(host, namespaces),
             namespaces,
             root,
+            listed_from,
             filter: Some(filter(job, host)?),
             fence: Fence::new(host.landlock_abi),
             guarantees: BTreeMap::new(),
@@ -171,7 +175,10 @@ fn filter(job: &Job, host: &Host) -> Result<Filter> {
     })?;
     let target = seccomp::Target::new(arch, host.kernel);
     let (origin, profile) = match &job.seccomp {
-        Seccomp::Default => ("the shipped profile".to_owned(), seccomp::Profile::shipped()),
+        Seccomp::Default => {
+            let program = seccomp::Program::shipped(arch);
+            return Ok(Filter { origin: "the shipped profile".to_owned(), program });
+        }
         Seccomp::Profile(path) => (path.display().to_string(), read_profile(path)?),
     };
     let refused = |error: seccomp::Error| {

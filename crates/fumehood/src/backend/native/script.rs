@@ -116,7 +116,7 @@ fn build_root(script: &mut Script, plan: &Plan, trees: Vec<(usize, OwnedFd)>) ->
     for (index, entry) in plan.root.iter().enumerate() {
         match trees.next_if(|(at, _)| *at == index) {
             Some((_, tree)) => attach_tree(script, entry, tree)?,
-            None => place(script, entry)?,
+            None => place(script, entry, index < plan.listed_from)?,
         }
     }
     // Last among the mounts: everything above still had to make its mount points.
@@ -126,25 +126,29 @@ fn build_root(script: &mut Script, plan: &Plan, trees: Vec<(usize, OwnedFd)>) ->
     Ok(())
 }
 
-fn place(script: &mut Script, entry: &Entry) -> Result<()> {
+/// `plain` entries lie on the root itself: every directory on the way was made by steps before.
+fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
     match entry {
         Entry::Dir { path, mode } => {
-            let (parent, name) = split(path)?;
+            let (parent, name) = split(path, plain)?;
             script.push_for(&Step::Mkdir { parent: &parent, name: &name, mode: *mode }, path);
         }
         Entry::Link { path, target } => {
-            let (parent, name) = split(path)?;
+            let (parent, name) = split(path, plain)?;
             let target = c_string(target.as_os_str().as_bytes())?;
             script.push_for(&Step::Symlink { parent: &parent, name: &name, target: &target }, path);
+        }
+        Entry::File { path, data } if plain && data.is_empty() => {
+            script.push_for(&Step::Touch { path: &c_string(inside(path))? }, path);
         }
         Entry::File { path, data } => {
             let inside = c_string(inside(path))?;
             script.push_for(&Step::File { path: &inside, mode: 0o644, data }, path);
         }
         Entry::Bind { source, target, access, .. } => {
-            bind(script, source, target, attributes(*access))?;
+            bind(script, source, target, attributes(*access), plain)?;
         }
-        Entry::Device { path } => bind(script, path, path, nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NOEXEC)?,
+        Entry::Device { path } => bind(script, path, path, 0, true)?,
         Entry::Tmpfs { target, size, inodes, mode } => {
             tmpfs(script, target, *size, *inodes, *mode)?;
         }
@@ -169,17 +173,23 @@ const fn attributes(access: Access) -> u32 {
     }
 }
 
-fn bind(script: &mut Script, source: &Path, target: &Path, attributes: u32) -> Result<()> {
+fn bind(
+    script: &mut Script,
+    source: &Path,
+    target: &Path,
+    attributes: u32,
+    plain: bool,
+) -> Result<()> {
     let from = c_string(source.as_os_str().as_bytes())?;
     let to = c_string(inside(target))?;
     let attributes = u64::from(attributes);
-    let step = Step::Bind { source: &from, target: &to, attributes, recursive: true };
+    let step = Step::Bind { source: &from, target: &to, attributes, recursive: true, plain };
     script.push_for(&step, target);
     Ok(())
 }
 
 fn attach_tree(script: &mut Script, entry: &Entry, tree: OwnedFd) -> Result<()> {
-    let Entry::Bind { target, access, .. } = entry else { return place(script, entry) };
+    let Entry::Bind { target, access, .. } = entry else { return place(script, entry, false) };
     let fd = u32::try_from(script.fds.len()).unwrap_or(u32::MAX);
     let to = c_string(inside(target))?;
     let attributes = u64::from(attributes(*access));
@@ -403,8 +413,12 @@ fn c_string(bytes: &[u8]) -> Result<CString> {
     })
 }
 
-/// Directory and name of a path in the new root.
-fn split(path: &Path) -> Result<(CString, CString)> {
+/// Directory and name of a path in the new root. A plain path needs no directory: it is looked up
+/// from the root in one go.
+fn split(path: &Path, plain: bool) -> Result<(CString, CString)> {
+    if plain {
+        return Ok((CString::default(), c_string(inside(path))?));
+    }
     let parent = path.parent().map_or(b"".as_slice(), inside);
     let name = path.file_name().map_or(b"".as_slice(), OsStrExt::as_bytes);
     Ok((c_string(parent)?, c_string(name)?))

@@ -42,6 +42,7 @@ mod eval;
 mod profile;
 mod program;
 mod resolve;
+mod shipped;
 #[cfg(test)]
 mod tests;
 mod verdicts;
