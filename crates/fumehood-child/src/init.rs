@@ -74,7 +74,7 @@ impl Sink for Laps {
     fn put(&mut self, bytes: &[u8]) {
         let end = self.len.saturating_add(bytes.len());
         if let Some(space) = self.bytes.get_mut(self.len..end) {
-            space.copy_from_slice(bytes);
+            space.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
             self.len = end;
         }
     }

@@ -817,8 +817,7 @@ pub fn loopback_up() -> Result<()> {
     let socket = Fd(socket as i32);
     // struct ifreq: 16 bytes of name, then the flags IFF_UP | IFF_RUNNING.
     let mut request = [0u8; 40];
-    request[..2].copy_from_slice(b"lo");
-    request[16] = 0x41;
+    (request[0], request[1], request[16]) = (b'l', b'o', 0x41);
     let up = ioctl(socket, SIOCSIFFLAGS, request.as_ptr() as usize);
     close(socket);
     up.map(drop)
