@@ -5,6 +5,8 @@
 //! line to it.
 
 pub(crate) mod cell;
+#[expect(dead_code, unused_imports, reason = "the supervisor will use it")]
+pub(crate) mod cgroup;
 pub(crate) mod control;
 pub(crate) mod diagnose;
 pub(crate) mod launch;

@@ -1,0 +1,385 @@
+//! Which control groups this process can use, found by trying.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Access, AtFlags};
+use rustix::process::Pid;
+
+use super::advice::{self, Surroundings};
+use super::delegate::{self, Spot};
+use super::dir::{Dir, parse_procs};
+use super::group::{Group, GroupLimits};
+use super::label::Owner;
+use super::locate::{CgroupMount, Membership, Place, Version};
+use super::locate::{parse_memberships, parse_mounts, place_of_dir, places};
+use super::v1::Controller;
+use super::{v1, v2};
+use crate::{Guarantee, Layer, Missing};
+
+/// What can be limited or counted for a whole tree of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    /// Memory, with swap off.
+    Memory,
+    /// Processes and threads.
+    Pids,
+    /// CPU time is counted here and enforced by the supervisor.
+    CpuTime,
+    /// CPU time per wall-clock time.
+    Cpus,
+}
+
+impl Resource {
+    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Pids, Self::CpuTime, Self::Cpus];
+
+    /// The guarantee that needs it; there is none about the number of CPUs.
+    pub(crate) fn guarantee(self) -> Option<Guarantee> {
+        match self {
+            Self::Memory => Some(Guarantee::Memory),
+            Self::Pids => Some(Guarantee::Pids),
+            Self::CpuTime => Some(Guarantee::CpuTime),
+            Self::Cpus => None,
+        }
+    }
+}
+
+/// Why control groups cannot be used for something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Blocked {
+    /// Why, in one sentence without a full stop.
+    pub(crate) reason: String,
+    /// The command or setting that fixes it; may have several lines.
+    pub(crate) fix: Option<String>,
+}
+
+impl Blocked {
+    pub(super) fn new(reason: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { reason: reason.into(), fix: Some(fix.into()) }
+    }
+
+    /// As one line of the doctor's answer.
+    pub(crate) fn missing(&self, guarantee: Guarantee) -> Missing {
+        Missing {
+            guarantee,
+            layer: Layer::Cgroup,
+            reason: self.reason.clone(),
+            fix: self.fix.clone(),
+        }
+    }
+}
+
+/// Where to look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Search<'a> {
+    /// A delegated directory of version 2; without one, what `/proc/self/cgroup` tells.
+    pub(crate) path: Option<&'a Path>,
+    /// Processes of ours that may have to move together with this one, such as the zygote.
+    pub(crate) companions: &'a [Pid],
+}
+
+/// The control groups that this process can use.
+#[derive(Debug)]
+pub(crate) struct Hierarchy {
+    parent: Parent,
+    owner: Owner,
+    /// For every resource the files that hold it, or why they do not.
+    holds: Vec<(Resource, Result<String, Blocked>)>,
+}
+
+/// The group below which ours are made.
+#[derive(Clone, Debug)]
+pub(super) enum Parent {
+    V1(Arc<v1::Parent>),
+    V2(Arc<v2::Parent>),
+}
+
+impl Parent {
+    /// Removes the group `name` from every hierarchy. Whether it is gone from all of them.
+    pub(super) fn remove(&self, name: &str) -> io::Result<bool> {
+        match self {
+            Self::V2(parent) => parent.dir.remove(name),
+            Self::V1(parent) => {
+                let remove = |branch: &v1::Branch| branch.dir.remove(name);
+                // All are tried before the first failure is looked at.
+                let gone: Vec<_> = parent.branches.iter().map(remove).collect();
+                gone.into_iter().try_fold(true, |all, one| Ok(all & one?))
+            }
+        }
+    }
+}
+
+impl Hierarchy {
+    /// Finds the control groups that this process can use, by making some.
+    ///
+    /// Where it must, that is if this process sits in the very group of version 2 that it has to
+    /// divide, it moves itself and its companions into a leaf, `fumehood-supervisor`.
+    ///
+    /// # Errors
+    /// If there are none: the reason and the fix.
+    pub(crate) fn find(search: &Search<'_>) -> Result<Self, Blocked> {
+        let view = View::look()?;
+        if let Some(path) = search.path {
+            return view.find_at(path, search.companions);
+        }
+        let unified = view.find_v2(search.companions);
+        match unified {
+            Ok(found) if found.strength() == Resource::ALL.len() => Ok(found),
+            other => prefer(other, view.find_v1()),
+        }
+    }
+
+    /// Version of the interface.
+    pub(crate) fn version(&self) -> Version {
+        match self.parent {
+            Parent::V1(_) => Version::V1,
+            Parent::V2(_) => Version::V2,
+        }
+    }
+
+    /// By which files a resource is held, or why it is not.
+    pub(crate) fn holds(&self, resource: Resource) -> Result<&str, &Blocked> {
+        let (_, held) = self
+            .holds
+            .iter()
+            .find(|(one, _)| *one == resource)
+            .expect("every resource was entered when the hierarchy was found");
+        held.as_ref().map(String::as_str)
+    }
+
+    fn strength(&self) -> usize {
+        self.holds.iter().filter(|(_, held)| held.is_ok()).count()
+    }
+
+    pub(super) fn parent(&self) -> &Parent {
+        &self.parent
+    }
+
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
+/// The one that holds more; version 2 if it makes no difference.
+fn prefer(
+    unified: Result<Hierarchy, Blocked>,
+    legacy: Result<Hierarchy, Blocked>,
+) -> Result<Hierarchy, Blocked> {
+    match (unified, legacy) {
+        (Ok(unified), Ok(legacy)) if legacy.strength() > unified.strength() => Ok(legacy),
+        (Ok(found), _) | (Err(_), Ok(found)) => Ok(found),
+        (Err(unified), Err(legacy)) => Err(Blocked {
+            reason: format!("version 2: {}; version 1: {}", unified.reason, legacy.reason),
+            fix: unified.fix.or(legacy.fix),
+        }),
+    }
+}
+
+/// What the kernel says about this process and its mounts.
+struct View {
+    memberships: Vec<Membership>,
+    mounts: Vec<CgroupMount>,
+    around: Surroundings,
+    owner: Owner,
+}
+
+impl View {
+    fn look() -> io::Result<Self> {
+        Ok(Self {
+            memberships: parse_memberships(&fs::read_to_string("/proc/self/cgroup")?),
+            mounts: mounts()?,
+            around: Surroundings::look(),
+            owner: Owner::current()?,
+        })
+    }
+
+    fn own_v2(&self) -> Result<Place, Blocked> {
+        let membership = self.memberships.iter().find(|one| one.version() == Version::V2);
+        membership.and_then(|one| places(one, &self.mounts).into_iter().find(is_ours)).ok_or_else(
+            || Blocked {
+                reason: "no mount shows the control group of this process".to_owned(),
+                fix: Some("mount -t cgroup2 none /sys/fs/cgroup".to_owned()),
+            },
+        )
+    }
+
+    fn find_v2(&self, companions: &[Pid]) -> Result<Hierarchy, Blocked> {
+        self.require_unified()?;
+        let own = self.own_v2()?;
+        delegate::require_delegated(&own, self.around)?;
+        let has_controllers = |dir: &Path| has_controllers(dir).unwrap_or(false);
+        let base = delegate::base(&own, has_controllers);
+        self.divide(&own, &base, companions)
+    }
+
+    /// A controller that is mounted with version 1 cannot be used with version 2.
+    fn require_unified(&self) -> Result<(), Blocked> {
+        let legacy = |name: &&str| self.memberships.iter().any(|one| one.shares(&[(*name).into()]));
+        let legacy: Vec<_> = delegate::CONTROLLERS.into_iter().filter(legacy).collect();
+        if legacy.is_empty() {
+            return Ok(());
+        }
+        Err(Blocked { reason: format!("{} belong to version 1", legacy.join(", ")), fix: None })
+    }
+
+    fn find_at(&self, path: &Path, companions: &[Pid]) -> Result<Hierarchy, Blocked> {
+        let dir = path.canonicalize()?;
+        let place = place_of_dir(&dir, &self.mounts).ok_or_else(|| {
+            let reason = format!("{} is not in a version 2 hierarchy", path.display());
+            Blocked { reason, fix: None }
+        })?;
+        let base = Spot { dir: place.dir.clone(), group: place.group.clone() };
+        self.divide(&place, &base, companions)
+    }
+
+    /// Prepares the group `base`, which the mount of `place` shows.
+    fn divide(&self, place: &Place, base: &Spot, pids: &[Pid]) -> Result<Hierarchy, Blocked> {
+        let dir = delegate::open(base, place, self.around)?;
+        let controllers = delegate::enable(base, &dir, pids, self.around)?;
+        // Only now: enabling may have moved this process.
+        delegate::require_common_ancestor(&Self::look()?.own_v2()?, base, self.around)?;
+        let parent = Arc::new(v2::Parent { dir, group: base.group.clone(), controllers });
+        let holds = Resource::ALL.map(|one| (one, self.try_v2(one, &parent))).into();
+        Ok(Hierarchy { parent: Parent::V2(parent), owner: self.owner, holds })
+    }
+
+    fn try_v2(&self, resource: Resource, parent: &Arc<v2::Parent>) -> Result<String, Blocked> {
+        let (controller, files) = match resource {
+            Resource::Memory => ("memory", "memory.max with memory.swap.max = 0"),
+            Resource::Pids => ("pids", "pids.max"),
+            Resource::Cpus => ("cpu", "cpu.max"),
+            Resource::CpuTime => ("", "cpu.stat"),
+        };
+        if !controller.is_empty() && !parent.controllers.iter().any(|name| name == controller) {
+            let reason = format!("{controller} is not handed down to {}", parent.group);
+            return Err(Blocked::new(reason, self.around.controllers()));
+        }
+        try_group(&Parent::V2(Arc::clone(parent)), &self.owner, resource)?;
+        Ok(format!("cgroup v2 {files}"))
+    }
+
+    fn find_v1(&self) -> Result<Hierarchy, Blocked> {
+        let branches: Vec<_> = self.memberships.iter().filter_map(|one| self.branch(one)).collect();
+        if branches.is_empty() {
+            return Err(Blocked::new("no hierarchy can be written to", advice::UNIFIED));
+        }
+        let parent = Arc::new(v1::Parent { branches });
+        let holds = Resource::ALL.map(|one| (one, self.try_v1(one, &parent))).into();
+        Ok(Hierarchy { parent: Parent::V1(parent), owner: self.owner, holds })
+    }
+
+    fn branch(&self, membership: &Membership) -> Option<v1::Branch> {
+        let controllers = Controller::among(&membership.controllers);
+        if controllers.is_empty() {
+            return None;
+        }
+        let place = places(membership, &self.mounts).into_iter().find(is_ours)?;
+        let dir = Dir::open(&place.dir).ok()?;
+        let may_make = place.writable && may_write(&place.dir);
+        may_make.then_some(v1::Branch { controllers, dir, group: place.group })
+    }
+
+    fn try_v1(&self, resource: Resource, parent: &Arc<v1::Parent>) -> Result<String, Blocked> {
+        let (controller, files) = match resource {
+            Resource::Memory => (Controller::Memory, "memory.limit_in_bytes, swap included"),
+            Resource::Pids => (Controller::Pids, "pids.max"),
+            Resource::CpuTime => (Controller::Cpuacct, "cpuacct.usage"),
+            Resource::Cpus => (Controller::Cpu, "cpu.cfs_quota_us"),
+        };
+        if parent.branch(controller).is_none() {
+            return Err(self.no_branch(controller));
+        }
+        try_group(&Parent::V1(Arc::clone(parent)), &self.owner, resource)?;
+        Ok(format!("cgroup v1 {files}"))
+    }
+
+    fn no_branch(&self, controller: Controller) -> Blocked {
+        let name = controller.name();
+        let names = [name.to_owned()];
+        if !self.memberships.iter().any(|one| one.shares(&names)) {
+            let fix = (controller == Controller::Memory).then(|| advice::MEMORY_CONTROLLER.into());
+            return Blocked { reason: format!("this kernel has no {name} controller"), fix };
+        }
+        if !self.mounts.iter().any(|mount| mount.options.contains(&names[0])) {
+            let fix = format!("mount -t cgroup -o {name} none /sys/fs/cgroup/{name}");
+            return Blocked::new(format!("the {name} hierarchy is not mounted"), fix);
+        }
+        Blocked::new(format!("the {name} hierarchy cannot be written to"), advice::UNIFIED)
+    }
+}
+
+/// The control group mounts of this process.
+pub(super) fn mounts() -> io::Result<Vec<CgroupMount>> {
+    let text = fs::read("/proc/self/mountinfo")?;
+    Ok(parse_mounts(&String::from_utf8_lossy(&text)))
+}
+
+/// Whether a directory really is our group: another mount may lie over it.
+fn is_ours(place: &Place) -> bool {
+    let procs = Dir::open(&place.dir).and_then(|dir| dir.read("cgroup.procs"));
+    procs.is_ok_and(|text| parse_procs(&text).pids.contains(&rustix::process::getpid()))
+}
+
+fn may_write(dir: &Path) -> bool {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(rustix::fs::CWD, dir, access, AtFlags::EACCESS).is_ok()
+}
+
+fn has_controllers(dir: &Path) -> io::Result<bool> {
+    let names = Dir::open(dir)?.read("cgroup.controllers")?;
+    Ok(names.split_ascii_whitespace().any(|name| delegate::CONTROLLERS.contains(&name)))
+}
+
+/// Makes a group with a limit on this resource and removes it again.
+fn try_group(parent: &Parent, owner: &Owner, resource: Resource) -> Result<(), Blocked> {
+    let mut limits = GroupLimits::default();
+    match resource {
+        Resource::Memory => limits.memory = Some(64 << 20),
+        Resource::Pids => limits.pids = Some(16),
+        Resource::Cpus => limits.cpus_milli = Some(500),
+        Resource::CpuTime => limits.account = true,
+    }
+    let group =
+        Group::create_named(parent, owner.name(), &limits).map_err(|error| blocked_by(&error))?;
+    if resource == Resource::CpuTime {
+        group.cpu_total_us()?.ok_or_else(|| io::Error::other("no CPU time is counted"))?;
+    }
+    Ok(())
+}
+
+fn blocked_by(error: &io::Error) -> Blocked {
+    let is_swap = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SwapOn>);
+    Blocked { reason: error.to_string(), fix: is_swap.then(|| advice::SWAP.to_owned()) }
+}
+
+/// A limit of memory without a limit of swap is none while there is swap.
+pub(super) fn require_swap_off(group: &Path) -> io::Result<()> {
+    if has_swap(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
+        return Err(io::Error::other(SwapOn(group.display().to_string())));
+    }
+    Ok(())
+}
+
+/// Whether `/proc/swaps` lists any, below its heading.
+fn has_swap(swaps: &str) -> bool {
+    swaps.lines().count() > 1
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0} has no limit on swap, and swap is on")]
+struct SwapOn(String);
+
+#[cfg(test)]
+mod tests {
+    use super::has_swap;
+
+    #[test]
+    fn the_heading_is_no_swap() {
+        let heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        assert!(!has_swap(heading));
+        assert!(has_swap(&format!("{heading}/swap.img file 2097148 0 -2\n")));
+    }
+}

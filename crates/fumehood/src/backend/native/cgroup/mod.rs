@@ -1,0 +1,34 @@
+//! Control groups: the limits that hold for a whole tree of processes, and the figures that count
+//! all of it.
+//!
+//! [`Hierarchy::find`] tries what this process can use, version 2 (a delegated subtree) or
+//! version 1 (a directory per controller), and says for each [`Resource`] by which file it is
+//! held, or why it is not and what to do about it. A [`Group`] is one sandbox's group; [`gc`]
+//! removes the groups of supervisors that died.
+
+mod advice;
+mod delegate;
+mod dir;
+mod find;
+mod gc;
+mod group;
+mod label;
+mod locate;
+mod remains;
+mod v1;
+mod v2;
+
+#[cfg(test)]
+mod find_tests;
+#[cfg(test)]
+mod gc_tests;
+#[cfg(test)]
+mod group_tests;
+#[cfg(test)]
+mod testing;
+
+pub(crate) use find::{Blocked, Hierarchy, Resource, Search};
+pub(crate) use gc::{Removed, gc};
+pub(crate) use group::{CpuUsage, Entry, Group, GroupLimits, Oom};
+pub(crate) use label::Owner;
+pub(crate) use locate::Version;
