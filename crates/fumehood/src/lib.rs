@@ -21,6 +21,7 @@ mod schema;
 mod stream;
 mod supervise;
 mod units;
+mod usage;
 mod zygote;
 
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};

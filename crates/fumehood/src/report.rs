@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Guarantee;
-pub(crate) use verdict::{Stop, verdict};
+pub(crate) use verdict::{Counted, Stop, verdict};
 pub use ending::signal_name;
 
 /// How a program ended, what it printed, what it used, and what held while it ran.

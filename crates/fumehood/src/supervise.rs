@@ -13,11 +13,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::backend::native::cell::{Handle, Started};
 use crate::backend::native::script::TerminalSize;
+use crate::backend::native::cgroup::Group;
 use crate::plan::Plan;
 use crate::report::{self, Stop};
+use crate::usage::{CpuClock, Tally};
 use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
 use crate::{
-    Confinement, Error, Figure, Report, Result, Source, Stream, TimeLimit, Timing, Usage,
+    Confinement, Error, Report, Result, Stream, TimeLimit, Timing,
 };
 
 /// After a kill everything is over within milliseconds; an init that has not said so by then is
@@ -88,14 +90,14 @@ fn give(plan: &Plan, pipes: &[OwnedFd]) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Running {
     plan: Plan,
+    // Dropped in this order: the group is removed when nothing runs in it any more.
     init: Handle,
+    group: Option<Group>,
     ends: Ends,
     terminal: Option<OwnedFd>,
     wiring: Wiring,
     timing: Timing,
     started: Instant,
-    stdout: Carried,
-    stderr: Carried,
 }
 
 impl Running {
@@ -111,13 +113,12 @@ impl Running {
         Self {
             plan,
             init: started.init,
+            group: started.group,
             ends,
             terminal: started.terminal,
             wiring,
             timing: Timing { setup_us, steps: started.steps },
             started: now,
-            stdout: Carried::default(),
-            stderr: Carried::default(),
         }
     }
 
@@ -128,22 +129,31 @@ impl Running {
 
     /// Watches the program until it has ended and its output is delivered.
     pub(crate) async fn wait(self, mut orders: mpsc::Receiver<Order>) -> Result<Report> {
-        let Self { plan, mut init, ends, terminal, wiring, timing, started, stdout, stderr } = self;
+        let Self { plan, mut init, mut group, ends, terminal, wiring, timing, started, .. } = self;
+        let (stdout, stderr) = (Carried::default(), Carried::default());
         let size = terminal.as_ref().and_then(|end| end.try_clone().ok());
         let exceeded = [Notify::new(), Notify::new()];
         let pumps = connect(&plan, ends, terminal, wiring)?;
         let cap = cap(&plan);
         let mut output = pin!(deliver(pumps.outputs, cap, [&stdout, &stderr], &exceeded));
         let mut input = pin!(pumps.input);
-        let mut watch = Watch::new(&plan, started);
+        let mut watch = Watch::new(&plan, started, group.as_ref());
         let ended = watch
             .run(&mut init, &mut orders, &exceeded, output.as_mut(), input.as_mut(), size)
             .await?;
+        let stop = watch.stop;
+        let wall = started.elapsed();
         if !watch.delivered && timeout_at(watch.flush_deadline(), output).await.is_err() {
             stdout.mark_truncated();
             stderr.mark_truncated();
         }
-        Ok(assemble(&plan, &ended, watch.stop, timing, started, [stdout.take(), stderr.take()]))
+        let tally = Tally::read(group.as_ref(), &ended, wall);
+        drop(init);
+        if let Some(group) = &mut group {
+            // What cannot be removed now is kept in mind and tried again; see `Group::drop`.
+            let _ = group.destroy(PATIENCE);
+        }
+        Ok(assemble(&plan, &ended, stop, timing, tally, [stdout.take(), stderr.take()]))
     }
 }
 
@@ -206,7 +216,10 @@ async fn deliver(
 }
 
 /// What the loop keeps in mind.
-struct Watch {
+struct Watch<'a> {
+    group: Option<&'a Group>,
+    /// Counts CPU time, if that is limited.
+    clock: Option<CpuClock<'a>>,
     /// Why the program is being stopped, if it is.
     stop: Option<Stop>,
     /// When the next rung of the ladder is due.
@@ -230,12 +243,13 @@ enum Rung {
     Gone,
 }
 
-impl Watch {
-    fn new(plan: &Plan, started: Instant) -> Self {
+impl<'a> Watch<'a> {
+    fn new(plan: &Plan, started: Instant, group: Option<&'a Group>) -> Self {
         let limits = &plan.job.limits;
         let wall = limits.wall_time().finite().and_then(|limit| started.checked_add(limit));
         let grace = limits.grace();
-        Self { stop: None, due: wall, rung: Rung::Running, grace, delivered: false, wall }
+        let clock = CpuClock::new(plan, started, group);
+        Self { group, clock, stop: None, due: wall, rung: Rung::Running, grace, delivered: false, wall }
     }
 
     async fn run(
@@ -260,6 +274,12 @@ impl Watch {
                     }
                 }
                 () = until(self.due) => self.climb(init).await,
+                () = until(self.clock.as_ref().map(|clock| clock.due)) => {
+                    if self.clock.as_mut().is_some_and(CpuClock::has_run_out) {
+                        self.clock = None;
+                        self.kill(Stop::Time(TimeLimit::Cpu), init).await;
+                    }
+                }
                 order = orders.recv(), if ordered => match order {
                     Some(order) => self.obey(order, init, terminal.as_ref()).await,
                     None => ordered = false,
@@ -272,10 +292,12 @@ impl Watch {
         }
     }
 
-    /// An init that dies without a word was killed: by us, or from outside.
+    /// An init that dies without a word was killed: by us, by the kernel together with everything
+    /// else in a group that is out of memory, or from outside.
     fn init_is_gone(&self) -> Result<Ended> {
         const KILLED: i32 = 9;
-        if self.stop.is_some() {
+        let starved = self.group.and_then(|group| group.oom().ok()).is_some_and(|oom| oom.at_limit);
+        if self.stop.is_some() || starved {
             return Ok(Ended { status: KILLED, ..Ended::default() });
         }
         let source = io::Error::other("the init of the cell was killed from outside");
@@ -355,23 +377,15 @@ fn assemble(
     ended: &Ended,
     stop: Option<Stop>,
     timing: Timing,
-    started: Instant,
+    tally: Tally,
     [stdout, stderr]: [crate::Output; 2],
 ) -> Report {
-    let wall = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let figure = |value, source| Some(Figure { value, source });
     let cpu_limited = plan.job.limits.cpu_time().finite().is_some();
     Report {
-        outcome: report::verdict(ended.status, stop, cpu_limited),
+        outcome: report::verdict(ended.status, stop, cpu_limited, tally.counted),
         stdout,
         stderr,
-        usage: Usage {
-            wall_us: figure(wall, Source::Clock),
-            user_us: figure(ended.user_us, Source::Rusage),
-            system_us: figure(ended.system_us, Source::Rusage),
-            peak_memory: figure(ended.maxrss_kib << 10, Source::RusageMaxrss),
-            peak_pids: None,
-        },
+        usage: tally.usage,
         confinement: Confinement {
             backend: "native".to_owned(),
             guarantees: plan.guarantees.clone(),

@@ -72,13 +72,18 @@ impl Zygote {
         Ok(Self { socket: ours, process })
     }
 
-    /// Asks for an init, whose end of the line to the supervisor goes along.
-    pub(crate) fn request(&self, request: &Request<'_>, init: BorrowedFd<'_>) -> io::Result<()> {
+    /// Asks for an init, whose end of the line to the supervisor goes along, and its control group.
+    pub(crate) fn request(
+        &self,
+        request: &Request<'_>,
+        init: BorrowedFd<'_>,
+        group: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
         let mut packet = Packet(Vec::with_capacity(MAX_REQUEST));
         request.encode(&mut packet);
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let fds = [init];
+        let fds: Vec<_> = [init].into_iter().chain(group).collect();
         ancillary.push(SendAncillaryMessage::ScmRights(&fds));
         let parts = [io::IoSlice::new(&packet.0)];
         sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plan;
+use crate::backend::native::cgroup::Resource;
+use crate::backend::native::tree;
 use crate::job::{Access, Limit};
 use crate::{Guarantee, Job, Layer, Missing, Network, Standing, format_duration};
 
@@ -61,6 +63,9 @@ pub(super) fn missing(plan: &Plan, guarantee: Guarantee) -> Option<Missing> {
     let Some(Standing::NotHeld { reason, .. }) = plan.guarantees.get(&guarantee) else {
         return None;
     };
+    if let Some(Err(blocked)) = resource(guarantee).map(tree::holds) {
+        return Some(blocked.missing(guarantee));
+    }
     let (layer, fix) = blame(guarantee);
     Some(Missing { guarantee, layer, reason: reason.clone(), fix: fix.map(str::to_owned) })
 }
@@ -71,7 +76,6 @@ fn blame(guarantee: Guarantee) -> (Layer, Option<&'static str>) {
             Layer::Kernel,
             Some("boot a kernel of 5.13 or later with landlock in its lsm= list"),
         ),
-        Guarantee::Memory | Guarantee::Pids | Guarantee::CpuTime => (Layer::Cgroup, None),
         Guarantee::KernelBoundary => (Layer::Backend, None),
         _ => (Layer::Unknown, None),
     }
@@ -95,7 +99,7 @@ fn standing(plan: &Plan, guarantee: Guarantee) -> Standing {
         Guarantee::NoPrivileges => privileges(plan),
         Guarantee::SyscallFilter => filter(plan),
         Guarantee::Landlock => landlock(plan),
-        Guarantee::Memory => not_held("no control group limits memory", None),
+        Guarantee::Memory => memory(plan),
         Guarantee::Pids => pids(plan),
         Guarantee::CpuTime => cpu_time(plan),
         Guarantee::WallTime => wall_time(plan),
@@ -179,12 +183,34 @@ fn landlock(plan: &Plan) -> Standing {
     )
 }
 
+fn resource(guarantee: Guarantee) -> Option<Resource> {
+    Resource::ALL.into_iter().find(|resource| resource.guarantee() == Some(guarantee))
+}
+
+fn memory(plan: &Plan) -> Standing {
+    let Some(limit) = plan.job.limits.memory().finite() else {
+        return not_held("unlimited, as the job asks", None);
+    };
+    match tree::holds(Resource::Memory) {
+        Ok(file) => held([format!("control group: {file} = {limit}")]),
+        Err(blocked) => {
+            let waived = plan.job.waive.contains(&Guarantee::Memory);
+            let asked = plan.job.limits.memory.is_some();
+            let stand_in = format!("RLIMIT_DATA = {limit}, for each process");
+            not_held(&blocked.reason, (waived && asked).then_some(stand_in))
+        }
+    }
+}
+
 /// `RLIMIT_NPROC` counts per user and user namespace (since Linux 5.14), and a cell has a user
 /// namespace of its own that no process of it can leave: it counts exactly the cell.
 fn pids(plan: &Plan) -> Standing {
     let Some(limit) = plan.job.limits.pids().finite() else {
         return not_held("unlimited, as the job asks", None);
     };
+    if let Ok(file) = tree::holds(Resource::Pids) {
+        return held([format!("control group: {file} = {limit}, and the cell's init")]);
+    }
     let rlimit = format!("RLIMIT_NPROC = {limit}");
     if plan.namespaces.base && plan.counts_processes_per_namespace() {
         held([format!("{rlimit}, counted in the cell's own user namespace")])
@@ -198,8 +224,14 @@ fn cpu_time(plan: &Plan) -> Standing {
     let Some(limit) = plan.job.limits.cpu_time().finite() else {
         return not_held("unlimited, as the job asks", None);
     };
-    let stand_in = format!("RLIMIT_CPU = {}, for each process", format_duration(limit));
-    not_held("no control group counts CPU time of the whole tree", Some(stand_in))
+    let limit = format_duration(limit);
+    match tree::holds(Resource::CpuTime) {
+        Ok(file) => held([format!("control group: {file}, watched by the supervisor, {limit}")]),
+        Err(blocked) => {
+            let stand_in = format!("RLIMIT_CPU = {limit}, for each process");
+            not_held(&blocked.reason, Some(stand_in))
+        }
+    }
 }
 
 fn wall_time(plan: &Plan) -> Standing {

@@ -17,13 +17,33 @@ const SIGXCPU: i32 = 24;
 const SIGXFSZ: i32 = 25;
 const SIGSYS: i32 = 31;
 
+/// What the control group counted while a program ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// The kernel killed a process at the group's own memory limit.
+    pub(crate) out_of_memory: bool,
+    /// A process was refused at the group's limit of processes.
+    pub(crate) pids_denied: bool,
+}
+
 /// The outcome. What the supervisor did decides before how the program took it: a program that ends
-/// with 0 on `SIGTERM` has timed out all the same.
-pub(crate) fn verdict(status: i32, stop: Option<Stop>, cpu_limited: bool) -> Outcome {
+/// with 0 on `SIGTERM` has timed out all the same. What the control group counted explains an end
+/// that was not a success; a program that lost a child to the memory limit and exits with 0 all the
+/// same has coped.
+pub(crate) fn verdict(
+    status: i32,
+    stop: Option<Stop>,
+    cpu_limited: bool,
+    counted: Counted,
+) -> Outcome {
+    if counted.out_of_memory && status != 0 {
+        return Outcome::OutOfMemory;
+    }
     match stop {
         Some(Stop::Time(limit)) => return Outcome::TimedOut { limit },
         Some(Stop::Output(stream)) => return Outcome::OutputLimit { stream },
         Some(Stop::Cancelled) => return Outcome::Cancelled,
+        None if counted.pids_denied && status != 0 => return Outcome::PidsLimit,
         None => {}
     }
     // A wait status: the signal in the low 7 bits, or 0 there and the exit status above.
@@ -40,23 +60,39 @@ pub(crate) fn verdict(status: i32, stop: Option<Stop>, cpu_limited: bool) -> Out
 mod tests {
     use super::*;
 
+    const NOTHING: Counted = Counted { out_of_memory: false, pids_denied: false };
+
     #[test]
     fn what_the_supervisor_did_decides_first() {
-        let stopped = verdict(0, Some(Stop::Time(TimeLimit::Wall)), true);
+        let stopped = verdict(0, Some(Stop::Time(TimeLimit::Wall)), true, NOTHING);
         assert_eq!(stopped, Outcome::TimedOut { limit: TimeLimit::Wall });
-        let flooded = verdict(9, Some(Stop::Output(Stream::Stderr)), true);
+        let flooded = verdict(9, Some(Stop::Output(Stream::Stderr)), true, NOTHING);
         assert_eq!(flooded, Outcome::OutputLimit { stream: Stream::Stderr });
-        assert_eq!(verdict(15, Some(Stop::Cancelled), true), Outcome::Cancelled);
+        assert_eq!(verdict(15, Some(Stop::Cancelled), true, NOTHING), Outcome::Cancelled);
     }
 
     #[test]
     fn a_program_that_ended_by_itself_is_judged_by_its_status() {
-        assert_eq!(verdict(7 << 8, None, true), Outcome::Exited { code: 7 });
-        assert_eq!(verdict(255 << 8, None, true), Outcome::Exited { code: 255 });
-        assert_eq!(verdict(11 | 0x80, None, true), Outcome::Signaled { signal: 11 });
-        assert_eq!(verdict(24, None, true), Outcome::TimedOut { limit: TimeLimit::Cpu });
-        assert_eq!(verdict(24, None, false), Outcome::Signaled { signal: 24 });
-        assert_eq!(verdict(25, None, true), Outcome::DiskLimit);
-        assert_eq!(verdict(31, None, true), Outcome::Denied { syscall: None });
+        assert_eq!(verdict(7 << 8, None, true, NOTHING), Outcome::Exited { code: 7 });
+        assert_eq!(verdict(255 << 8, None, true, NOTHING), Outcome::Exited { code: 255 });
+        assert_eq!(verdict(11 | 0x80, None, true, NOTHING), Outcome::Signaled { signal: 11 });
+        assert_eq!(verdict(24, None, true, NOTHING), Outcome::TimedOut { limit: TimeLimit::Cpu });
+        assert_eq!(verdict(24, None, false, NOTHING), Outcome::Signaled { signal: 24 });
+        assert_eq!(verdict(25, None, true, NOTHING), Outcome::DiskLimit);
+        assert_eq!(verdict(31, None, true, NOTHING), Outcome::Denied { syscall: None });
+    }
+
+    #[test]
+    fn what_the_group_counted_explains_a_failure_and_only_a_failure() {
+        let starved = Counted { out_of_memory: true, ..NOTHING };
+        assert_eq!(verdict(9, None, true, starved), Outcome::OutOfMemory);
+        assert_eq!(verdict(137 << 8, None, true, starved), Outcome::OutOfMemory);
+        assert_eq!(verdict(0, None, true, starved), Outcome::Exited { code: 0 });
+        let crowded = Counted { pids_denied: true, ..NOTHING };
+        assert_eq!(verdict(1 << 8, None, true, crowded), Outcome::PidsLimit);
+        assert_eq!(verdict(0, None, true, crowded), Outcome::Exited { code: 0 });
+        let late = Some(Stop::Time(TimeLimit::Wall));
+        let timed_out = Outcome::TimedOut { limit: TimeLimit::Wall };
+        assert_eq!(verdict(9, late, true, crowded), timed_out);
     }
 }

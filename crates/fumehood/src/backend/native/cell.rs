@@ -9,14 +9,17 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::control::{Control, Message};
 use super::launch::{Init, Launcher, NotLaunched};
 use super::script::{self, Script, TerminalSize};
-use super::{diagnose, trees};
+use super::cgroup::Group;
+use super::{diagnose, tree, trees};
 use crate::plan::{Plan, Without};
 use crate::{Error, ErrorKind, Layer, Missing, Result, StepTime};
 
 /// A cell that is being built or is parked. Dropping it ends everything in it.
 #[derive(Debug)]
 pub(crate) struct Cell {
-    pub(crate) init: Handle,
+    // Dropped in this order: the group is removed when nothing runs in it any more.
+    init: Handle,
+    group: Option<Group>,
     labels: Vec<String>,
 }
 
@@ -58,11 +61,14 @@ impl Drop for Handle {
 impl Cell {
     /// Clones an init and sends it the steps of the cell, without waiting for it to do them.
     pub(crate) async fn build(launcher: &Launcher, plan: &Plan) -> Result<Self, NotBuilt> {
-        let script = script::cell(plan, trees::clone_listed(plan)?)?;
-        let Init { control, pid, pidfd } = launcher.launch(plan).await.map_err(NotBuilt::from)?;
+        let group = tree::group(plan)?;
+        let tree::Way { born, join } = tree::way(group.as_ref())?;
+        let script = script::cell(plan, join, trees::clone_listed(plan)?)?;
+        let launched = launcher.launch(plan, born).await;
+        let Init { control, pid, pidfd } = launched.map_err(NotBuilt::from)?;
         let init = Handle { control, pidfd, pid };
         send(&init, Kind::Cell, &script).await?;
-        Ok(Self { init, labels: script.labels })
+        Ok(Self { init, group, labels: script.labels })
     }
 
     /// Starts the program: the cell is used up.
@@ -82,12 +88,18 @@ impl Cell {
             let message = self.init.receive().await.map_err(listening)?;
             let Message { kind, body, fd } = message.ok_or_else(died)?;
             match kind {
-                Kind::Ready => steps.extend(times(&self.labels, &body)),
+                Kind::Ready => {
+                    if let Some(group) = &self.group {
+                        tree::assert_member(group, self.init.pid)?;
+                    }
+                    steps.extend(times(&self.labels, &body));
+                }
                 Kind::CellFailed => return Err(cell_failed(&self.labels, &body)),
                 Kind::ProgramFailed => return Err(program_failed(plan, &program, &body).into()),
                 Kind::Started => {
                     steps.extend(times(&program.labels, body.get(4..).unwrap_or(&[])));
-                    return Ok(Started { init: self.init, steps, terminal: fd });
+                    let Self { init, group, .. } = self;
+                    return Ok(Started { init, group, steps, terminal: fd });
                 }
                 _ => return Err(died().into()),
             }
@@ -99,6 +111,7 @@ impl Cell {
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) init: Handle,
+    pub(crate) group: Option<Group>,
     pub(crate) steps: Vec<StepTime>,
     /// The controlling end of its terminal.
     pub(crate) terminal: Option<OwnedFd>,

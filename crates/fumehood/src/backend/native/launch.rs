@@ -51,18 +51,25 @@ impl From<Error> for NotLaunched {
 }
 
 impl Launcher {
-    /// Clones an init for this plan.
-    pub(crate) async fn launch(&self, plan: &Plan) -> Result<Init, NotLaunched> {
+    /// Clones an init for this plan, in a control group of version 2 if there is one.
+    pub(crate) async fn launch(
+        &self,
+        plan: &Plan,
+        group: Option<BorrowedFd<'_>>,
+    ) -> Result<Init, NotLaunched> {
         let (ours, theirs) = sockets().map_err(|error| Error::internal("make a socket", error))?;
         let control = Control::new(ours)
             .map_err(|error| Error::internal("watch a socket", error))?;
         let maps = Maps::new(plan.identity);
         let flags = clone_flags(plan.namespaces);
         match self {
-            Self::Direct => direct(control, &theirs, flags, plan.namespaces.base.then_some(&maps)),
+            Self::Direct => {
+                let maps = plan.namespaces.base.then_some(&maps);
+                direct(control, &theirs, flags, maps, group)
+            }
             Self::Zygote(zygote) => {
                 let request = maps.request(flags, plan.namespaces.base);
-                with_zygote(zygote, &request, theirs.as_fd())?;
+                with_zygote(zygote, &request, theirs.as_fd(), group)?;
                 drop(theirs);
                 spawned(control).await
             }
@@ -123,6 +130,7 @@ fn direct(
     theirs: &OwnedFd,
     flags: u64,
     maps: Option<&Maps>,
+    group: Option<BorrowedFd<'_>>,
 ) -> Result<Init, NotLaunched> {
     let ids = maps.map(|maps| IdMaps {
         uid: maps.uid.as_bytes(),
@@ -131,7 +139,8 @@ fn direct(
     });
     let socket = Fd(theirs.as_raw_fd());
     let refused = |(step, errno)| NotLaunched::Refused { step, errno };
-    let spawned = launch(&Launch { flags, ids, cgroup: None, socket }).map_err(refused)?;
+    let cgroup = group.map(|group| Fd(group.as_raw_fd()));
+    let spawned = launch(&Launch { flags, ids, cgroup, socket }).map_err(refused)?;
     let pid = spawned.pid;
     let pidfd = own(spawned.pidfd);
     spawned.release().map_err(|errno| refused((LaunchStep::Message, errno)))?;
@@ -150,15 +159,16 @@ fn with_zygote(
     zygote: &Mutex<Option<Zygote>>,
     request: &Request<'_>,
     socket: BorrowedFd<'_>,
+    group: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     let mut zygote = zygote.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(alive) = zygote.as_ref()
-        && alive.request(request, socket).is_ok()
+        && alive.request(request, socket, group).is_ok()
     {
         return Ok(());
     }
     let fresh = zygote.insert(Zygote::start()?);
-    fresh.request(request, socket).map_err(|error| Error::internal("ask the zygote", error))
+    fresh.request(request, socket, group).map_err(|error| Error::internal("ask the zygote", error))
 }
 
 /// What the zygote answers over the init's own line.

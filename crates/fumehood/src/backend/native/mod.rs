@@ -11,5 +11,6 @@ pub(crate) mod control;
 pub(crate) mod diagnose;
 pub(crate) mod launch;
 pub(crate) mod script;
+pub(crate) mod tree;
 pub(crate) mod trees;
 pub(crate) mod watch;

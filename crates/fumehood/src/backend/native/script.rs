@@ -76,9 +76,19 @@ const SCRATCH: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV;
 const QUIET: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV | nr::MOUNT_ATTR_NOEXEC;
 
 /// The steps of the cell, done by its init before there is a program. `trees` are mounts that the
-/// supervisor cloned because only it may, by index of their entry in the root.
-pub(crate) fn cell(plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<Script> {
+/// supervisor cloned because only it may, by index of their entry in the root; `groups` are those
+/// that the init joins.
+pub(crate) fn cell(
+    plan: &Plan,
+    groups: Vec<OwnedFd>,
+    trees: Vec<(usize, OwnedFd)>,
+) -> Result<Script> {
     let mut script = Script::default();
+    // First of all: whatever comes after is counted and limited.
+    for (fd, group) in (0..).zip(groups) {
+        script.push(&Step::JoinCgroup { fd });
+        script.fds.push(group);
+    }
     // Before anything that another process could look at: from here on nobody of the same user
     // can read what this copy of the supervisor still has in memory.
     script.push(&Step::NonDumpable {});

@@ -11,7 +11,7 @@ fn position(script: &Script, name: &str) -> usize {
 
 #[test]
 fn the_cell_is_confined_in_this_order() {
-    let script = cell(&plan(&Job::new(["true"])), Vec::new()).unwrap();
+    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Vec::new()).unwrap();
     let order = [
         "non-dumpable",
         "set-ids",
@@ -59,13 +59,13 @@ fn the_program_is_confined_in_this_order() {
 #[test]
 fn the_host_network_gets_no_interface_of_ours() {
     let job = Job::new(["true"]).network(Network::Host);
-    let script = cell(&plan(&job), Vec::new()).unwrap();
+    let script = cell(&plan(&job), Vec::new(), Vec::new()).unwrap();
     assert!(script.names().all(|name| name != "loopback"));
 }
 
 #[test]
 fn every_step_has_a_label_and_reads_back() {
-    let script = cell(&plan(&Job::new(["true"])), Vec::new()).unwrap();
+    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Vec::new()).unwrap();
     let mut reader = fumehood_child::step::Reader::new(&script.bytes);
     for label in &script.labels {
         let step = Step::decode(&mut reader).unwrap();

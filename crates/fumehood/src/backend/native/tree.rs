@@ -1,0 +1,79 @@
+//! The control group of a cell: which limits it holds, and how the cell's init gets into it.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use rustix::process::Pid;
+
+use super::cgroup::{Blocked, Entry, Group, GroupLimits, Hierarchy, Resource, Search};
+use crate::plan::Plan;
+use crate::{Error, Result};
+
+/// Environment variable that names a delegated directory of version 2, where the one that this
+/// process is in must not be used.
+const CHOSEN: &str = "FUMEHOOD_CGROUP";
+
+/// The control groups that this process can use, found by trying, once.
+pub(crate) fn hierarchy() -> &'static Result<Hierarchy, Blocked> {
+    static FOUND: OnceLock<Result<Hierarchy, Blocked>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let chosen = std::env::var_os(CHOSEN);
+        let path = chosen.as_deref().map(Path::new);
+        Hierarchy::find(&Search { path, companions: &[] })
+    })
+}
+
+/// By which file a resource is limited for a whole tree, or why it is not.
+pub(crate) fn holds(resource: Resource) -> Result<&'static str, &'static Blocked> {
+    hierarchy().as_ref()?.holds(resource)
+}
+
+/// The group of a cell, if this process can make one.
+pub(crate) fn group(plan: &Plan) -> Result<Option<Group>> {
+    let Ok(hierarchy) = hierarchy() else { return Ok(None) };
+    let group = Group::create(hierarchy, &limits(plan));
+    group.map(Some).map_err(|error| Error::internal("make a control group", error))
+}
+
+fn limits(plan: &Plan) -> GroupLimits {
+    let limits = &plan.job.limits;
+    let held = |resource| holds(resource).is_ok();
+    let cpus = limits.cpus().finite().filter(|_| held(Resource::Cpus));
+    GroupLimits {
+        memory: limits.memory().finite().filter(|_| held(Resource::Memory)).map(|size| size.0),
+        // The init of the cell is a member, too.
+        pids: limits.pids().finite().filter(|_| held(Resource::Pids)).map(|pids| pids + 1),
+        cpus_milli: cpus.map(|cpus| cpus.milli),
+        account: true,
+    }
+}
+
+/// How an init gets into its group.
+#[derive(Debug, Default)]
+pub(crate) struct Way<'a> {
+    /// It is born there.
+    pub(crate) born: Option<BorrowedFd<'a>>,
+    /// It writes to these before it does anything else.
+    pub(crate) join: Vec<OwnedFd>,
+}
+
+pub(crate) fn way(group: Option<&Group>) -> Result<Way<'_>> {
+    let Some(group) = group else { return Ok(Way::default()) };
+    let entry = group.entry().map_err(|error| Error::internal("open a control group", error))?;
+    Ok(match entry {
+        Entry::Clone(born) => Way { born: Some(born), join: Vec::new() },
+        Entry::Join(join) => Way { born: None, join },
+    })
+}
+
+/// Makes sure that an init really is where its limits are.
+pub(crate) fn assert_member(group: &Group, init: i32) -> Result<()> {
+    let refused = |error| Error::internal("find the init in its control group", error);
+    let pid = Pid::from_raw(init).ok_or_else(|| refused(std::io::ErrorKind::NotFound.into()))?;
+    match group.contains(pid) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refused(std::io::Error::other("it is in another one"))),
+        Err(error) => Err(refused(error)),
+    }
+}
