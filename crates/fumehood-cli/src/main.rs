@@ -1,1 +1,31 @@
-fn main() {}
+//! The command line of Fumehood.
+
+mod args;
+mod exit;
+mod lower;
+mod output;
+mod report;
+mod run;
+mod signals;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    fumehood::init();
+    match Cli::try_parse() {
+        Ok(cli) => dispatch(&cli.command),
+        Err(error) => output::usage(&error),
+    }
+    .into()
+}
+
+fn dispatch(command: &Command) -> u8 {
+    match command {
+        Command::Run(args) => run::run(args),
+    }
+}

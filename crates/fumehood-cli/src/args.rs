@@ -1,0 +1,150 @@
+//! What can be written on the command line. Values are read in `lower`, so that their errors have
+//! one form.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Run a program that nobody should trust, and learn what held while it ran.
+#[derive(Debug, Parser)]
+#[command(name = "fumehood", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(RunArgs),
+}
+
+/// Run a program in full confinement.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Write a report as JSON to this file, whatever happens
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print the report as JSON, with the program's output inside, instead of passing output on
+    #[arg(long, help_heading = "Report")]
+    pub(crate) json: bool,
+}
+
+/// What to run and how to confine it.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct JobArgs {
+    /// The program and its arguments; the program is looked for inside the sandbox
+    #[arg(trailing_var_arg = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<String>,
+    /// Read the job from a JSON or TOML file, or from standard input if FILE is -; flags override it
+    #[arg(long = "job", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) inside: InsideArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) confine: ConfineArgs,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What the program sees")]
+pub(crate) struct InsideArgs {
+    /// Set a variable, or inherit it if no value is given
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Read variables from a file with a NAME=VALUE or NAME on each line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Inherit a variable although its name looks like a secret
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_secret: Vec<String>,
+    /// Working directory inside [default: /workspace]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<PathBuf>,
+    /// Make a host path visible inside; read-only unless :rw is added
+    #[arg(short, long, value_name = "SOURCE:TARGET[:ro|rw]")]
+    pub(crate) volume: Vec<String>,
+    /// The same in long form: type=bind,source=PATH,target=PATH[,readonly=false][,optional]
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) mount: Vec<String>,
+    /// none: a loopback interface and nothing else; host: the host's network [default: none]
+    #[arg(long, value_name = "none|host")]
+    pub(crate) network: Option<String>,
+    /// Host name inside [default: fumehood]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// Standard input: the caller's own, none, or a file [default: inherit, or what the job says]
+    #[arg(long, value_name = "inherit|none|FILE")]
+    pub(crate) stdin: Option<PathBuf>,
+    /// Pass standard input on: the same as --stdin inherit
+    #[arg(short, long, conflicts_with = "stdin")]
+    pub(crate) interactive: bool,
+    /// Give the program a terminal of its own; works without one of the caller's too (80 by 24)
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+}
+
+/// Every limit is finite unless it says `unlimited`; one that is spelled out is enforced for the
+/// whole process tree, or nothing runs.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Limits: an amount, or the word unlimited")]
+pub(crate) struct LimitArgs {
+    /// Wall-clock time [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Time between SIGTERM and SIGKILL [default: 250ms]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) grace: Option<String>,
+    /// CPU time of all processes together [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) cpu_time: Option<String>,
+    /// CPUs' worth of time, such as 0.5 [default: unlimited]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpus: Option<String>,
+    /// Memory of all processes together, swap off [default: 512MiB]
+    #[arg(short, long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// Processes and threads [default: 64]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) pids_limit: Option<String>,
+    /// Bytes of standard output, and as many of standard error [default: 16MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) output_limit: Option<String>,
+    /// What happens beyond that: end the program, or drop the rest [default: kill]
+    #[arg(long, value_name = "kill|truncate")]
+    pub(crate) output_excess: Option<String>,
+    /// Size of any one file [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) file_size: Option<String>,
+    /// Open files per process [default: 1024]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) open_files: Option<String>,
+    /// Bytes in /workspace [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) workspace_size: Option<String>,
+    /// Bytes in /tmp, and as many in /dev/shm [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) tmp_size: Option<String>,
+    /// Files and directories in each of /workspace, /tmp and /dev/shm [default: 65536]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) inodes: Option<String>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Guarantees")]
+pub(crate) struct ConfineArgs {
+    /// Guarantees without which nothing runs, beyond those required anyway
+    #[arg(long, value_name = "GUARANTEE,…", value_delimiter = ',')]
+    pub(crate) require: Vec<String>,
+    /// Guarantees that may be missing
+    #[arg(long, value_name = "GUARANTEE,…", value_delimiter = ',')]
+    pub(crate) waive: Vec<String>,
+    /// Filter of system calls: a profile in the JSON format of Docker or OCI [default: default]
+    #[arg(long, value_name = "default|FILE")]
+    pub(crate) seccomp: Option<PathBuf>,
+    /// Mechanism that confines [default: native]
+    #[arg(long, value_name = "native")]
+    pub(crate) backend: Option<String>,
+}

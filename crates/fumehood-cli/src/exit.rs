@@ -1,0 +1,29 @@
+//! Exit statuses: the one place where results become numbers.
+
+use fumehood::{Error, ErrorKind, Report, Result};
+
+/// Everything is well.
+pub(crate) const OK: u8 = 0;
+/// The host cannot hold a guarantee that is required.
+pub(crate) const UNSUPPORTED: u8 = 99;
+/// Anything else that kept the program from running.
+pub(crate) const FAILED: u8 = 125;
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// The status of a run: the program's own, or why there is none.
+pub(crate) fn of(result: &Result<Report>) -> u8 {
+    match result {
+        Ok(report) => report.outcome.exit_code(),
+        Err(error) => of_error(error),
+    }
+}
+
+pub(crate) fn of_error(error: &Error) -> u8 {
+    match error.kind() {
+        ErrorKind::ProgramNotFound { .. } => NOT_FOUND,
+        ErrorKind::ProgramNotExecutable { .. } => NOT_EXECUTABLE,
+        ErrorKind::Unsupported { .. } => UNSUPPORTED,
+        _ => FAILED,
+    }
+}

@@ -1,0 +1,282 @@
+//! From arguments to a job: after this nothing is parsed again.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use fumehood::{
+    Access, BackendName, Error, Excess, Guarantee, Job, Limit, Mount, Network, ParseUnitError,
+    Result, Seccomp, Stdin, parse_duration,
+};
+
+use crate::args::{ConfineArgs, InsideArgs, JobArgs, LimitArgs};
+
+/// The job that the arguments mean.
+///
+/// # Errors
+/// [`InvalidJob`](fumehood::ErrorKind::InvalidJob), whose field is the flag that is wrong.
+pub(crate) fn job(args: &JobArgs) -> Result<Job> {
+    let mut job = base(args)?;
+    inside(&args.inside, &mut job)?;
+    limits(&args.limits, &mut job)?;
+    confine(&args.confine, &mut job)?;
+    Ok(job)
+}
+
+/// A job file's job, or one that has every default but that standard input is passed on.
+fn base(args: &JobArgs) -> Result<Job> {
+    let Some(file) = &args.file else {
+        return Ok(Job::new(args.program.iter().cloned()).stdin(Stdin::Inherit));
+    };
+    let mut job = read_job(file)?;
+    if !args.program.is_empty() {
+        job.args.clone_from(&args.program);
+    }
+    Ok(job)
+}
+
+fn read_job(file: &Path) -> Result<Job> {
+    let text = if file == Path::new("-") { read_stdin() } else { fs::read_to_string(file) };
+    let text = text.map_err(|error| unreadable("--job", file, &error))?;
+    let toml = match file.extension() {
+        Some(extension) => extension == "toml",
+        None => !text.trim_start().starts_with('{'),
+    };
+    if toml { Job::from_toml(&text) } else { Job::from_json(&text) }
+}
+
+fn read_stdin() -> std::io::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn unreadable(flag: &str, file: &Path, error: &std::io::Error) -> Error {
+    Error::invalid(flag, file.display(), format!("cannot be read: {error}"))
+}
+
+fn inside(args: &InsideArgs, job: &mut Job) -> Result<()> {
+    environment(args, job)?;
+    for volume in &args.volume {
+        job.mounts.push(read_volume(volume)?);
+    }
+    for mount in &args.mount {
+        job.mounts.push(read_mount(mount)?);
+    }
+    if let Some(workdir) = &args.workdir {
+        job.cwd.clone_from(workdir);
+    }
+    if let Some(hostname) = &args.hostname {
+        job.hostname.clone_from(hostname);
+    }
+    set(&mut job.network, "--network", args.network.as_deref(), |text| {
+        choice(text, &[("none", Network::None), ("host", Network::Host)])
+    })?;
+    if let Some(stdin) = &args.stdin {
+        job.stdin = read_stdin_choice(stdin)?;
+    }
+    if args.interactive {
+        job.stdin = Stdin::Inherit;
+    }
+    job.tty |= args.tty;
+    Ok(())
+}
+
+fn read_stdin_choice(stdin: &Path) -> Result<Stdin> {
+    Ok(match stdin.to_str() {
+        Some("inherit" | "-") => Stdin::Inherit,
+        Some("none") => Stdin::None,
+        _ => Stdin::File(on_host("--stdin", stdin)?),
+    })
+}
+
+/// Files first, then flags, so that these override those.
+fn environment(args: &InsideArgs, job: &mut Job) -> Result<()> {
+    for file in &args.env_file {
+        let text = fs::read_to_string(file).map_err(|e| unreadable("--env-file", file, &e))?;
+        let lines = text.lines().map(str::trim_start);
+        lines.filter(|line| !line.is_empty() && !line.starts_with('#')).for_each(|line| {
+            variable(line, job);
+        });
+    }
+    args.env.iter().for_each(|text| variable(text, job));
+    for name in &args.allow_secret {
+        job.env.inherit.insert(name.clone());
+        job.env.allow_secret.insert(name.clone());
+    }
+    Ok(())
+}
+
+/// `NAME=VALUE` sets, `NAME` inherits; the last word on a name counts.
+fn variable(text: &str, job: &mut Job) {
+    match text.split_once('=') {
+        Some((name, value)) => {
+            job.env.inherit.remove(name);
+            job.env.set.insert(name.to_owned(), value.to_owned());
+        }
+        None => {
+            job.env.set.remove(text);
+            job.env.inherit.insert(text.to_owned());
+        }
+    }
+}
+
+/// Reads `SOURCE:TARGET[:ro|rw]`.
+fn read_volume(text: &str) -> Result<Mount> {
+    let refused = |problem| Err(Error::invalid("--volume", text, problem));
+    let parts: Vec<_> = text.split(':').collect();
+    let (source, target, access) = match *parts.as_slice() {
+        [source, target] | [source, target, "ro"] => (source, target, Access::ReadOnly),
+        [source, target, "rw"] => (source, target, Access::ReadWrite),
+        [_] => return refused("has no target; write SOURCE:TARGET, such as ./data:/data"),
+        [_, _, _] => return refused("must end with :ro, :rw or the target"),
+        _ => {
+            return refused(
+                "has too many colons; paths with colons can be given with \
+                 --mount type=bind,source=…,target=…",
+            );
+        }
+    };
+    if source.is_empty() || target.is_empty() {
+        return refused("has an empty path; write SOURCE:TARGET, such as ./data:/data");
+    }
+    let source = on_host("--volume", Path::new(source))?;
+    let mut mount = Mount::new(source, target);
+    mount.access = access;
+    Ok(mount)
+}
+
+/// Reads `type=bind,source=PATH,target=PATH[,readonly[=BOOL]][,optional[=BOOL]]`.
+fn read_mount(text: &str) -> Result<Mount> {
+    let refused = |problem: String| Error::invalid("--mount", text, problem);
+    let (mut source, mut target) = (None, None);
+    let (mut access, mut optional) = (Access::ReadOnly, false);
+    for field in text.split(',') {
+        let (key, value) = field.split_once('=').unwrap_or((field, "true"));
+        let truth = || truth(value).ok_or_else(|| refused(format!("{key} must be true or false")));
+        match key {
+            "type" if value == "bind" => {}
+            "type" => return Err(refused("type must be bind".to_owned())),
+            "source" | "src" => source = Some(on_host("--mount", Path::new(value))?),
+            "target" | "dst" | "destination" => target = Some(PathBuf::from(value)),
+            "readonly" | "ro" if truth()? => access = Access::ReadOnly,
+            "readonly" | "ro" => access = Access::ReadWrite,
+            "optional" => optional = truth()?,
+            _ => {
+                let known = "type, source, target, readonly, optional";
+                return Err(refused(format!("unknown field {key:?}; there are {known}")));
+            }
+        }
+    }
+    let lacks = |name: &str| refused(format!("has no {name}; write {name}=PATH"));
+    let mut mount =
+        Mount::new(source.ok_or_else(|| lacks("source"))?, target.ok_or_else(|| lacks("target"))?);
+    (mount.access, mount.optional) = (access, optional);
+    Ok(mount)
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// A path on the host, made absolute: jobs have no working directory on the host.
+fn on_host(flag: &str, path: &Path) -> Result<PathBuf> {
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    fs::canonicalize(path).or_else(|_| std::path::absolute(path)).map_err(|error| {
+        Error::invalid(flag, path.display(), format!("cannot be made absolute: {error}"))
+    })
+}
+
+fn limits(args: &LimitArgs, job: &mut Job) -> Result<()> {
+    let limits = &mut job.limits;
+    limit(&mut limits.wall_time, "--timeout", args.timeout.as_deref(), time)?;
+    limit(&mut limits.cpu_time, "--cpu-time", args.cpu_time.as_deref(), time)?;
+    limit(&mut limits.cpus, "--cpus", args.cpus.as_deref(), unit)?;
+    limit(&mut limits.memory, "--memory", args.memory.as_deref(), unit)?;
+    limit(&mut limits.pids, "--pids-limit", args.pids_limit.as_deref(), count)?;
+    limit(&mut limits.output, "--output-limit", args.output_limit.as_deref(), unit)?;
+    limit(&mut limits.file_size, "--file-size", args.file_size.as_deref(), unit)?;
+    limit(&mut limits.open_files, "--open-files", args.open_files.as_deref(), count)?;
+    limit(&mut limits.workspace, "--workspace-size", args.workspace_size.as_deref(), unit)?;
+    limit(&mut limits.tmp, "--tmp-size", args.tmp_size.as_deref(), unit)?;
+    limit(&mut limits.inodes, "--inodes", args.inodes.as_deref(), count)?;
+    set(&mut limits.grace, "--grace", args.grace.as_deref(), |text| time(text).map(Some))?;
+    set(&mut limits.output_excess, "--output-excess", args.output_excess.as_deref(), |text| {
+        choice(text, &[("kill", Excess::Kill), ("truncate", Excess::Truncate)])
+    })
+}
+
+/// Sets a field if its flag was given; `read` says what is wrong with a value.
+fn set<T>(
+    field: &mut T,
+    flag: &str,
+    text: Option<&str>,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<()> {
+    if let Some(text) = text {
+        *field = read(text).map_err(|problem| Error::invalid(flag, text, problem))?;
+    }
+    Ok(())
+}
+
+fn limit<T>(
+    field: &mut Option<Limit<T>>,
+    flag: &str,
+    text: Option<&str>,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<()> {
+    set(field, flag, text, |text| Limit::parse(text, read).map(Some))
+}
+
+fn unit<T: FromStr<Err = ParseUnitError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseUnitError| error.problem().to_owned())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.problem().to_owned())
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "must be a whole number, or unlimited".to_owned())
+}
+
+fn choice<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+    let found = known.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        format!("must be one of: {}", names.join(", "))
+    })
+}
+
+fn confine(args: &ConfineArgs, job: &mut Job) -> Result<()> {
+    for (flag, names, guarantees) in [
+        ("--require", &args.require, &mut job.require),
+        ("--waive", &args.waive, &mut job.waive),
+    ] {
+        for name in names {
+            guarantees.insert(guarantee(flag, name)?);
+        }
+    }
+    if let Some(seccomp) = &args.seccomp {
+        job.seccomp = match seccomp.to_str() {
+            Some("default") => Seccomp::Default,
+            _ => Seccomp::Profile(on_host("--seccomp", seccomp)?),
+        };
+    }
+    set(&mut job.backend, "--backend", args.backend.as_deref(), |text| {
+        choice(text, &[("native", BackendName::Native)])
+    })
+}
+
+fn guarantee(flag: &str, name: &str) -> Result<Guarantee> {
+    let known = Guarantee::ALL.map(|guarantee| (guarantee.name(), guarantee));
+    choice(name, &known).map_err(|problem| Error::invalid(flag, name, problem))
+}

@@ -1,0 +1,74 @@
+//! `fumehood run`.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use fumehood::{Error, ErrorKind, Job, Report, Result, Running, Sandbox, Streams};
+
+use crate::args::RunArgs;
+use crate::report::ReportFile;
+use crate::signals::Signals;
+use crate::terminal::{self, Raw};
+use crate::{exit, lower, output};
+
+/// Runs what the arguments say, and returns the exit status.
+pub(crate) fn run(args: &RunArgs) -> u8 {
+    let file = match args.report.as_deref().map(ReportFile::at).transpose() {
+        Ok(file) => file,
+        Err(error) => return failed(&error),
+    };
+    let result = lower::job(&args.job).and_then(|job| supervise(&job, args.json));
+    let status = exit::of(&result);
+    output::ended(&result);
+    if args.json {
+        if let Err(error) = output::json(&output::result(&result)) {
+            return failed(&error);
+        }
+    }
+    if let Some(Err(error)) = file.map(|file| file.write(&output::result(&result))) {
+        return failed(&error);
+    }
+    status
+}
+
+fn failed(error: &Error) -> u8 {
+    output::error(error);
+    exit::of_error(error)
+}
+
+fn supervise(job: &Job, captured: bool) -> Result<Report> {
+    let streams = streams(job, captured).map_err(internal("pass output on"))?;
+    fumehood::blocking::block_on(async {
+        let mut signals = Signals::watch(job.tty).map_err(internal("watch for signals"))?;
+        let running = Sandbox::direct().spawn(job, streams).await?;
+        let _raw = if job.tty { Raw::enter() } else { None };
+        attend(running, &mut signals).await
+    })?
+}
+
+async fn attend(mut running: Running, signals: &mut Signals) -> Result<Report> {
+    let handle = running.handle();
+    tokio::select! {
+        report = running.wait() => report,
+        never = signals.pass_on(&handle) => match never {},
+    }
+}
+
+fn streams(job: &Job, captured: bool) -> io::Result<Streams> {
+    let mut streams = Streams::captured();
+    if !captured {
+        streams = streams.stdout_to(own(io::stdout())?).stderr_to(own(io::stderr())?);
+    }
+    if let Some((rows, columns)) = terminal::size().filter(|_| job.tty) {
+        streams = streams.terminal_size(rows, columns);
+    }
+    Ok(streams)
+}
+
+fn own(stream: impl AsFd) -> io::Result<OwnedFd> {
+    stream.as_fd().try_clone_to_owned()
+}
+
+fn internal(doing: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| ErrorKind::Internal { doing: doing.to_owned(), source }.into()
+}

@@ -1,0 +1,105 @@
+//! Signals that reach us and are meant for the program.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use fumehood::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::terminal;
+
+/// Signals that the program gets as they come, but for a second interrupt.
+const FORWARDED: [SignalKind; 5] = [
+    SignalKind::interrupt(),
+    SignalKind::hangup(),
+    SignalKind::quit(),
+    SignalKind::user_defined1(),
+    SignalKind::user_defined2(),
+];
+
+/// Watches for signals from the moment it is made.
+pub(crate) struct Signals {
+    watched: Vec<(SignalKind, Signal)>,
+    interrupted: bool,
+}
+
+/// What to do about a signal.
+#[derive(Debug, PartialEq, Eq)]
+enum Reaction {
+    Forward(SignalKind),
+    Cancel,
+    Resize,
+}
+
+impl Signals {
+    pub(crate) fn watch(tty: bool) -> io::Result<Self> {
+        let resize = tty.then(SignalKind::window_change);
+        let kinds = FORWARDED.into_iter().chain([SignalKind::terminate()]).chain(resize);
+        let watched = kinds.map(|kind| Ok((kind, signal(kind)?))).collect::<io::Result<_>>()?;
+        Ok(Self { watched, interrupted: false })
+    }
+
+    /// Passes signals on until it is dropped.
+    pub(crate) async fn pass_on(&mut self, to: &Handle) -> Infallible {
+        loop {
+            let kind = poll_fn(|context| self.poll(context)).await;
+            match self.react(kind) {
+                Reaction::Forward(kind) => to.signal(kind.as_raw_value()).await,
+                Reaction::Cancel => to.cancel().await,
+                Reaction::Resize => {
+                    if let Some((rows, columns)) = terminal::size() {
+                        to.resize(rows, columns).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<SignalKind> {
+        for (kind, signal) in &mut self.watched {
+            if let Poll::Ready(Some(())) = signal.poll_recv(context) {
+                return Poll::Ready(*kind);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The first interrupt is the program's to handle; whoever sends another wants it to end.
+    fn react(&mut self, kind: SignalKind) -> Reaction {
+        if kind == SignalKind::window_change() {
+            return Reaction::Resize;
+        }
+        let again = kind == SignalKind::interrupt() && std::mem::replace(&mut self.interrupted, true);
+        if again || kind == SignalKind::terminate() {
+            return Reaction::Cancel;
+        }
+        Reaction::Forward(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reactions(kinds: &[SignalKind]) -> Vec<Reaction> {
+        let mut signals = Signals { watched: Vec::new(), interrupted: false };
+        kinds.iter().map(|kind| signals.react(*kind)).collect()
+    }
+
+    #[test]
+    fn the_second_interrupt_cancels() {
+        let interrupt = SignalKind::interrupt();
+        let hangup = SignalKind::hangup();
+        assert_eq!(
+            reactions(&[interrupt, hangup, interrupt]),
+            [Reaction::Forward(interrupt), Reaction::Forward(hangup), Reaction::Cancel]
+        );
+    }
+
+    #[test]
+    fn a_request_to_terminate_cancels() {
+        assert_eq!(reactions(&[SignalKind::terminate()]), [Reaction::Cancel]);
+    }
+}
