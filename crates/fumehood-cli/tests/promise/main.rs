@@ -1,0 +1,50 @@
+//! What Fumehood promises, one test a promise, by the command line alone.
+//!
+//! Every test is named as a sentence and goes red when the mechanism behind it is switched off:
+//! `cargo xtask sabotage` shows that. A promise that this machine cannot try is skipped with its
+//! reason, and the summary counts it.
+
+mod death;
+mod environment;
+mod exit_codes;
+mod filesystem;
+mod job_files;
+mod limits_time_output;
+mod network;
+mod privileges;
+mod processes;
+mod report;
+mod stdio;
+mod support;
+mod syscalls;
+mod toolchains;
+mod tty;
+mod unavailable;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let families = [
+        exit_codes::trials(),
+        filesystem::trials(),
+        processes::trials(),
+        network::trials(),
+        privileges::trials(),
+        syscalls::trials(),
+        environment::trials(),
+        limits_time_output::trials(),
+        stdio::trials(),
+        tty::trials(),
+        job_files::trials(),
+        report::trials(),
+        unavailable::trials(),
+        toolchains::trials(),
+        death::trials(),
+    ];
+    let conclusion = libtest_mimic::run(&arguments, families.into_iter().flatten().collect());
+    support::clean_up();
+    conclusion.exit_code()
+}

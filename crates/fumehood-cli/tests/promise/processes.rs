@@ -1,0 +1,114 @@
+//! What the program sees of other processes, and what is left of its own.
+
+use crate::support::{
+    Feed, Fumehood, Probe, Promise, Verdict, host_tool, marker, processes_naming, promises, run,
+    wait_until_gone,
+};
+
+promises![
+    cannot_see_a_host_process,
+    the_program_is_not_the_init,
+    cannot_signal_a_host_process,
+    cannot_touch_the_init,
+    cannot_read_the_caller_s_environment,
+    orphans_are_reaped,
+    a_descendant_does_not_outlive_the_program,
+    a_daemon_does_not_outlive_the_program,
+    a_signal_to_fumehood_reaches_the_program,
+    many_forks_work,
+];
+
+fn cannot_see_a_host_process() -> Promise {
+    let script = "for dir in /proc/[0-9]*; do echo ${dir#/proc/}; done";
+    let pids = run(&[], &["sh", "-c", script]).prints();
+    // The init, the shell, and at most one more that is being reaped.
+    assert!(pids.lines().count() <= 3, "{pids}");
+    let ours = std::process::id().to_string();
+    assert!(pids.lines().all(|pid| pid != ours), "{pids}");
+    Ok(())
+}
+
+fn the_program_is_not_the_init() -> Promise {
+    assert_ne!(run(&[], &["sh", "-c", "echo $$"]).prints(), "1");
+    // A program that is the init survives this.
+    run(&[], &["sh", "-c", "kill -TERM $$"]).exits(143);
+    Ok(())
+}
+
+fn cannot_signal_a_host_process() -> Promise {
+    let word = marker();
+    let mut sleeper = std::process::Command::new("sh")
+        .args(["-c", "read line", &word])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("every host has a shell");
+    let ran = run(&[], &["sh", "-c", &format!("kill -KILL {}", sleeper.id())]);
+    let alive = sleeper.try_wait().expect("it is ours").is_none();
+    drop(sleeper.stdin.take());
+    sleeper.wait().expect("it is ours");
+    assert!(alive, "a process of the host was killed\n{ran}");
+    assert_ne!(ran.status.code(), Some(0), "{ran}");
+    Ok(())
+}
+
+fn cannot_touch_the_init() -> Promise {
+    for (name, verdict) in Probe::get()?.verdicts(&["others"]) {
+        // PID 1 ignores a signal of its own namespace: the call itself may succeed.
+        let harmless = name == "kill-init" && verdict == Verdict::Done;
+        assert!(harmless || matches!(verdict, Verdict::Errno(_)), "{name}: {verdict:?}");
+    }
+    Ok(())
+}
+
+fn cannot_read_the_caller_s_environment() -> Promise {
+    let secret = marker();
+    let script = "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'";
+    let ran = Fumehood::new(&[], &["sh", "-c", script]).env("A_TOKEN_OF_MINE", &secret).run();
+    assert!(ran.text().contains("HOME=/tmp"), "the program sees not even its own\n{ran}");
+    assert!(!ran.text().contains(&secret), "the caller's environment is seen inside\n{ran}");
+    Ok(())
+}
+
+fn orphans_are_reaped() -> Promise {
+    let script = "i=0; while [ $i -lt 20 ]; do (sh -c 'exit 0' & exec true); i=$((i+1)); done
+        sleep 0.5; grep -l '^State:.Z' /proc/[0-9]*/status; exit 0";
+    assert_eq!(run(&[], &["sh", "-c", script]).prints(), "", "zombies are left");
+    Ok(())
+}
+
+fn a_descendant_does_not_outlive_the_program() -> Promise {
+    let word = marker();
+    run(&[], &["sh", "-c", "sh -c 'sleep 600' $0 & exit 0", &word]).exits(0);
+    wait_until_gone(&word);
+    Ok(())
+}
+
+fn a_daemon_does_not_outlive_the_program() -> Promise {
+    host_tool("setsid")?;
+    let word = marker();
+    let script = "trap '' HUP TERM; setsid -f sh -c 'trap \"\" HUP TERM; sleep 600; :' $0 \
+        </dev/null >/dev/null 2>&1; exit 0";
+    run(&[], &["sh", "-c", script, &word]).exits(0);
+    wait_until_gone(&word);
+    Ok(())
+}
+
+fn a_signal_to_fumehood_reaches_the_program() -> Promise {
+    let word = marker();
+    let script = "trap 'echo got it; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+    let live = Fumehood::new(&[], &["sh", "-c", script, &word]).feed(Feed::Held).spawn();
+    live.confined();
+    // The shell needs a moment to set its trap, and nothing outside can see that it did.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    live.signal(rustix::process::Signal::TERM);
+    let ran = live.finish();
+    assert!(ran.text().contains("got it"), "the program did not get the signal\n{ran}");
+    assert!(processes_naming(&word).is_empty());
+    Ok(())
+}
+
+fn many_forks_work() -> Promise {
+    let script = "i=0; while [ $i -lt 200 ]; do /bin/true || exit 1; i=$((i+1)); done; echo $i";
+    assert_eq!(run(&[], &["sh", "-c", script]).prints(), "200");
+    Ok(())
+}

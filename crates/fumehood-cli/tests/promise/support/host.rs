@@ -1,0 +1,78 @@
+//! What the machine has.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Skip, skip};
+
+/// Where a tool may be that the sandbox shows by default, or that a test shows it.
+const TOOL_DIRS: [&str; 5] =
+    ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/go/bin", "/usr/lib/go/bin"];
+
+/// A word that no other process or file on the machine has in its name.
+pub(crate) fn marker() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("promise-{}-{count}", std::process::id())
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Skips what only root can arrange.
+pub(crate) fn needs_root(why: &str) -> Result<(), Skip> {
+    if is_root() { Ok(()) } else { skip(format!("only root can {why}")) }
+}
+
+/// Skips what says nothing when root tries it.
+pub(crate) fn needs_user(why: &str) -> Result<(), Skip> {
+    if is_root() { skip(format!("root {why}")) } else { Ok(()) }
+}
+
+/// A program of the host in a system directory, so that the sandbox shows it too.
+pub(crate) fn host_tool(name: &str) -> Result<String, Skip> {
+    let found =
+        TOOL_DIRS.iter().map(|dir| PathBuf::from(dir).join(name)).find(|path| path.exists());
+    match found {
+        Some(path) => Ok(path.display().to_string()),
+        None => skip(format!("{name} is in none of {}", TOOL_DIRS.join(" "))),
+    }
+}
+
+/// Skips if one of these tools is missing.
+pub(crate) fn require_tools(names: &[&str]) -> Result<(), Skip> {
+    names.iter().try_for_each(|name| host_tool(name).map(drop))
+}
+
+/// The host's Python.
+pub(crate) fn python() -> Result<String, Skip> {
+    host_tool("python3")
+}
+
+/// A listener on the host's loopback interface.
+#[derive(Debug)]
+pub(crate) struct Listener(TcpListener);
+
+impl Listener {
+    pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the host has a loopback");
+        listener.set_nonblocking(true).expect("a socket can be non-blocking");
+        Self(listener)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.0.local_addr().expect("it is bound").port()
+    }
+
+    /// Who has connected since the last call.
+    pub(crate) fn visitor(&self) -> Option<SocketAddr> {
+        match self.0.accept() {
+            Ok((_, address)) => Some(address),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("accept: {error}"),
+        }
+    }
+}

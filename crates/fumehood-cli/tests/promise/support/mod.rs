@@ -1,0 +1,48 @@
+//! What the promises share.
+
+mod fumehood;
+mod host;
+mod probe;
+mod proc;
+mod temp;
+
+use libtest_mimic::{Completion, Trial};
+
+pub(crate) use fumehood::{Feed, Fumehood, Live, Ran, run, run_reported, waiting_shell};
+pub(crate) use host::{
+    Listener, host_tool, is_root, marker, needs_root, needs_user, python, require_tools,
+};
+pub(crate) use probe::{Probe, Verdict, parse};
+pub(crate) use proc::{Mount, Process, field, processes_naming, wait_until_gone};
+pub(crate) use temp::{TempDir, clean_up};
+
+/// What a promise comes to: kept, or not tried on this machine. A broken one panics.
+pub(crate) type Promise = Result<(), Skip>;
+
+/// Why a promise was not tried.
+#[derive(Debug)]
+pub(crate) struct Skip(String);
+
+/// Leaves a promise untried, with the reason that the harness prints.
+pub(crate) fn skip<T>(reason: impl Into<String>) -> Result<T, Skip> {
+    Err(Skip(reason.into()))
+}
+
+/// One test of the harness; `family` is the path of its module.
+pub(crate) fn trial(family: &str, name: &str, test: fn() -> Promise) -> Trial {
+    let family = family.rsplit("::").next().unwrap_or(family);
+    Trial::ignorable_test(format!("{family}::{name}"), move || match test() {
+        Ok(()) => Ok(Completion::Completed),
+        Err(Skip(reason)) => Ok(Completion::ignored_with(reason)),
+    })
+}
+
+/// The tests of one family: a promise that is not listed is dead code, which is a warning.
+macro_rules! promises {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            vec![$(crate::support::trial(module_path!(), stringify!($name), $name)),*]
+        }
+    };
+}
+pub(crate) use promises;

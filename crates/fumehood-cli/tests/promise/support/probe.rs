@@ -1,0 +1,95 @@
+//! A small C program that makes system calls which no shell can make.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::{Fumehood, Ran, Skip, TempDir, host_tool, skip};
+
+const SOURCE: &str = include_str!("../probe.c");
+
+/// The compiled probe, shown inside at `/probe`.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    dir: TempDir,
+}
+
+impl Probe {
+    /// Compiles it once for all tests.
+    pub(crate) fn get() -> Result<&'static Self, Skip> {
+        static PROBE: OnceLock<Result<Probe, String>> = OnceLock::new();
+        match PROBE.get_or_init(|| Self::compile().map_err(|Skip(reason)| reason)) {
+            Ok(probe) => Ok(probe),
+            Err(reason) => skip(reason.clone()),
+        }
+    }
+
+    /// Static, so that a failure is never one of the dynamic loader.
+    fn compile() -> Result<Self, Skip> {
+        let cc = host_tool("cc")?;
+        let dir = TempDir::new();
+        let source = dir.file("probe.c", SOURCE);
+        let mut command = Command::new(cc);
+        command.args(["-O1", "-static", "-pthread", "-o"]).arg(dir.join("probe")).arg(source);
+        let output = command.output().expect("cc exists");
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            return skip(format!("cc cannot build the probe: {text}"));
+        }
+        Ok(Self { dir })
+    }
+
+    /// A confined run of it, with flags for the sandbox.
+    pub(crate) fn confined(&self, flags: &[&str], args: &[&str]) -> Fumehood {
+        let volume = self.dir.volume("/probe", "ro");
+        let flags = [&["--volume", &volume], flags].concat();
+        Fumehood::new(&flags, &[&["/probe/probe"], args].concat())
+    }
+
+    /// Runs it confined.
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        self.confined(&[], args).run()
+    }
+
+    /// Runs it on the host, to know what the kernel says by itself.
+    pub(crate) fn unconfined(&self, args: &[&str]) -> String {
+        let output = Command::new(self.dir.join("probe")).args(args).output().expect("we built it");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What each call of a family came to when confined.
+    #[track_caller]
+    pub(crate) fn verdicts(&self, args: &[&str]) -> BTreeMap<String, Verdict> {
+        let verdicts = parse(&self.run(args).prints());
+        assert!(!verdicts.is_empty(), "the probe printed nothing for {args:?}");
+        verdicts
+    }
+}
+
+/// What a system call came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It succeeded.
+    Done,
+    /// It failed with this `errno`.
+    Errno(i32),
+    /// The caller was killed by this signal.
+    Killed(i32),
+}
+
+/// Reads lines such as `mount errno 1`, `getpid done` and `int80 signal 11`.
+pub(crate) fn parse(text: &str) -> BTreeMap<String, Verdict> {
+    text.lines().map(|line| parse_line(line).unwrap_or_else(|| panic!("probe: {line}"))).collect()
+}
+
+fn parse_line(line: &str) -> Option<(String, Verdict)> {
+    let mut words = line.split(' ');
+    let name = words.next()?.to_owned();
+    let verdict = match (words.next()?, words.next()) {
+        ("done", None) => Verdict::Done,
+        ("errno", Some(number)) => Verdict::Errno(number.parse().ok()?),
+        ("signal", Some(number)) => Verdict::Killed(number.parse().ok()?),
+        _ => return None,
+    };
+    Some((name, verdict))
+}

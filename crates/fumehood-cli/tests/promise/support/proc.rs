@@ -1,0 +1,118 @@
+//! Processes as the host sees them.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// A process of the host.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: u32,
+}
+
+impl Process {
+    /// The process whose arguments are exactly these.
+    pub(crate) fn with_argv(argv: &[OsString]) -> Option<Self> {
+        let wanted: Vec<u8> =
+            argv.iter().flat_map(|arg| arg.as_bytes().iter().copied().chain([0])).collect();
+        pids().find(|&pid| cmdline(pid) == wanted).map(|pid| Self { pid })
+    }
+
+    /// Its process id on the host.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The content of a file below its `/proc` directory.
+    #[track_caller]
+    pub(crate) fn read(&self, name: &str) -> String {
+        let path = format!("/proc/{}/{name}", self.pid);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// The target of a link below its `/proc` directory.
+    #[track_caller]
+    pub(crate) fn link(&self, name: &str) -> PathBuf {
+        let path = format!("/proc/{}/{name}", self.pid);
+        fs::read_link(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// The value of one line of its `status` file.
+    #[track_caller]
+    pub(crate) fn status(&self, key: &str) -> String {
+        field(&self.read("status"), key)
+    }
+
+    /// Whether it is in another namespace of this kind than the test itself.
+    #[track_caller]
+    pub(crate) fn apart_in(&self, namespace: &str) -> bool {
+        let ours = fs::read_link(format!("/proc/self/ns/{namespace}")).expect("we have one");
+        self.link(&format!("ns/{namespace}")) != ours
+    }
+
+    /// The mounts that it sees: mount point, options of the mount, type.
+    #[track_caller]
+    pub(crate) fn mounts(&self) -> Vec<Mount> {
+        self.read("mountinfo").lines().map(Mount::parse).collect()
+    }
+}
+
+/// One line of a `mountinfo` file.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    pub(crate) point: String,
+    pub(crate) options: Vec<String>,
+}
+
+impl Mount {
+    /// Field 5 is the mount point, field 6 the options of the mount; see `proc_pid_mountinfo(5)`.
+    pub(crate) fn parse(line: &str) -> Self {
+        let mut fields = line.split(' ').skip(4);
+        let point = fields.next().expect("a mount has a point").to_owned();
+        let options = fields.next().expect("a mount has options");
+        Self { point, options: options.split(',').map(str::to_owned).collect() }
+    }
+
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|own| own == option)
+    }
+}
+
+/// The value of `key` in a text of `key: value` lines.
+#[track_caller]
+pub(crate) fn field(text: &str, key: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {key} in\n{text}")).trim().to_owned()
+}
+
+/// Every process that has `word` in its arguments.
+pub(crate) fn processes_naming(word: &str) -> Vec<u32> {
+    let holds = |pid: &u32| cmdline(*pid).windows(word.len()).any(|part| part == word.as_bytes());
+    pids().filter(holds).collect()
+}
+
+/// Waits until no process has `word` in its arguments: the kernel takes a moment to tear down.
+#[track_caller]
+pub(crate) fn wait_until_gone(word: &str) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let left = processes_naming(word);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < end, "processes {left:?} of {word} are left");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").expect("the host has /proc");
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// Empty for a process that has just gone.
+fn cmdline(pid: u32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
