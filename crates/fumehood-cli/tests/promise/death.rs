@@ -1,3 +1,98 @@
-pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    Vec::new()
+//! What is left when `fumehood` itself is killed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::{
+    Feed, Fumehood, Live, Promise, TempDir, marker, processes_naming, promises, wait_until_gone,
+};
+
+promises![
+    killed_while_it_runs_it_leaves_nothing,
+    killed_at_any_moment_it_leaves_nothing,
+    a_hundred_runs_leave_nothing,
+];
+
+/// A program with a family that ignores what can be ignored.
+const STUBBORN: &str = "trap '' TERM HUP INT; (sleep 600; :) & (setsid sleep 600; :) & wait; wait";
+
+fn start(scratch: &TempDir, word: &str) -> Live {
+    let program = ["sh", "-c", STUBBORN, word];
+    let scratch = scratch.path().display().to_string();
+    Fumehood::new(&["--timeout", "60s"], &program)
+        .env("TMPDIR", &scratch)
+        .env("XDG_RUNTIME_DIR", &scratch)
+        .feed(Feed::Held)
+        .spawn()
+}
+
+/// What could be left over, apart from processes.
+#[derive(Debug, PartialEq)]
+struct Traces {
+    mounts: Vec<String>,
+    files: BTreeSet<String>,
+}
+
+impl Traces {
+    /// Other tests run at the same time, but none of them mounts anything here, and all of their
+    /// files are named otherwise.
+    fn now() -> Self {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the host has /proc");
+        let mounts = mounts.lines().map(str::to_owned).collect();
+        let dirs = ["/tmp", "/run", "/dev/shm", "/var/tmp", "/run/lock"];
+        let ours = |name: &String| name.contains("fumehood");
+        let files = dirs.iter().flat_map(|dir| names(dir)).filter(ours).collect();
+        Self { mounts, files }
+    }
+}
+
+fn names(dir: &str) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().display().to_string()).collect()
+}
+
+#[track_caller]
+fn left_nothing(scratch: &TempDir, word: &str, before: &Traces) {
+    wait_until_gone(word);
+    let files = names(&scratch.path().display().to_string());
+    assert!(files.is_empty(), "files are left: {files:?}");
+    assert_eq!(Traces::now(), *before);
+}
+
+fn killed_while_it_runs_it_leaves_nothing() -> Promise {
+    let (scratch, word, before) = (TempDir::open_to_all(), marker(), Traces::now());
+    let mut live = start(&scratch, &word);
+    live.confined();
+    live.kill();
+    left_nothing(&scratch, &word, &before);
+    Ok(())
+}
+
+/// Moments are spread over the set-up: about a hundred, from the first instant to well after the
+/// program has started.
+fn killed_at_any_moment_it_leaves_nothing() -> Promise {
+    let (scratch, before) = (TempDir::open_to_all(), Traces::now());
+    for moment in 0..100u64 {
+        let word = marker();
+        let mut live = start(&scratch, &word);
+        thread::sleep(Duration::from_micros(moment * 150));
+        live.kill();
+        drop(live);
+        left_nothing(&scratch, &word, &before);
+    }
+    Ok(())
+}
+
+fn a_hundred_runs_leave_nothing() -> Promise {
+    let (scratch, word, before) = (TempDir::open_to_all(), marker(), Traces::now());
+    for _ in 0..100 {
+        let program = ["sh", "-c", "sleep 600 & exit 0", &word];
+        let scratch = scratch.path().display().to_string();
+        Fumehood::new(&[], &program).env("TMPDIR", &scratch).run().exits(0);
+    }
+    left_nothing(&scratch, &word, &before);
+    assert_eq!(processes_naming(&word), Vec::<u32>::new());
+    Ok(())
 }

@@ -1,3 +1,179 @@
-pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    Vec::new()
+//! Clocks, output, and what a program may use up.
+
+use crate::support::{
+    Feed, Fumehood, Probe, Promise, marker, promises, run, run_reported, wait_until_gone,
+};
+
+promises![
+    output_before_a_time_limit_is_kept,
+    a_time_limit_leaves_no_process,
+    a_polite_program_may_end_in_its_grace,
+    too_much_output_ends_the_run,
+    too_much_output_can_be_truncated,
+    the_streams_are_limited_apart,
+    output_of_exactly_the_limit_is_whole,
+    a_large_file_is_refused,
+    scratch_is_limited,
+    open_files_are_limited,
+    no_core_is_dumped,
+    a_memory_limit_is_enforced_or_refused,
+    a_process_limit_is_enforced_or_refused,
+    a_cpu_time_limit_is_enforced_or_refused,
+    every_limit_has_a_finite_default,
+    a_bare_number_is_no_limit,
+];
+
+fn output_before_a_time_limit_is_kept() -> Promise {
+    let ran = run(&["--timeout", "1s"], &["sh", "-c", "echo before; sleep 60"]).exits(124);
+    assert_eq!(ran.text(), "before");
+    Ok(())
+}
+
+fn a_time_limit_leaves_no_process() -> Promise {
+    let word = marker();
+    let script = "trap '' TERM HUP; sh -c 'trap \"\" TERM HUP; sleep 600; :' $0 & wait; wait";
+    run(&["--timeout", "500ms"], &["sh", "-c", script, &word]).exits(124);
+    wait_until_gone(&word);
+    Ok(())
+}
+
+fn a_polite_program_may_end_in_its_grace() -> Promise {
+    let script = "trap 'echo tidied up; exit 0' TERM; while :; do sleep 0.02; done";
+    let ran = run_reported(&["--timeout", "500ms", "--grace", "20s"], &["sh", "-c", script]);
+    assert_eq!(ran.text(), "tidied up");
+    assert_eq!(ran.outcome(), "timed-out", "that it ended politely does not undo the limit");
+    ran.exits(124);
+    Ok(())
+}
+
+fn too_much_output_ends_the_run() -> Promise {
+    let flags = ["--output-limit", "1MiB"];
+    for (stream, redirect) in [("stdout", ""), ("stderr", ">&2")] {
+        let script = format!("while :; do echo 0123456789; done {redirect}");
+        let ran = run_reported(&flags, &["sh", "-c", &script]).exits(153);
+        assert_eq!(ran.outcome(), "output-limit");
+        assert_eq!(ran.report()["outcome"]["stream"], stream);
+        assert!(ran.stdout_total <= 1 << 20, "{} bytes came through", ran.stdout_total);
+        ran.complains(stream);
+    }
+    Ok(())
+}
+
+fn too_much_output_can_be_truncated() -> Promise {
+    let flags = ["--output-limit", "1MiB", "--output-excess", "truncate"];
+    let ran = run_reported(&flags, &["sh", "-c", "head -c 3000000 /dev/zero; exit 5"]).exits(5);
+    assert_eq!(ran.stdout_total, 1 << 20);
+    let report = &ran.report()["stdout"];
+    assert_eq!((&report["total"], &report["truncated"]), (&3_000_000.into(), &true.into()));
+    assert_eq!(ran.report()["stderr"]["truncated"], false);
+    Ok(())
+}
+
+fn the_streams_are_limited_apart() -> Promise {
+    let script = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2";
+    let ran = run(&["--output-limit", "1MiB"], &["sh", "-c", script]).exits(0);
+    assert_eq!(ran.stdout_total, 1_000_000);
+    Ok(())
+}
+
+fn output_of_exactly_the_limit_is_whole() -> Promise {
+    let head = ["head", "-c", "1048576", "/dev/zero"];
+    let ran = run_reported(&["--output-limit", "1MiB"], &head).exits(0);
+    assert_eq!(ran.stdout_total, 1 << 20);
+    assert_eq!(ran.report()["stdout"]["truncated"], false);
+    Ok(())
+}
+
+fn a_large_file_is_refused() -> Promise {
+    let script = "head -c 5000000 /dev/zero >/workspace/file";
+    let ran = run_reported(&["--file-size", "1MiB"], &["sh", "-c", &format!("exec {script}")]);
+    assert_ne!(ran.status.code(), Some(0), "{ran}");
+    let direct = ["dd", "if=/dev/zero", "of=/workspace/file", "bs=1M", "count=5"];
+    let ran = run_reported(&["--file-size", "1MiB"], &direct);
+    assert_eq!(ran.outcome(), "disk-limit", "{ran}");
+    Ok(())
+}
+
+fn scratch_is_limited() -> Promise {
+    for dir in ["/workspace", "/tmp", "/dev/shm"] {
+        // Two files, so that the limit of one file is not what stops it: 256 MiB is the default.
+        let script = format!(
+            "head -c 200M /dev/zero >{dir}/a || echo too early; \
+             head -c 200M /dev/zero >{dir}/b 2>/dev/null && echo too late; exit 0"
+        );
+        assert_eq!(run(&["--timeout", "50s"], &["sh", "-c", &script]).prints(), "", "in {dir}");
+    }
+    Ok(())
+}
+
+fn open_files_are_limited() -> Promise {
+    assert_eq!(run(&[], &["sh", "-c", "ulimit -Hn"]).prints(), "1024");
+    Ok(())
+}
+
+fn no_core_is_dumped() -> Promise {
+    assert_eq!(run(&[], &["sh", "-c", "ulimit -Hc"]).prints(), "0");
+    Ok(())
+}
+
+/// 99 is right where the host has no control group for it: never a limit that does not hold.
+fn a_memory_limit_is_enforced_or_refused() -> Promise {
+    let probe = Probe::get()?;
+    let ran = probe.confined(&["--memory", "64MiB"], &["eat", "256"]).reported().run();
+    match ran.status.code() {
+        Some(137) => assert_eq!(ran.outcome(), "out-of-memory"),
+        Some(99) => drop(ran.complains("memory")),
+        _ => panic!("neither enforced nor refused\n{ran}"),
+    }
+    Ok(())
+}
+
+fn a_process_limit_is_enforced_or_refused() -> Promise {
+    let probe = Probe::get()?;
+    let ran = probe.confined(&["--pids-limit", "8"], &["breed", "100"]).run();
+    if ran.status.code() == Some(99) {
+        ran.complains("pids");
+        return Ok(());
+    }
+    let text = ran.prints();
+    let bred: u32 = text.trim_start_matches("bred ").parse().unwrap_or(u32::MAX);
+    assert!(bred < 8, "{bred} children with a limit of 8");
+    Ok(())
+}
+
+fn a_cpu_time_limit_is_enforced_or_refused() -> Promise {
+    let script = "while :; do :; done & while :; do :; done";
+    let flags = ["--cpu-time", "1s", "--timeout", "40s"];
+    let ran = run_reported(&flags, &["sh", "-c", script]);
+    match ran.status.code() {
+        Some(124) => assert_eq!(ran.report()["outcome"]["limit"], "cpu"),
+        Some(99) => drop(ran.complains("cpu-time")),
+        _ => panic!("neither enforced nor refused\n{ran}"),
+    }
+    Ok(())
+}
+
+/// The defaults hold without a flag: what is not spelled out may be held by something weaker,
+/// and the report then says so.
+fn every_limit_has_a_finite_default() -> Promise {
+    let ran = run_reported(&[], &["true"]).exits(0);
+    for guarantee in ["wall-time", "output", "disk"] {
+        assert_eq!(ran.standing(guarantee), "held", "{guarantee}");
+    }
+    for guarantee in ["memory", "pids", "cpu-time"] {
+        let standing = &ran.report()["confinement"]["guarantees"][guarantee];
+        let reason = standing["reason"].as_str().unwrap_or_default();
+        assert!(ran.standing(guarantee) == "held" || !reason.is_empty(), "{standing}");
+    }
+    let script = "head -c 20000000 /dev/zero";
+    Fumehood::new(&[], &["sh", "-c", script]).feed(Feed::Null).run().exits(153);
+    Ok(())
+}
+
+fn a_bare_number_is_no_limit() -> Promise {
+    for (flag, value) in [("--timeout", "1"), ("--memory", "100"), ("--output-limit", "5")] {
+        let ran = run(&[flag, value], &["true"]).exits(125);
+        ran.complains(flag).complains(value);
+    }
+    Ok(())
 }

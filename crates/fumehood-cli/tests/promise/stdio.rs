@@ -1,3 +1,134 @@
-pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    Vec::new()
+//! Standard input and output, and whoever holds on to them.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::{
+    Feed, Fumehood, Promise, TempDir, host_tool, marker, promises, run, run_reported,
+    wait_until_gone, waiting_shell,
+};
+
+promises![
+    standard_input_is_passed_on,
+    standard_input_can_be_empty,
+    standard_input_can_be_a_file,
+    standard_input_that_is_not_read_hangs_nobody,
+    the_streams_stay_apart,
+    output_streams_through_as_it_comes,
+    an_orphan_that_holds_the_streams_hangs_nobody,
+    a_gibibyte_comes_through,
+    a_reader_that_goes_away_hangs_nobody,
+    closed_streams_harm_nothing,
+    a_closed_standard_output_of_the_program_harms_nothing,
+];
+
+fn standard_input_is_passed_on() -> Promise {
+    let bytes: Vec<u8> = (0..2_000_000u32).map(|n| n.to_le_bytes()[(n % 3) as usize]).collect();
+    let ran = Fumehood::new(&[], &["cat"]).feed(Feed::Bytes(bytes.clone())).run().exits(0);
+    assert!(ran.stdout == bytes, "{} of {} bytes came back", ran.stdout_total, bytes.len());
+    Ok(())
+}
+
+fn standard_input_can_be_empty() -> Promise {
+    let ran = Fumehood::new(&["--stdin", "none"], &["cat"]).feed(Feed::Bytes(b"unseen".into()));
+    assert_eq!(ran.run().prints(), "");
+    Ok(())
+}
+
+fn standard_input_can_be_a_file() -> Promise {
+    let dir = TempDir::new();
+    let path = dir.file("input", "from a file").display().to_string();
+    assert_eq!(run(&["--stdin", &path], &["cat"]).prints(), "from a file");
+    run(&["--stdin", "/no/such/file"], &["cat"]).exits(125).complains("/no/such/file");
+    Ok(())
+}
+
+fn standard_input_that_is_not_read_hangs_nobody() -> Promise {
+    let feed = Feed::Bytes(vec![b'x'; 4 << 20]);
+    Fumehood::new(&[], &["true"]).feed(feed).run().exits(0);
+    Fumehood::new(&[], &["true"]).feed(Feed::Held).run().exits(0);
+    Ok(())
+}
+
+fn the_streams_stay_apart() -> Promise {
+    let ran = run(&[], &["sh", "-c", "echo out; echo err >&2"]).exits(0);
+    assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("out", "err\n"));
+    Ok(())
+}
+
+/// The first line is read while the program still waits for its input.
+fn output_streams_through_as_it_comes() -> Promise {
+    let program = waiting_shell();
+    let mut child = Command::new(Fumehood::binary())
+        .args(["run", "--timeout", "60s", "--"])
+        .args(&program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary exists");
+    let mut line = [0; 6];
+    let read = child.stdout.take().expect("it is piped").read_exact(&mut line);
+    drop(child.stdin.take());
+    child.wait().expect("it is ours");
+    read.expect("the program printed a line");
+    assert_eq!(&line, b"ready\n");
+    Ok(())
+}
+
+fn an_orphan_that_holds_the_streams_hangs_nobody() -> Promise {
+    let word = marker();
+    let script = "(trap '' TERM HUP; exec sh -c 'sleep 600; :' $0) & echo done; exit 4";
+    let ran = Fumehood::new(&["--timeout", "60s"], &["sh", "-c", script, &word])
+        .patience(Duration::from_secs(30))
+        .run()
+        .exits(4);
+    assert_eq!(ran.text(), "done");
+    wait_until_gone(&word);
+    Ok(())
+}
+
+fn a_gibibyte_comes_through() -> Promise {
+    let flags = ["--output-limit", "2GiB", "--timeout", "100s"];
+    let ran = Fumehood::new(&flags, &["head", "-c", "1G", "/dev/zero"])
+        .patience(Duration::from_secs(120))
+        .reported()
+        .run()
+        .exits(0);
+    assert_eq!(ran.stdout_total, 1 << 30);
+    assert_eq!(ran.report()["stdout"]["total"], 1 << 30);
+    Ok(())
+}
+
+fn a_reader_that_goes_away_hangs_nobody() -> Promise {
+    let bash = host_tool("bash")?;
+    let word = marker();
+    let script = "\"$@\" | head -c 1";
+    let ran = Fumehood::new(&["--output-limit", "unlimited"], &["sh", "-c", "yes", &word])
+        .under(&[&bash, "-c", script, "bash"])
+        .run();
+    assert_eq!(ran.text(), "y");
+    wait_until_gone(&word);
+    Ok(())
+}
+
+/// A file that is opened while 0, 1 or 2 is closed must not become one of the program's streams.
+fn closed_streams_harm_nothing() -> Promise {
+    for closed in ["<&-", "2>&-", "<&- 2>&-"] {
+        let script = format!("exec \"$@\" {closed}");
+        let ran = Fumehood::new(&[], &["sh", "-c", "echo out; ls /proc/$$/fd | tr '\\n' ' '"])
+            .under(&["sh", "-c", &script, "sh"])
+            .run();
+        let text = ran.prints();
+        let descriptors = text.strip_prefix("out\n").unwrap_or_else(|| panic!("{closed}: {text}"));
+        let unknown = descriptors.split(' ').find(|fd| !["0", "1", "2", "10"].contains(fd));
+        assert_eq!(unknown, None, "{closed}: {text}");
+    }
+    Ok(())
+}
+
+fn a_closed_standard_output_of_the_program_harms_nothing() -> Promise {
+    let ran = run_reported(&[], &["sh", "-c", "exec >&- 2>&-; sleep 0.3; exit 6"]).exits(6);
+    assert_eq!(ran.outcome(), "exited");
+    Ok(())
 }

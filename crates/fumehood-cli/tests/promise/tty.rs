@@ -1,3 +1,207 @@
-pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    Vec::new()
+//! Terminals: the program's own, and that of the caller.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::support::{Fumehood, Probe, Promise, Skip, host_tool, parse, promises, run};
+
+promises![
+    the_program_gets_a_terminal_of_its_own,
+    a_terminal_needs_none_at_the_caller,
+    without_asking_the_streams_are_no_terminal,
+    the_size_is_that_of_the_caller_s_terminal,
+    a_change_of_the_size_arrives,
+    what_is_typed_is_read,
+    control_c_interrupts_the_program_alone,
+    the_caller_s_terminal_is_as_it_was_before,
+    cannot_type_into_the_caller_s_terminal,
+];
+
+/// A terminal with `fumehood` in it, as a person has it.
+struct Terminal {
+    master: File,
+    slave: OwnedFd,
+    child: Child,
+    screen: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    /// Runs this command line in a new terminal of 45 rows and 123 columns.
+    fn start(flags: &[&str], program: &[&str]) -> Result<Self, Skip> {
+        let setsid = host_tool("setsid")?;
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the host has ptys");
+        grantpt(&master).expect("it is ours");
+        unlockpt(&master).expect("it is ours");
+        let path = ptsname(&master, Vec::new()).expect("it has a name");
+        let path = path.into_string().expect("the name is ASCII");
+        tcsetwinsize(&master, size(45, 123)).expect("it is a terminal");
+        let slave: OwnedFd =
+            OpenOptions::new().read(true).write(true).open(path).expect("it is unlocked").into();
+        let stdio = || Stdio::from(slave.try_clone().expect("we have descriptors left"));
+        let child = Command::new(setsid)
+            .args(["--ctty", "--wait"])
+            .args(Fumehood::new(flags, program).argv())
+            .stdin(stdio())
+            .stdout(stdio())
+            .stderr(stdio())
+            .spawn()
+            .expect("setsid exists");
+        let master = File::from(master);
+        let screen = Arc::new(Mutex::new(String::new()));
+        record(master.try_clone().expect("we have descriptors left"), Arc::clone(&screen));
+        Ok(Self { master, slave, child, screen })
+    }
+
+    /// Waits until this text is on the screen.
+    #[track_caller]
+    fn shows(&self, text: &str) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !self.screen().contains(text) {
+            assert!(Instant::now() < end, "{text:?} is not on the screen: {:?}", self.screen());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn screen(&self) -> String {
+        self.screen.lock().expect("the recorder does not panic").clone()
+    }
+
+    fn types(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).expect("the terminal is open");
+    }
+
+    fn modes(&self) -> Termios {
+        tcgetattr(&self.slave).expect("it is a terminal")
+    }
+
+    /// Holds the exit code to `code`.
+    #[track_caller]
+    fn exits(&mut self, code: i32) {
+        let end = Instant::now() + Duration::from_secs(40);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                assert_eq!(status.code(), Some(code), "{:?}", self.screen());
+                return;
+            }
+            assert!(Instant::now() < end, "it hangs: {:?}", self.screen());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Reads until the terminal is gone: what the screen shows.
+fn record(mut master: File, screen: Arc<Mutex<String>>) {
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = master.read(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..count]);
+            screen.lock().expect("no reader panics with it").push_str(&text);
+        }
+    });
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+fn the_program_gets_a_terminal_of_its_own() -> Promise {
+    let script = "tty; test -t 0 && test -t 1 && test -t 2 && echo all three";
+    let mut terminal = Terminal::start(&["--tty"], &["sh", "-c", script])?;
+    terminal.shows("all three");
+    // The first one of a new instance: the caller's is another even if its number is the same.
+    terminal.shows("/dev/pts/0");
+    terminal.exits(0);
+    Ok(())
+}
+
+fn a_terminal_needs_none_at_the_caller() -> Promise {
+    let text = run(&["--tty"], &["sh", "-c", "tty; exit 0"]).prints();
+    assert_eq!(text, "/dev/pts/0");
+    Ok(())
+}
+
+fn without_asking_the_streams_are_no_terminal() -> Promise {
+    let mut terminal = Terminal::start(&[], &["sh", "-c", "test -t 1 || echo none"])?;
+    terminal.shows("none");
+    terminal.exits(0);
+    Ok(())
+}
+
+fn the_size_is_that_of_the_caller_s_terminal() -> Promise {
+    let mut terminal = Terminal::start(&["--tty"], &["stty", "size"])?;
+    terminal.shows("45 123");
+    terminal.exits(0);
+    Ok(())
+}
+
+fn a_change_of_the_size_arrives() -> Promise {
+    let script = "trap 'stty size; exit 3' WINCH; echo ready; while :; do sleep 0.05; done";
+    let mut terminal = Terminal::start(&["--tty"], &["sh", "-c", script])?;
+    terminal.shows("ready");
+    tcsetwinsize(&terminal.master, size(50, 99)).expect("it is a terminal");
+    terminal.shows("50 99");
+    terminal.exits(3);
+    Ok(())
+}
+
+fn what_is_typed_is_read() -> Promise {
+    let script = "echo ready; read line; echo \"got <$line>\"";
+    let mut terminal = Terminal::start(&["--tty"], &["sh", "-c", script])?;
+    terminal.shows("ready");
+    terminal.types("hello\r");
+    terminal.shows("got <hello>");
+    terminal.exits(0);
+    Ok(())
+}
+
+fn control_c_interrupts_the_program_alone() -> Promise {
+    let script = "trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.05; done";
+    let mut terminal = Terminal::start(&["--tty"], &["sh", "-c", script])?;
+    terminal.shows("ready");
+    terminal.types("\x03");
+    terminal.shows("interrupted");
+    terminal.exits(5);
+    Ok(())
+}
+
+fn the_caller_s_terminal_is_as_it_was_before() -> Promise {
+    let script = "echo ready; read line; stty raw -echo; kill -9 $$";
+    let mut terminal = Terminal::start(&["--tty"], &["sh", "-c", script])?;
+    let before = terminal.modes();
+    terminal.shows("ready");
+    terminal.types("\r");
+    terminal.exits(137);
+    let after = terminal.modes();
+    assert_eq!(before.local_modes, after.local_modes);
+    assert_eq!(before.input_modes, after.input_modes);
+    assert_eq!(before.output_modes, after.output_modes);
+    Ok(())
+}
+
+fn cannot_type_into_the_caller_s_terminal() -> Promise {
+    let probe = Probe::get()?.confined(&[], &["terminal"]).argv();
+    let words: Vec<_> = probe.iter().filter_map(|word| word.to_str()).collect();
+    let flags = words.iter().skip(2).take_while(|word| **word != "--").copied();
+    let mut terminal = Terminal::start(&flags.collect::<Vec<_>>(), &["/probe/probe", "terminal"])?;
+    terminal.shows("tioclinux-high");
+    terminal.exits(0);
+    for (name, verdict) in parse(&terminal.screen().replace('\r', "")) {
+        assert_eq!(verdict, crate::support::Verdict::Errno(1), "{name}");
+    }
+    Ok(())
 }

@@ -194,11 +194,6 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// The process id of the outermost command.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The confined program, seen from outside: the process whose arguments are the program's.
     /// The arguments must hold a [`marker`] for that.
     pub(crate) fn confined(&self) -> Process {

@@ -18,18 +18,9 @@ pub(crate) fn marker() -> String {
     format!("promise-{}-{count}", std::process::id())
 }
 
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// Skips what only root can arrange.
 pub(crate) fn needs_root(why: &str) -> Result<(), Skip> {
-    if is_root() { Ok(()) } else { skip(format!("only root can {why}")) }
-}
-
-/// Skips what says nothing when root tries it.
-pub(crate) fn needs_user(why: &str) -> Result<(), Skip> {
-    if is_root() { skip(format!("root {why}")) } else { Ok(()) }
+    if rustix::process::geteuid().is_root() { Ok(()) } else { skip(format!("only root can {why}")) }
 }
 
 /// A program of the host in a system directory, so that the sandbox shows it too.

@@ -9,9 +9,7 @@ mod temp;
 use libtest_mimic::{Completion, Trial};
 
 pub(crate) use fumehood::{Feed, Fumehood, Live, Ran, run, run_reported, waiting_shell};
-pub(crate) use host::{
-    Listener, host_tool, is_root, marker, needs_root, needs_user, python, require_tools,
-};
+pub(crate) use host::{Listener, host_tool, marker, needs_root, python, require_tools};
 pub(crate) use probe::{Probe, Verdict, parse};
 pub(crate) use proc::{Mount, Process, field, processes_naming, wait_until_gone};
 pub(crate) use temp::{TempDir, clean_up};
