@@ -1,13 +1,59 @@
-//! The project's own commands: `cargo xtask COMMAND`.
+//! The project's chores: `cargo xtask help` lists them.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to a person")]
+
+mod bench;
+mod build;
+mod components;
 mod guest;
+mod sabotage;
+mod suite;
+mod tally;
+mod user;
 
 use std::process::ExitCode;
 
+const HELP: &str = "\
+Usage: cargo xtask COMMAND
+
+  test       install what the tests use if possible, then check the format, the lints, all unit
+             and documentation tests, and every promise as root and as an unprivileged user
+  ci         the same, and fail where a part could not be tried at all
+  promises   only the promises; arguments go to the suite, such as a filter
+  bench      measure a launch against bare processes and other sandboxes [--runs N]
+  sabotage   switch off one mechanism after another and see that tests notice
+             [--full] [--list] [NAME...]
+  test-v2    tests on a kernel with control groups version 2 alone, under qemu
+  help       this text
+";
+
+/// What a command comes to; an error is a sentence for the person who called it.
+type Outcome = Result<bool, String>;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.split_first().map(|(command, rest)| (command.as_str(), rest)) {
-        Some(("test-v2", rest)) => guest::run(rest),
-        _ => ExitCode::FAILURE,
+    let (command, rest) =
+        args.split_first().map_or(("help", &[][..]), |(first, rest)| (first, rest));
+    let outcome = match command {
+        "test" => suite::test(suite::Mode::Lenient),
+        "ci" => suite::test(suite::Mode::Strict),
+        "promises" => suite::promises_only(rest),
+        "bench" => bench::bench(rest),
+        bench::MEASURE => bench::measure(rest),
+        "sabotage" => sabotage::sabotage(rest),
+        "test-v2" => return guest::run(rest),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        unknown => Err(format!("no command {unknown}; cargo xtask help lists them")),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -112,7 +112,7 @@ fn cannot_leave_through_proc() -> Promise {
 
 fn nothing_but_scratch_can_be_written() -> Promise {
     let script = "for dir in / /usr /usr/bin /etc /bin /lib /dev /proc /proc/sys /dev/pts; do
-        [ -d $dir ] && { : >$dir/written; } 2>/dev/null && echo $dir; done; exit 0";
+        [ -d $dir ] && touch $dir/written 2>/dev/null && echo $dir; done; exit 0";
     assert_eq!(run(&[], &["sh", "-c", script]).prints(), "", "these can be written");
     Ok(())
 }

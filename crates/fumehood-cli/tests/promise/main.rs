@@ -21,12 +21,15 @@ mod toolchains;
 mod tty;
 mod unavailable;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    // A place and a message, without a backtrace through the harness.
+    std::panic::set_hook(Box::new(|panic| drop(writeln!(std::io::stderr(), "{panic}"))));
     let families = [
         exit_codes::trials(),
         filesystem::trials(),

@@ -364,16 +364,15 @@ static void eat(long mebibytes)
 // Prints how many children could be had at one time.
 static void breed(long number)
 {
+	pid_t children[1024];
 	long born = 0;
-	for (; born < number; born++) {
-		pid_t child = fork();
-		if (child < 0) break;
-		if (child == 0) { pause(); _exit(0); }
+	for (; born < number && born < 1024; born++) {
+		children[born] = fork();
+		if (children[born] < 0) break;
+		if (children[born] == 0) { pause(); _exit(0); }
 	}
+	for (long i = 0; i < born; i++) kill(children[i], SIGKILL);
 	printf("bred %ld\n", born);
-	fflush(stdout);
-	signal(SIGTERM, SIG_IGN);
-	kill(0, SIGTERM);
 }
 
 int main(int argc, char **argv)

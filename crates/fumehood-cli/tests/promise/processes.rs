@@ -1,5 +1,7 @@
 //! What the program sees of other processes, and what is left of its own.
 
+use std::process::{Command, Stdio};
+
 use crate::support::{
     Feed, Fumehood, Probe, Promise, Verdict, host_tool, marker, processes_naming, promises, run,
     wait_until_gone,
@@ -11,6 +13,7 @@ promises![
     cannot_signal_a_host_process,
     cannot_touch_the_init,
     cannot_read_the_caller_s_environment,
+    cannot_see_shared_memory_of_the_host,
     orphans_are_reaped,
     a_descendant_does_not_outlive_the_program,
     a_daemon_does_not_outlive_the_program,
@@ -37,9 +40,9 @@ fn the_program_is_not_the_init() -> Promise {
 
 fn cannot_signal_a_host_process() -> Promise {
     let word = marker();
-    let mut sleeper = std::process::Command::new("sh")
+    let mut sleeper = Command::new("sh")
         .args(["-c", "read line", &word])
-        .stdin(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
         .spawn()
         .expect("every host has a shell");
     let ran = run(&[], &["sh", "-c", &format!("kill -KILL {}", sleeper.id())]);
@@ -66,6 +69,21 @@ fn cannot_read_the_caller_s_environment() -> Promise {
     let ran = Fumehood::new(&[], &["sh", "-c", script]).env("A_TOKEN_OF_MINE", &secret).run();
     assert!(ran.text().contains("HOME=/tmp"), "the program sees not even its own\n{ran}");
     assert!(!ran.text().contains(&secret), "the caller's environment is seen inside\n{ran}");
+    Ok(())
+}
+
+/// Segments of System V shared memory are named by numbers that anybody may guess.
+fn cannot_see_shared_memory_of_the_host() -> Promise {
+    let (make, remove) = (host_tool("ipcmk")?, host_tool("ipcrm")?);
+    host_tool("ipcs")?;
+    let made = Command::new(make).args(["-M", "4096", "-p", "0666"]).output().expect("it exists");
+    let text = String::from_utf8_lossy(&made.stdout).into_owned();
+    let id = text.rsplit(' ').next().unwrap_or_default().trim();
+    let script = "ipcs -m | grep ^0x; tail -n +2 /proc/sysvipc/shm; exit 0";
+    let ran = run(&[], &["sh", "-c", script]);
+    let removed = Command::new(remove).args(["-m", id]).status().expect("it exists");
+    assert!(removed.success(), "no segment was made: {text}");
+    assert_eq!(ran.prints(), "", "segments are seen");
     Ok(())
 }
 

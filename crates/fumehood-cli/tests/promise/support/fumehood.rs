@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -132,6 +133,8 @@ impl Fumehood {
         let argv = self.argv();
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).envs(self.env.drain(..));
+        // Of its own, so that a signal that escapes to a whole group does not hit the tests.
+        command.process_group(0);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if matches!(self.feed, Feed::Null) { Stdio::null() } else { Stdio::piped() });
         if let Some(cwd) = &self.cwd {

@@ -1,0 +1,142 @@
+//! All tests of the project in one command.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::build::{Built, cargo, root};
+use crate::tally::Tally;
+use crate::user::{Stage, is_root};
+use crate::{Outcome, components};
+
+/// What a part that cannot be tried at all on this machine counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As skipped.
+    Lenient,
+    /// As failed.
+    Strict,
+}
+
+/// Everything, with a summary as the last line.
+pub(crate) fn test(mode: Mode) -> Outcome {
+    components::install();
+    let mut all = Tally::default();
+    all += style("fmt", &["fmt", "--all", "--check"]);
+    let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    all += style("clippy", &lints);
+    all += units();
+    all += promises(mode, &[])?;
+    println!("\n{all}");
+    Ok(all.failed == 0)
+}
+
+/// Only the promises, with arguments for the suite.
+pub(crate) fn promises_only(args: &[String]) -> Outcome {
+    let all = promises(Mode::Lenient, args)?;
+    println!("\n{all}");
+    Ok(all.failed == 0)
+}
+
+fn heading(text: &str) {
+    println!("\n== {text}");
+}
+
+/// A check by a component of the toolchain, which not every toolchain has.
+fn style(component: &str, args: &[&str]) -> Tally {
+    heading(component);
+    let version = cargo().args([component, "--version"]).output();
+    if !version.is_ok_and(|output| output.status.success()) {
+        println!("skipped: this toolchain has no {component}");
+        return Tally::skipped(1);
+    }
+    Tally::check(cargo().args(args))
+}
+
+/// Unit, documentation and integration tests: all but the promises.
+fn units() -> Tally {
+    heading("unit and documentation tests");
+    let mut all = Tally::of(cargo().args(["test", "--workspace", "--exclude", "fumehood-cli"]));
+    let mut command = cargo();
+    command.args(["test", "--package", "fumehood-cli", "--bins"]);
+    for name in other_tests() {
+        command.args(["--test", &name]);
+    }
+    all += Tally::of(&mut command);
+    all
+}
+
+/// The integration tests of the binary that are not the promises.
+fn other_tests() -> Vec<String> {
+    let entries = fs::read_dir(root().join("crates/fumehood-cli/tests")).into_iter().flatten();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let tests = paths.filter(|path| path.extension().is_some() || path.join("main.rs").exists());
+    let names = tests.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    names.filter(|name| name != "promise").collect()
+}
+
+/// The promises as root and as an unprivileged user.
+fn promises(mode: Mode, args: &[String]) -> Result<Tally, String> {
+    let built = Built::new(&[])?;
+    let mut half = Half { mode, args, built, stage: None };
+    let mut all = half.run("root", is_root().then_some(()).ok_or("we are not root"));
+    if is_root() {
+        let stage = Stage::new()?;
+        half.built.binary = stage.copy(&half.built.binary, "fumehood")?;
+        half.built.suite = stage.copy(&half.built.suite, "promise")?;
+        half.stage = Some(stage);
+    }
+    all += half.run("an unprivileged user", Ok(()));
+    Ok(all)
+}
+
+/// The promises as one kind of user.
+struct Half<'a> {
+    mode: Mode,
+    args: &'a [String],
+    built: Built,
+    /// Where we drop privileges, if we do.
+    stage: Option<Stage>,
+}
+
+impl Half<'_> {
+    fn run(&self, who: &str, possible: Result<(), &str>) -> Tally {
+        heading(&format!("promises as {who}"));
+        if let Err(reason) = possible {
+            println!("skipped: {reason}");
+            return Tally::skipped(self.count());
+        }
+        if let Some(reason) = self.refusal() {
+            println!("this host cannot confine programs of {who}, so nothing is tried: {reason}");
+            let strict = self.mode == Mode::Strict;
+            return if strict { Tally::FAIL } else { Tally::skipped(self.count()) };
+        }
+        Tally::of(self.command(&self.built.suite).args(self.args))
+    }
+
+    /// A command as the user of this half.
+    fn command(&self, program: &std::path::Path) -> Command {
+        let mut command = Command::new(program);
+        if let Some(stage) = &self.stage {
+            stage.drop_privileges(&mut command);
+        }
+        command.env("FUMEHOOD_BIN", &self.built.binary);
+        command
+    }
+
+    /// What the binary says if it refuses to run anything at all: exit 99 is that and only that.
+    fn refusal(&self) -> Option<String> {
+        let mut command = self.command(&self.built.binary);
+        let output = command.args(["run", "--", "true"]).stdin(Stdio::null()).output().ok()?;
+        let refused = output.status.code() == Some(99);
+        refused.then(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+
+    /// How many promises there are.
+    fn count(&self) -> u32 {
+        let output = Command::new(&self.built.suite).arg("--list").args(self.args).output();
+        let listed = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let listed = listed.unwrap_or_default();
+        let tests = listed.lines().filter(|line| line.ends_with(": test")).count();
+        u32::try_from(tests).unwrap_or(u32::MAX)
+    }
+}
