@@ -99,9 +99,13 @@ fn scratch_is_limited() -> Promise {
         // Two files, so that the limit of one file is not what stops it: 256 MiB is the default.
         let script = format!(
             "head -c 200M /dev/zero >{dir}/a || echo too early; \
-             head -c 200M /dev/zero >{dir}/b 2>/dev/null && echo too late; exit 0"
+             head -c 200M /dev/zero >{dir}/b 2>/dev/null && echo too late; echo tried"
         );
-        assert_eq!(run(&["--timeout", "50s"], &["sh", "-c", &script]).prints(), "", "in {dir}");
+        assert_eq!(
+            run(&["--timeout", "50s"], &["sh", "-c", &script]).prints(),
+            "tried",
+            "in {dir}"
+        );
     }
     Ok(())
 }

@@ -1,20 +1,21 @@
 //! Hosts that cannot give what is asked: nothing runs, or runs only what was waived by name.
 
-use crate::support::{Fumehood, Promise, Ran, Skip, TempDir, host_tool, promises, skip};
+use std::process::Command;
+
+use crate::support::{Fumehood, Probe, Promise, Ran, Skip, TempDir, host_tool, promises, skip};
 
 promises![
     without_user_namespaces_nothing_runs,
-    the_refusal_names_the_layer_and_the_fix,
-    waiving_all_but_one_still_refuses,
-    waiving_exactly_what_is_missing_runs_it,
+    without_user_namespaces_the_refusal_names_layer_and_fix,
+    without_user_namespaces_waiving_all_but_one_still_refuses,
+    without_user_namespaces_waiving_exactly_what_is_missing_runs_it,
+    in_a_container_nothing_runs,
+    in_a_container_the_refusal_names_the_layer,
+    in_a_container_waiving_all_but_one_still_refuses,
+    in_a_container_waiving_exactly_what_is_missing_runs_it,
     the_weaker_mode_still_filters,
     the_weaker_mode_still_hides_files,
 ];
-
-/// Inside a user namespace that allows no further ones, and without capabilities in it, as an
-/// ordinary user of a host with that setting.
-const WITHOUT_NAMESPACES: &str = "echo 0 >/proc/sys/user/max_user_namespaces && \
-    exec setpriv --bounding-set=-all --inh-caps=-all -- \"$@\"";
 
 const GUARANTEES: [&str; 14] = [
     "filesystem",
@@ -33,74 +34,135 @@ const GUARANTEES: [&str; 14] = [
     "disk",
 ];
 
-fn crippled(flags: &[&str], program: &[&str]) -> Result<Ran, Skip> {
-    host_tool("setpriv")?;
-    let unshare = host_tool("unshare")?;
-    let wrap = [unshare.as_str(), "-Ur", "sh", "-c", WITHOUT_NAMESPACES, "sh"];
-    let works = std::process::Command::new(wrap[0]).args(&wrap[1..]).arg("true").output();
-    match works {
-        Ok(output) if output.status.success() => {}
-        _ => return skip("this host has no user namespaces to build the case in"),
+/// A host that lacks something, as a command to put in front of the binary.
+struct Host {
+    wrap: Vec<String>,
+}
+
+impl Host {
+    /// Inside a user namespace that allows no further ones, and without capabilities in it: as an
+    /// ordinary user of a host with that setting.
+    fn without_user_namespaces() -> Result<Self, Skip> {
+        let (unshare, setpriv) = (host_tool("unshare")?, host_tool("setpriv")?);
+        let script = format!(
+            "echo 0 >/proc/sys/user/max_user_namespaces && \
+             exec {setpriv} --bounding-set=-all --inh-caps=-all -- \"$@\""
+        );
+        Self::new(&[&unshare, "-Ur", "sh", "-c", &script, "sh"])
     }
-    Ok(Fumehood::new(flags, program).under(&wrap).reported().run())
-}
 
-/// The guarantees that a refusal names, each followed by its reason.
-fn missing(ran: &Ran) -> Vec<&'static str> {
-    let names = |guarantee: &&str| ran.stderr.contains(&format!("{guarantee}: "));
-    GUARANTEES.into_iter().filter(names).collect()
-}
+    /// Under a filter like that of common container runtimes.
+    fn in_a_container() -> Result<Self, Skip> {
+        Self::new(&[&Probe::get()?.path(), "contained"])
+    }
 
-fn waivers(guarantees: &[&'static str]) -> Vec<&'static str> {
-    guarantees.iter().flat_map(|guarantee| ["--waive", guarantee]).collect()
+    fn new(wrap: &[&str]) -> Result<Self, Skip> {
+        let output = Command::new(wrap[0]).args(&wrap[1..]).arg("true").output();
+        let output = output.expect("the tool was found");
+        if !output.status.success() {
+            let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return skip(format!("the case cannot be built on this host: {reason}"));
+        }
+        Ok(Self { wrap: wrap.iter().map(|&word| word.to_owned()).collect() })
+    }
+
+    fn run(&self, flags: &[&str], program: &[&str]) -> Ran {
+        let wrap: Vec<_> = self.wrap.iter().map(String::as_str).collect();
+        Fumehood::new(flags, program).under(&wrap).reported().run()
+    }
+
+    /// The guarantees that the refusal names, each followed by its reason.
+    #[track_caller]
+    fn missing(&self) -> Vec<&'static str> {
+        let ran = self.run(&[], &["true"]).exits(99);
+        let names = |guarantee: &&str| ran.stderr.contains(&format!(" {guarantee}: "));
+        let missing: Vec<_> = GUARANTEES.into_iter().filter(names).collect();
+        assert!(!missing.is_empty(), "the refusal names no guarantee\n{ran}");
+        missing
+    }
+
+    #[track_caller]
+    fn waiving(&self, guarantees: &[&str], program: &[&str]) -> Ran {
+        let flags: Vec<_> = guarantees.iter().flat_map(|name| ["--waive", name]).collect();
+        self.run(&flags, program)
+    }
+
+    #[track_caller]
+    fn runs_nothing(&self) {
+        let dir = TempDir::open_to_all();
+        let volume = dir.volume("/data", "rw");
+        self.run(&["--volume", &volume], &["touch", "/data/started"]).exits(99);
+        assert!(!dir.join("started").exists(), "the program was started");
+    }
+
+    #[track_caller]
+    fn refuses_with_all_but_one_waived(&self) {
+        let missing = self.missing();
+        for index in 0..missing.len() {
+            let mut rest = missing.clone();
+            let kept = rest.remove(index);
+            self.waiving(&rest, &["true"]).exits(99).complains(kept);
+        }
+    }
+
+    #[track_caller]
+    fn runs_with_exactly_what_is_missing_waived(&self) {
+        let missing = self.missing();
+        let ran = self.waiving(&missing, &["sh", "-c", "echo ran; exit 3"]).exits(3);
+        assert_eq!(ran.text(), "ran");
+        for guarantee in &missing {
+            assert_eq!(ran.standing(guarantee), "not-held", "{guarantee}");
+        }
+        let waived = ran.report()["confinement"]["waived"].as_array().expect("a list");
+        assert_eq!(waived.len(), missing.len(), "{waived:?}");
+    }
 }
 
 fn without_user_namespaces_nothing_runs() -> Promise {
-    let dir = TempDir::open_to_all();
-    let volume = dir.volume("/data", "rw");
-    crippled(&["--volume", &volume], &["touch", "/data/started"])?.exits(99);
-    assert!(!dir.join("started").exists(), "the program was started");
+    Host::without_user_namespaces()?.runs_nothing();
     Ok(())
 }
 
-fn the_refusal_names_the_layer_and_the_fix() -> Promise {
-    let ran = crippled(&[], &["true"])?.exits(99);
+fn without_user_namespaces_the_refusal_names_layer_and_fix() -> Promise {
+    let ran = Host::without_user_namespaces()?.run(&[], &["true"]).exits(99);
     ran.complains("user.max_user_namespaces").complains("sysctl");
     Ok(())
 }
 
-fn waiving_all_but_one_still_refuses() -> Promise {
-    let missing = missing(&crippled(&[], &["true"])?.exits(99));
-    assert!(!missing.is_empty(), "the refusal names no guarantee");
-    for index in 0..missing.len() {
-        let mut rest = missing.clone();
-        let kept = rest.remove(index);
-        crippled(&waivers(&rest), &["true"])?.exits(99).complains(kept);
-    }
+fn without_user_namespaces_waiving_all_but_one_still_refuses() -> Promise {
+    Host::without_user_namespaces()?.refuses_with_all_but_one_waived();
     Ok(())
 }
 
-/// A run with exactly what is missing waived.
-fn waived(program: &[&str]) -> Result<(Ran, Vec<&'static str>), Skip> {
-    let missing = missing(&crippled(&[], &["true"])?.exits(99));
-    Ok((crippled(&waivers(&missing), program)?, missing))
+fn without_user_namespaces_waiving_exactly_what_is_missing_runs_it() -> Promise {
+    Host::without_user_namespaces()?.runs_with_exactly_what_is_missing_waived();
+    Ok(())
 }
 
-fn waiving_exactly_what_is_missing_runs_it() -> Promise {
-    let (ran, missing) = waived(&["sh", "-c", "echo ran; exit 3"])?;
-    let ran = ran.exits(3);
-    assert_eq!(ran.text(), "ran");
-    for guarantee in &missing {
-        assert_eq!(ran.standing(guarantee), "not-held", "{guarantee}");
-    }
-    let listed = ran.report()["confinement"]["waived"].as_array().expect("a list").len();
-    assert_eq!(listed, missing.len());
+fn in_a_container_nothing_runs() -> Promise {
+    Host::in_a_container()?.runs_nothing();
+    Ok(())
+}
+
+fn in_a_container_the_refusal_names_the_layer() -> Promise {
+    Host::in_a_container()?.run(&[], &["true"]).exits(99).complains("seccomp");
+    Ok(())
+}
+
+fn in_a_container_waiving_all_but_one_still_refuses() -> Promise {
+    Host::in_a_container()?.refuses_with_all_but_one_waived();
+    Ok(())
+}
+
+fn in_a_container_waiving_exactly_what_is_missing_runs_it() -> Promise {
+    Host::in_a_container()?.runs_with_exactly_what_is_missing_waived();
     Ok(())
 }
 
 fn the_weaker_mode_still_filters() -> Promise {
+    let host = Host::without_user_namespaces()?;
     let script = "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status; unshare -U true";
-    let (ran, _) = waived(&["sh", "-c", script])?;
+    let ran = host.waiving(&host.missing(), &["sh", "-c", script]);
     assert_eq!(ran.text(), "NoNewPrivs:\t1\nSeccomp:\t2", "{ran}");
     assert_ne!(ran.status.code(), Some(0), "a new namespace was made\n{ran}");
     assert_eq!(ran.standing("syscall-filter"), "held");
@@ -108,12 +170,14 @@ fn the_weaker_mode_still_filters() -> Promise {
 }
 
 fn the_weaker_mode_still_hides_files() -> Promise {
-    let dir = TempDir::new();
-    let path = dir.file("secret", "secret").display().to_string();
-    let (ran, missing) = waived(&["cat", &path])?;
+    let host = Host::without_user_namespaces()?;
+    let missing = host.missing();
     if missing.contains(&"landlock") {
         return skip("this host has no Landlock either");
     }
+    let dir = TempDir::new();
+    let path = dir.file("secret", "secret").display().to_string();
+    let ran = host.waiving(&missing, &["cat", &path]);
     assert_eq!(ran.stdout_total, 0, "{ran}");
     ran.exits(1);
     Ok(())

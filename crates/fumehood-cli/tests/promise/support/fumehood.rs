@@ -210,6 +210,11 @@ impl Live {
         panic!("{:?} did not appear among the processes", self.program)
     }
 
+    /// Whether the confined program has been executed by now.
+    pub(crate) fn has_started(&self) -> bool {
+        Process::with_argv(&self.program).is_some()
+    }
+
     /// Sends `SIGKILL` to the outermost command.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the child was not waited for yet");

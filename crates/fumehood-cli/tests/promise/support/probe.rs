@@ -51,9 +51,14 @@ impl Probe {
         self.confined(&[], args).run()
     }
 
+    /// The path of it on the host.
+    pub(crate) fn path(&self) -> String {
+        self.dir.join("probe").display().to_string()
+    }
+
     /// Runs it on the host, to know what the kernel says by itself.
     pub(crate) fn unconfined(&self, args: &[&str]) -> String {
-        let output = Command::new(self.dir.join("probe")).args(args).output().expect("we built it");
+        let output = Command::new(self.path()).args(args).output().expect("we built it");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
