@@ -43,14 +43,21 @@ impl Cell {
             then = now;
             index = index.saturating_add(1);
         }
-        self.fds.iter().take(self.count).for_each(|&fd| sys::close(fd));
+        let left = self.fds.iter().take(self.count).filter(|&&fd| fd != Fd(-1));
+        left.for_each(|&fd| sys::close(fd));
         self.count = 0;
         Ok(())
     }
 
     fn apply(&mut self, step: &Step<'_>) -> Result<()> {
         match *step {
-            Step::JoinCgroup { fd } => sys::write(self.fd(fd)?, b"0").map(drop),
+            Step::JoinCgroup { fd } => {
+                let group = self.take_fd(fd)?;
+                let joined = sys::write(group, b"0").map(drop);
+                sys::close(group);
+                joined
+            }
+            Step::CgroupNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWCGROUP)),
             Step::SetIds { uid, gid, clear_groups } => set_ids(uid, gid, clear_groups),
             Step::NonDumpable {} => sys::prctl(pr::PR_SET_DUMPABLE, 0, 0).map(drop),
             Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
@@ -88,7 +95,7 @@ impl Cell {
                 if plain { self.attach_plainly(mount, target) } else { self.attach(mount, target) }
             }
             Step::BindFd { fd, target, attributes } => {
-                let mount = self.fd(fd)?;
+                let mount = self.take_fd(fd)?;
                 set_attributes(mount, attributes, true)?;
                 self.attach(mount, target)
             }
@@ -119,9 +126,14 @@ impl Cell {
         }
     }
 
-    fn fd(&self, index: u32) -> Result<Fd> {
+    /// Hands a received descriptor over: whoever takes it closes it, and nobody gets it twice.
+    fn take_fd(&mut self, index: u32) -> Result<Fd> {
         let index = usize::try_from(index).map_err(|_| Errno::INVAL)?;
-        self.fds.get(..self.count).and_then(|fds| fds.get(index)).copied().ok_or(Errno::INVAL)
+        let received = self.fds.get_mut(..self.count).and_then(|fds| fds.get_mut(index));
+        match received {
+            Some(fd) if *fd != Fd(-1) => Ok(core::mem::replace(fd, Fd(-1))),
+            _ => Err(Errno::INVAL),
+        }
     }
 
     /// The new root covers the old one at the same place: a path from `/` starts below the cover.

@@ -333,6 +333,9 @@ steps! {
         path: &'a CStr,
     }
 
+    /// Enters a control group namespace whose root is the group that this process is in.
+    27 CgroupNamespace "cgroup-namespace" {}
+
     // Steps of a program: done in the process that executes it.
 
     /// Opens a terminal in the sandbox's own instance, which becomes the program's standard input,

@@ -223,6 +223,14 @@ pub fn exit(status: i32) -> ! {
     }
 }
 
+/// `unshare(2)`.
+///
+/// # Errors
+/// `EPERM`, `EINVAL`, `ENOSPC`.
+pub fn unshare(flags: u64) -> Result<()> {
+    plain!(__NR_unshare, flags).map(drop)
+}
+
 /// `getpid(2)`.
 #[must_use]
 pub fn getpid() -> i32 {

@@ -10,7 +10,7 @@ impl Job {
     /// The default working directory.
     pub const CWD: &'static str = "/workspace";
     /// The default host name.
-    pub const HOSTNAME: &'static str = "fumehood";
+    pub const HOSTNAME: &'static str = "sandbox";
 
     /// A job that runs a program with these arguments, the program first, and has every default:
     /// a clean environment, no input, no mounts, no network, and finite limits.

@@ -36,6 +36,8 @@ pub struct Plan {
     pub(crate) listed_from: usize,
     /// The filter of its system calls; none where that was waived.
     pub filter: Option<Filter>,
+    /// Whether the user id on the host is that of root, because there is no other.
+    pub is_root: bool,
     /// The Landlock fence around it; none where the kernel has none and that was waived.
     pub fence: Option<Fence>,
     /// Where every guarantee will stand.
@@ -49,7 +51,7 @@ pub struct Identity {
     pub uid: u32,
     /// Group id inside.
     pub gid: u32,
-    /// User id on the host; never 0.
+    /// User id on the host.
     pub host_uid: u32,
     /// Group id on the host.
     pub host_gid: u32,
@@ -111,6 +113,7 @@ impl Plan {
             root,
             listed_from,
             filter: Some(filter(job, host)?),
+            is_root: host.is_real_root && !host.can_be_nobody,
             fence: Fence::new(host.landlock_abi),
             guarantees: BTreeMap::new(),
             job: job.clone(),
@@ -148,15 +151,16 @@ impl Plan {
     }
 }
 
-/// As root inside the initial namespace the program would be root outside it: it becomes nobody.
+/// Started by root, the program becomes nobody. Where there is no nobody, in a user namespace that
+/// maps one id only, it stays who its caller is.
 const fn identity(host: &Host, namespaces: Namespaces) -> Identity {
-    let (host_uid, host_gid) = if host.is_root() {
+    let (host_uid, host_gid) = if host.can_be_nobody {
         NOBODY
     } else {
         (host.uid, host.gid)
     };
     let (uid, gid) = if namespaces.base { (1000, 1000) } else { (host_uid, host_gid) };
-    Identity { uid, gid, host_uid, host_gid, by_root: host.is_root() }
+    Identity { uid, gid, host_uid, host_gid, by_root: host.can_be_nobody }
 }
 
 fn namespaces(job: &Job, without: Without) -> Namespaces {

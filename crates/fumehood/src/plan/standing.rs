@@ -154,6 +154,11 @@ fn network(plan: &Plan) -> Standing {
 
 fn privileges(plan: &Plan) -> Standing {
     let identity = plan.identity;
+    if plan.is_root {
+        let reason = "the program would be root on the host: no other id is mapped in this user \
+                      namespace";
+        return not_held(reason, Some("no_new_privs, empty capability sets".to_owned()));
+    }
     let mut by = vec![
         format!("user id {} on the host", identity.host_uid),
         "no_new_privs".to_owned(),

@@ -46,8 +46,8 @@ impl Outcome {
             Self::TimedOut { limit: TimeLimit::Wall } => "stopped: wall-clock limit",
             Self::TimedOut { limit: TimeLimit::Cpu } => "stopped: CPU-time limit",
             Self::OutOfMemory => "killed: memory limit",
-            Self::OutputLimit { stream: Stream::Stdout } => "stopped: limit of standard output",
-            Self::OutputLimit { stream: Stream::Stderr } => "stopped: limit of standard error",
+            Self::OutputLimit { stream: Stream::Stdout } => "stopped: more output on stdout than its limit",
+            Self::OutputLimit { stream: Stream::Stderr } => "stopped: more output on stderr than its limit",
             Self::DiskLimit => "killed: limit of bytes written (SIGXFSZ)",
             Self::PidsLimit => "refused a process: limit of processes",
             Self::Denied { syscall: Some(name) } => {
@@ -143,12 +143,12 @@ mod tests {
             (
                 Outcome::OutputLimit { stream: Stream::Stdout },
                 153,
-                Some("stopped: limit of standard output"),
+                Some("stopped: more output on stdout than its limit"),
             ),
             (
                 Outcome::OutputLimit { stream: Stream::Stderr },
                 153,
-                Some("stopped: limit of standard error"),
+                Some("stopped: more output on stderr than its limit"),
             ),
             (Outcome::DiskLimit, 153, Some("killed: limit of bytes written (SIGXFSZ)")),
             (Outcome::PidsLimit, 137, Some("refused a process: limit of processes")),

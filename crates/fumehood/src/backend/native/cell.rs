@@ -90,7 +90,7 @@ impl Cell {
             match kind {
                 Kind::Ready => {
                     if let Some(group) = &self.group {
-                        tree::assert_member(group, self.init.pid)?;
+                        tree::assert_member(group, self.init.pid, &self.init.pidfd)?;
                     }
                     steps.extend(times(&self.labels, &body));
                 }

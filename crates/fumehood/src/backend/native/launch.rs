@@ -85,11 +85,10 @@ fn sockets() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn clone_flags(namespaces: Namespaces) -> u64 {
-    const BASE: u32 = nr::CLONE_NEWUSER
-        | nr::CLONE_NEWNS
-        | nr::CLONE_NEWIPC
-        | nr::CLONE_NEWUTS
-        | nr::CLONE_NEWCGROUP;
+    // Not the control group namespace: its root is the group of whoever makes it, so the init makes
+    // its own when it is where it belongs.
+    const BASE: u32 =
+        nr::CLONE_NEWUSER | nr::CLONE_NEWNS | nr::CLONE_NEWIPC | nr::CLONE_NEWUTS;
     let chosen = [
         (namespaces.base, BASE),
         (namespaces.pid, nr::CLONE_NEWPID),

@@ -11,6 +11,7 @@ use std::path::Path;
 use fumehood_child::Step;
 use fumehood_child::step::{Sink, Strings};
 use linux_raw_sys::general as nr;
+use rustix::process::{Resource, getrlimit};
 
 use crate::job::{Access, Limit};
 use crate::plan::layout::{EMPTY, Entry, inside};
@@ -89,6 +90,9 @@ pub(crate) fn cell(
         script.push(&Step::JoinCgroup { fd });
         script.fds.push(group);
     }
+    if plan.namespaces.base {
+        script.push(&Step::CgroupNamespace {});
+    }
     // Before anything that another process could look at: from here on nobody of the same user
     // can read what this copy of the supervisor still has in memory.
     script.push(&Step::NonDumpable {});
@@ -158,7 +162,9 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
         Entry::Bind { source, target, access, .. } => {
             bind(script, source, target, attributes(*access), plain)?;
         }
-        Entry::Device { path } => bind(script, path, path, 0, true)?,
+        Entry::Device { path } => {
+            bind(script, path, path, nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NOEXEC, true)?;
+        }
         Entry::Tmpfs { target, size, inodes, mode } => {
             tmpfs(script, target, *size, *inodes, *mode)?;
         }
@@ -345,13 +351,19 @@ pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Scr
     Ok(script)
 }
 
+/// A limit of the caller's own that is lower stays: raising it would take a privilege.
 fn rlimits(script: &mut Script, plan: &Plan) {
-    for (resource, name, soft, hard) in limits(plan) {
-        script.push_for(&Step::Rlimit { resource, soft, hard }, name);
+    for (resource, kind, soft, hard) in limits(plan) {
+        let own = getrlimit(kind).maximum.unwrap_or(u64::MAX);
+        if soft < u64::MAX || own < u64::MAX {
+            let name = format!("{kind:?}").to_lowercase();
+            let (soft, hard) = (soft.min(own), hard.min(own));
+            script.push_for(&Step::Rlimit { resource, soft, hard }, name);
+        }
     }
 }
 
-fn limits(plan: &Plan) -> Vec<(u32, &'static str, u64, u64)> {
+fn limits(plan: &Plan) -> Vec<(u32, Resource, u64, u64)> {
     let limits = &plan.job.limits;
     let number = |limit: Limit<u64>| limit.finite().unwrap_or(u64::MAX);
     let seconds = limits.cpu_time().finite().map_or(u64::MAX, |time| {
@@ -360,21 +372,21 @@ fn limits(plan: &Plan) -> Vec<(u32, &'static str, u64, u64)> {
     let files = number(limits.open_files());
     let size = limits.file_size().finite().map_or(u64::MAX, |size| size.0);
     let mut set = vec![
-        (nr::RLIMIT_CORE, "core", 0, 0),
-        (nr::RLIMIT_FSIZE, "fsize", size, size),
-        (nr::RLIMIT_MEMLOCK, "memlock", 64 << 10, 64 << 10),
-        (nr::RLIMIT_MSGQUEUE, "msgqueue", 0, 0),
-        (nr::RLIMIT_NICE, "nice", 0, 0),
-        (nr::RLIMIT_RTPRIO, "rtprio", 0, 0),
+        (nr::RLIMIT_CORE, Resource::Core, 0, 0),
+        (nr::RLIMIT_FSIZE, Resource::Fsize, size, size),
+        (nr::RLIMIT_MEMLOCK, Resource::Memlock, 64 << 10, 64 << 10),
+        (nr::RLIMIT_MSGQUEUE, Resource::Msgqueue, 0, 0),
+        (nr::RLIMIT_NICE, Resource::Nice, 0, 0),
+        (nr::RLIMIT_RTPRIO, Resource::Rtprio, 0, 0),
         // SIGXCPU at the soft limit, SIGKILL a second later for a program that ignores it.
-        (nr::RLIMIT_CPU, "cpu", seconds, seconds.saturating_add(1)),
-        (nr::RLIMIT_NPROC, "nproc", pids(plan), pids(plan)),
+        (nr::RLIMIT_CPU, Resource::Cpu, seconds, seconds.saturating_add(1)),
+        (nr::RLIMIT_NPROC, Resource::Nproc, pids(plan), pids(plan)),
     ];
-    set.push((nr::RLIMIT_NOFILE, "nofile", files, files));
+    set.push((nr::RLIMIT_NOFILE, Resource::Nofile, files, files));
     if plan.job.waive.contains(&crate::Guarantee::Memory)
         && let Some(Limit::Finite(size)) = plan.job.limits.memory
     {
-        set.push((nr::RLIMIT_DATA, "data", size.0, size.0));
+        set.push((nr::RLIMIT_DATA, Resource::Data, size.0, size.0));
     }
     set
 }

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// everyone but its owner. Root can, so it clones the mount itself and passes the descriptor on.
 /// An ordinary user's init is the same user and opens the path itself.
 pub(crate) fn clone_listed(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
-    if !Host::current().is_root() || !plan.namespaces.base {
+    if !Host::current().can_be_nobody || !plan.namespaces.base {
         return Ok(Vec::new());
     }
     let listed = plan.root.iter().enumerate().filter_map(|(index, entry)| match entry {
