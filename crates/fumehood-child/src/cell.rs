@@ -112,7 +112,7 @@ impl Cell {
                 self.attach_plainly(mount, target)
             }
             Step::Devpts { target } => self.devpts(target),
-            Step::Mask { path, with } => self.mask(path, with),
+            Step::Mask { path, with, attributes } => self.mask(path, with, attributes),
             Step::SealRoot {} => {
                 sys::set_mount_attr(self.root, u64::from(nr::MOUNT_ATTR_RDONLY), false)
             }
@@ -200,10 +200,10 @@ impl Cell {
         self.attach_plainly(mount, target)
     }
 
-    fn mask(&self, path: &CStr, with: &CStr) -> Result<()> {
+    fn mask(&self, path: &CStr, with: &CStr, attributes: u64) -> Result<()> {
         // The current directory is the new root, so a relative path leads there.
         let mount = sys::clone_tree(with, false)?;
-        set_attributes(mount, u64::from(nr::MOUNT_ATTR_RDONLY), false)?;
+        set_attributes(mount, attributes, false)?;
         self.attach_plainly(mount, path)
     }
 

@@ -296,6 +296,8 @@ steps! {
         path: &'a CStr,
         /// Path in the new root of what is shown instead.
         with: &'a CStr,
+        /// `MOUNT_ATTR_*` to set.
+        attributes: u64,
     }
     /// Makes the new root itself read-only; mounts on it keep what they have.
     18 SealRoot "seal-root" {}

@@ -121,8 +121,9 @@ const MASKED: [(&str, bool); 13] = [
 const DEVICES: [&str; 6] =
     ["/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"];
 
-/// The name of the directory that masked directories show.
-pub(crate) const EMPTY: &str = "/dev/.empty";
+/// What masked directories and files show instead: nothing, and no device either.
+pub(crate) const EMPTY_DIR: &str = "/dev/.masked-dir";
+pub(crate) const EMPTY_FILE: &str = "/dev/.masked-file";
 
 /// The whole root of a job on this host, and the index of the first entry that the job listed: all
 /// before it lie on the root itself, never below a tree of the host.
@@ -231,7 +232,8 @@ fn proc(own: bool, root: &mut Vec<Entry>) {
         root.push(read_only("/proc", true));
         return;
     }
-    dir(root, EMPTY, 0o555);
+    dir(root, EMPTY_DIR, 0o555);
+    root.push(Entry::File { path: EMPTY_FILE.into(), data: Vec::new() });
     root.push(Entry::Proc);
     for (path, directory) in MASKED {
         if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0) {

@@ -14,7 +14,7 @@ use linux_raw_sys::general as nr;
 use rustix::process::{Resource, getrlimit};
 
 use crate::job::{Access, Limit};
-use crate::plan::layout::{EMPTY, Entry, inside};
+use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, inside};
 use crate::plan::{Identity, Plan};
 use crate::policy::landlock::{Allowed, Fence};
 use crate::{Error, Result};
@@ -174,9 +174,10 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
         }
         Entry::Devpts => script.push_for(&Step::Devpts { target: c"dev/pts" }, "/dev/pts"),
         Entry::Mask { path, directory } => {
-            let with = if *directory { EMPTY } else { "/dev/null" };
+            let with = if *directory { EMPTY_DIR } else { EMPTY_FILE };
             let (path_inside, with) = (c_string(inside(path))?, c_string(inside(Path::new(with)))?);
-            script.push_for(&Step::Mask { path: &path_inside, with: &with }, path);
+            let attributes = u64::from(QUIET | nr::MOUNT_ATTR_RDONLY);
+            script.push_for(&Step::Mask { path: &path_inside, with: &with, attributes }, path);
         }
     }
     Ok(())
