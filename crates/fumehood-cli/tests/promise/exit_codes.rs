@@ -84,7 +84,7 @@ fn a_time_limit_is_124() -> Promise {
     let ran = run_reported(&["--timeout", "1s"], &["sleep", "60"]).exits(124);
     assert_eq!(ran.outcome(), "timed-out");
     assert_eq!(ran.report()["outcome"]["limit"], "wall");
-    ran.complains_in_one_line(&["1s"]);
+    ran.complains_in_one_line(&["wall-clock limit"]);
     Ok(())
 }
 

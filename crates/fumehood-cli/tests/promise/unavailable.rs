@@ -71,12 +71,17 @@ impl Host {
         Fumehood::new(flags, program).under(&wrap).reported().run()
     }
 
-    /// The guarantees that the refusal names, each followed by its reason.
+    /// The guarantees that the refusal names, each with its layer in parentheses.
     #[track_caller]
     fn missing(&self) -> Vec<&'static str> {
         let ran = self.run(&[], &["true"]).exits(99);
-        let names = |guarantee: &&str| ran.stderr.contains(&format!(" {guarantee}: "));
-        let missing: Vec<_> = GUARANTEES.into_iter().filter(names).collect();
+        let listed = |guarantee: &&str| {
+            let line = format!("{guarantee} (");
+            ran.stderr
+                .lines()
+                .any(|own| own.trim_start_matches("fumehood:").trim().starts_with(&line))
+        };
+        let missing: Vec<_> = GUARANTEES.into_iter().filter(listed).collect();
         assert!(!missing.is_empty(), "the refusal names no guarantee\n{ran}");
         missing
     }

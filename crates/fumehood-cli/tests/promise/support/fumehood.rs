@@ -342,7 +342,7 @@ impl Ran {
 impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stdout = self.text();
-        let shown: String = stdout.chars().take(4000).collect();
+        let shown: String = stdout.chars().take(1000).collect();
         writeln!(f, "{} after {:?}", self.status, self.elapsed)?;
         writeln!(f, "stdout ({} bytes): {shown}", self.stdout_total)?;
         write!(f, "stderr: {}", self.stderr)
