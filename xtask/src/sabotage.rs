@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::Outcome;
 use crate::build::Built;
-use table::{MECHANISMS, Mechanism};
+use table::{MECHANISMS, Mechanism, SECOND_FENCES};
 
 /// The variable that a binary built for this reads, and no other binary does.
 const VARIABLE: &str = "FUMEHOOD_SABOTAGE";
@@ -54,11 +54,15 @@ pub(crate) fn sabotage(args: &[String]) -> Outcome {
         return Ok(true);
     }
     // A directory of its own: this binary must never be taken for one that confines.
-    let built = Built::new(&["--features", "sabotage", "--target-dir", "target/sabotage"])?;
+    let built =
+        Built::new(&["--features", "fumehood/sabotage", "--target-dir", "target/sabotage"])?;
     let wrong: Vec<_> =
         options.mechanisms().filter(|it| !noticed(&built, it, options.full)).collect();
     let total = options.mechanisms().count();
     println!("\n{} of {total} mechanisms are missed when they are gone", total - wrong.len());
+    for (name, reason) in SECOND_FENCES {
+        println!("not tried alone: {name}: {reason}");
+    }
     Ok(wrong.is_empty())
 }
 
