@@ -3,11 +3,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::help::{EXAMPLES, EXPLAIN_EXAMPLES, RUN_EXAMPLES, RUN_NOTES};
 
 /// Run a program that nobody should trust, and learn what held while it ran.
 #[derive(Debug, Parser)]
 #[command(name = "fumehood", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -16,10 +20,52 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(RunArgs),
+    Check(CheckArgs),
+    Explain(ExplainArgs),
+    /// Print completions for a shell
+    Completions {
+        shell: Shell,
+    },
+    /// Print the manual page, for man(1): fumehood man | man -l -
+    Man,
+    /// Print the JSON schema of jobs or reports
+    Schema {
+        document: Document,
+    },
 }
 
-/// Run a program in full confinement.
+/// A form of data that has a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Document {
+    Job,
+    Report,
+}
+
+/// Say what this host can hold, and how to fix what it cannot
+///
+/// Each guarantee is tried, not guessed. The exit status is 0 if everything holds that jobs require
+/// by default, else 99.
 #[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show what would be done for a job, without doing it
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Run a program in full confinement
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES, after_long_help = RUN_NOTES)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,

@@ -28,6 +28,10 @@ pub(crate) fn job(args: &JobArgs) -> Result<Job> {
 /// A job file's job, or one that has every default but that standard input is passed on.
 fn base(args: &JobArgs) -> Result<Job> {
     let Some(file) = &args.file else {
+        if args.program.is_empty() {
+            let problem = "name a program, such as: fumehood run -- echo hello; or a --job file";
+            return Err(Error::invalid("PROGRAM", "none", problem));
+        }
         return Ok(Job::new(args.program.iter().cloned()).stdin(Stdin::Inherit));
     };
     let mut job = read_job(file)?;
@@ -257,10 +261,9 @@ fn choice<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
 }
 
 fn confine(args: &ConfineArgs, job: &mut Job) -> Result<()> {
-    for (flag, names, guarantees) in [
-        ("--require", &args.require, &mut job.require),
-        ("--waive", &args.waive, &mut job.waive),
-    ] {
+    for (flag, names, guarantees) in
+        [("--require", &args.require, &mut job.require), ("--waive", &args.waive, &mut job.waive)]
+    {
         for name in names {
             guarantees.insert(guarantee(flag, name)?);
         }

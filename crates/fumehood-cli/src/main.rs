@@ -1,12 +1,17 @@
 //! The command line of Fumehood.
 
 mod args;
+mod check;
 mod exit;
+mod explain;
+mod generate;
+mod help;
 mod lower;
 mod output;
 mod report;
 mod run;
 mod signals;
+mod table;
 mod terminal;
 
 use std::process::ExitCode;
@@ -27,5 +32,10 @@ fn main() -> ExitCode {
 fn dispatch(command: &Command) -> u8 {
     match command {
         Command::Run(args) => run::run(args),
+        Command::Check(args) => check::check(args),
+        Command::Explain(args) => explain::explain(args),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::Man => generate::man(),
+        Command::Schema { document } => generate::schema(*document),
     }
 }

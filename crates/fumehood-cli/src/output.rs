@@ -3,23 +3,29 @@
 use std::io::{self, Write};
 
 use clap::error::ErrorKind as UsageErrorKind;
-use fumehood::{Error, ErrorKind, Missing, Report, Result};
+use fumehood::{Error, ErrorKind, Layer, Missing, Report, Result, Standing};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::exit;
+use crate::table::{STRONG, styled};
 
 /// Prints help, a version, or what is wrong with the command line; returns the exit status.
 pub(crate) fn usage(error: &clap::Error) -> u8 {
     match error.kind() {
         UsageErrorKind::DisplayHelp | UsageErrorKind::DisplayVersion => {
             let _ = error.print();
-            exit::OK
+            return exit::OK;
+        }
+        UsageErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
         }
         _ => {
-            let _ = error.print();
-            exit::FAILED
+            let text = error.render().to_string();
+            say(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
         }
     }
+    exit::FAILED
 }
 
 /// Says how a run ended, unless the program ended by itself.
@@ -35,13 +41,19 @@ pub(crate) fn ended(result: &Result<Report>) {
 }
 
 /// Says why something could not be done.
-pub(crate) fn error(error: &Error) {
+fn error(error: &Error) {
     explain(error).iter().for_each(|line| say(line));
+}
+
+/// Says why something could not be done, and returns the exit status.
+pub(crate) fn failed(failure: &Error) -> u8 {
+    error(failure);
+    exit::of_error(failure)
 }
 
 fn say(line: &str) {
     // Nobody to tell it to is no reason to fail.
-    let _ = writeln!(anstream::stderr(), "fumehood: {line}");
+    let _ = writeln!(anstream::stderr(), "{} {line}", styled(STRONG, "fumehood:"));
 }
 
 /// An error in lines.
@@ -59,9 +71,7 @@ fn explain(error: &Error) -> Vec<String> {
 fn unsupported(missing: &[Missing]) -> Vec<String> {
     let mut lines = vec!["this host cannot hold what is required; nothing was run".to_owned()];
     for one in missing {
-        let layer = serde_json::to_value(one.layer).unwrap_or_default();
-        let layer = layer.as_str().unwrap_or("unknown");
-        lines.push(format!("  {} ({layer}): {}", one.guarantee, one.reason));
+        lines.push(format!("  {} ({}): {}", one.guarantee, layer(one.layer), one.reason));
         lines.extend(one.fix.iter().map(|fix| format!("    to fix it: {fix}")));
     }
     let names: Vec<_> = missing.iter().map(|one| one.guarantee.name()).collect();
@@ -69,12 +79,38 @@ fn unsupported(missing: &[Missing]) -> Vec<String> {
     lines
 }
 
-/// A report, or an error in its place.
-pub(crate) fn result(result: &Result<Report>) -> Value {
-    match result {
-        Ok(report) => serde_json::to_value(report).unwrap_or_default(),
-        Err(error) => json!({ "error": describe(error) }),
+/// The name of a layer, as JSON has it.
+pub(crate) fn layer(layer: Layer) -> String {
+    let name = serde_json::to_value(layer).unwrap_or_default();
+    name.as_str().unwrap_or("unknown").to_owned()
+}
+
+/// Where a guarantee stands, in a line.
+pub(crate) fn standing(standing: &Standing) -> String {
+    match standing {
+        Standing::Held { by } => by.join("; "),
+        Standing::NotHeld { reason, stand_in: None } => reason.clone(),
+        Standing::NotHeld { reason, stand_in: Some(stand_in) } => {
+            format!("{reason}; instead: {stand_in}")
+        }
+        other => format!("{other:?}"),
     }
+}
+
+/// A report, or an error in its place, as JSON text.
+pub(crate) fn document(result: &Result<Report>) -> Result<String> {
+    match result {
+        Ok(report) => pretty(report),
+        Err(error) => pretty(&json!({ "error": describe(error) })),
+    }
+}
+
+fn pretty(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        let doing = "write JSON".to_owned();
+        Error::from(ErrorKind::Internal { doing, source: error.into() })
+    })?;
+    Ok(text + "\n")
 }
 
 /// An error as JSON: `kind` and `message`, and the parts that the kind has.
@@ -105,13 +141,74 @@ fn describe(error: &Error) -> Value {
 }
 
 /// Prints JSON to standard output.
-pub(crate) fn json(value: &Value) -> Result<()> {
-    print(&format!("{value:#}\n"))
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    print(&pretty(value)?)
 }
 
-/// Prints to standard output.
+/// Prints to standard output, without styles unless that is a terminal. A reader that has seen
+/// enough is no failure.
 pub(crate) fn print(text: &str) -> Result<()> {
-    io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).map_err(|source| {
-        ErrorKind::Internal { doing: "print".to_owned(), source }.into()
-    })
+    let mut stdout = anstream::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(ErrorKind::Internal { doing: "print".to_owned(), source }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fumehood::Guarantee;
+
+    use super::*;
+
+    fn missing() -> Error {
+        let missing = |guarantee, fix: Option<&str>| Missing {
+            guarantee,
+            layer: Layer::OuterSeccomp,
+            reason: "unshare is refused".to_owned(),
+            fix: fix.map(str::to_owned),
+        };
+        let missing = vec![
+            missing(Guarantee::Network, Some("run the container with another profile")),
+            missing(Guarantee::Ipc, None),
+        ];
+        ErrorKind::Unsupported { missing }.into()
+    }
+
+    #[test]
+    fn what_is_missing_has_a_line_each_and_a_way_out() {
+        assert_eq!(
+            explain(&missing()),
+            [
+                "this host cannot hold what is required; nothing was run",
+                "  network (outer-seccomp): unshare is refused",
+                "    to fix it: run the container with another profile",
+                "  ipc (outer-seccomp): unshare is refused",
+                "  to run without: --waive network,ipc",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_error_has_one_line_with_its_causes() {
+        let source = io::Error::from_raw_os_error(28);
+        let error = ErrorKind::Start { step: "mount /usr".into(), source }.into();
+        assert_eq!(
+            explain(&error),
+            ["failed to start: mount /usr: No space left on device (os error 28)"]
+        );
+    }
+
+    #[test]
+    fn errors_are_told_apart_as_json() {
+        let value = describe(&missing());
+        assert_eq!(value["kind"], "unsupported");
+        assert_eq!(value["missing"][0]["layer"], "outer-seccomp");
+        let value = describe(&Error::invalid("cwd", "x", "must be absolute"));
+        assert_eq!(value["kind"], "invalid-job");
+        assert_eq!(value["field"], "cwd");
+        assert_eq!(value["message"], "invalid job: cwd: x: must be absolute");
+    }
 }

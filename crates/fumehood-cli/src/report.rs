@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use fumehood::{Error, ErrorKind, Result};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
-use serde_json::Value;
 
 /// Where a report is going to be written.
 #[derive(Debug)]
@@ -25,7 +24,8 @@ impl ReportFile {
         let refused = |error: io::Error| {
             Error::invalid("--report", path.display(), format!("cannot be written: {error}"))
         };
-        let path = fs::canonicalize(path).or_else(|_| std::path::absolute(path)).map_err(refused)?;
+        let path =
+            fs::canonicalize(path).or_else(|_| std::path::absolute(path)).map_err(refused)?;
         let file = match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
                 return Err(refused(io::ErrorKind::IsADirectory.into()));
@@ -44,13 +44,12 @@ impl ReportFile {
     }
 
     /// Writes the report, so that whoever looks sees the whole of it or nothing.
-    pub(crate) fn write(&self, report: &Value) -> Result<()> {
-        let text = format!("{report:#}\n");
-        let written = if self.special {
-            fs::write(&self.path, text)
-        } else {
-            self.replace(text.as_bytes())
-        };
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub(crate) fn write(&self, text: &str) -> Result<()> {
+        let written =
+            if self.special { fs::write(&self.path, text) } else { self.replace(text.as_bytes()) };
         written.map_err(|source| {
             let doing = format!("write the report to {}", self.path.display());
             ErrorKind::Internal { doing, source }.into()

@@ -15,25 +15,21 @@ use crate::{exit, lower, output};
 pub(crate) fn run(args: &RunArgs) -> u8 {
     let file = match args.report.as_deref().map(ReportFile::at).transpose() {
         Ok(file) => file,
-        Err(error) => return failed(&error),
+        Err(error) => return output::failed(&error),
     };
     let result = lower::job(&args.job).and_then(|job| supervise(&job, args.json));
-    let status = exit::of(&result);
     output::ended(&result);
-    if args.json {
-        if let Err(error) = output::json(&output::result(&result)) {
-            return failed(&error);
-        }
+    match deliver(&result, args.json, file.as_ref()) {
+        Ok(()) => exit::of(&result),
+        Err(error) => output::failed(&error),
     }
-    if let Some(Err(error)) = file.map(|file| file.write(&output::result(&result))) {
-        return failed(&error);
-    }
-    status
 }
 
-fn failed(error: &Error) -> u8 {
-    output::error(error);
-    exit::of_error(error)
+fn deliver(result: &Result<Report>, json: bool, file: Option<&ReportFile>) -> Result<()> {
+    if let Some(file) = file {
+        file.write(&output::document(result)?)?;
+    }
+    if json { output::print(&output::document(result)?) } else { Ok(()) }
 }
 
 fn supervise(job: &Job, captured: bool) -> Result<Report> {

@@ -71,7 +71,8 @@ impl Signals {
         if kind == SignalKind::window_change() {
             return Reaction::Resize;
         }
-        let again = kind == SignalKind::interrupt() && std::mem::replace(&mut self.interrupted, true);
+        let again =
+            kind == SignalKind::interrupt() && std::mem::replace(&mut self.interrupted, true);
         if again || kind == SignalKind::terminate() {
             return Reaction::Cancel;
         }

@@ -2,9 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use rustix::termios::{
-    OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
-};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// What the terminal was like before: here, so that a panic can put it back. A panic ends the
 /// process without dropping anything.
@@ -12,7 +10,8 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Rows and columns of the caller's terminal, if there is one.
 pub(crate) fn size() -> Option<(u16, u16)> {
-    let of = |size: rustix::termios::Winsize| (size.ws_row > 0).then_some((size.ws_row, size.ws_col));
+    let of =
+        |size: rustix::termios::Winsize| (size.ws_row > 0).then_some((size.ws_row, size.ws_col));
     tcgetwinsize(std::io::stdin())
         .or_else(|_| tcgetwinsize(std::io::stdout()))
         .or_else(|_| tcgetwinsize(std::io::stderr()))
