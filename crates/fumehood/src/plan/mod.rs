@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::backend::native::script::{self, TerminalSize};
+use crate::backend::native::trees;
 use crate::env::Environment;
 use crate::host::{Host, NOBODY};
 use crate::policy::landlock::Fence;
@@ -97,6 +99,18 @@ impl Plan {
     /// the host lacks something that was not waived.
     pub fn new(job: &Job) -> Result<Self> {
         Self::make(job, Host::current(), Without::default())
+    }
+
+    /// The steps of the confinement in their order, each with its object: those of the cell, then
+    /// those of the program, which end with its start.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if a listed mount cannot be looked at.
+    pub fn steps(&self) -> Result<Vec<String>> {
+        let mut steps = script::cell(self, trees::clone_listed(self)?)?.labels;
+        let terminal = self.job.tty.then_some(TerminalSize { rows: 24, columns: 80 });
+        steps.append(&mut script::program(self, terminal)?.labels);
+        Ok(steps)
     }
 
     pub(crate) fn make(job: &Job, host: &Host, without: Without) -> Result<Self> {

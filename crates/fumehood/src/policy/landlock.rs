@@ -24,6 +24,26 @@ const IOCTL_DEV: u64 = 1 << 15;
 const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1 << 0;
 const SCOPE_SIGNAL: u64 = 1 << 1;
 
+/// The names of the rights, from bit 0 up, as `linux/landlock.h` has them.
+const NAMES: [&str; 16] = [
+    "execute",
+    "write-file",
+    "read-file",
+    "read-dir",
+    "remove-dir",
+    "remove-file",
+    "make-char",
+    "make-dir",
+    "make-reg",
+    "make-sock",
+    "make-fifo",
+    "make-block",
+    "make-sym",
+    "refer",
+    "truncate",
+    "ioctl-dev",
+];
+
 /// The rights of ABI 1.
 const FIRST: u64 = EXECUTE
     | WRITE_FILE
@@ -94,6 +114,23 @@ impl Fence {
         wanted & applicable
     }
 
+    /// The names of rights in the kernel's bits: `read-file`, `make-dir`.
+    #[must_use]
+    pub fn names(rights: u64) -> Vec<&'static str> {
+        let bits = NAMES.iter().enumerate();
+        bits.filter(|(bit, _)| rights & (1 << bit) != 0).map(|(_, name)| *name).collect()
+    }
+
+    /// What may not be reached outside, by name.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<&'static str> {
+        let all = [
+            (SCOPE_ABSTRACT_UNIX_SOCKET, "abstract-unix-socket"),
+            (SCOPE_SIGNAL, "signal"),
+        ];
+        all.into_iter().filter(|(bit, _)| self.scoped & bit != 0).map(|(_, name)| name).collect()
+    }
+
     /// What the fence covers, for reports.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -128,6 +165,15 @@ mod tests {
         }
         assert_eq!(rights & (MAKE_CHAR | MAKE_BLOCK), 0);
         assert_eq!(fence.rights(Allowed::ReadWrite, false) & !FILE_RIGHTS, 0);
+    }
+
+    #[test]
+    fn rights_have_their_names() {
+        let fence = Fence::new(6).unwrap();
+        let read_only = fence.rights(Allowed::ReadOnly, true);
+        assert_eq!(Fence::names(read_only), ["execute", "read-file", "read-dir"]);
+        assert_eq!(Fence::names(REFER | TRUNCATE | IOCTL_DEV), ["refer", "truncate", "ioctl-dev"]);
+        assert_eq!(fence.scopes(), ["abstract-unix-socket", "signal"]);
     }
 
     #[test]
