@@ -80,20 +80,15 @@ impl Cell {
     ) -> Result<Started, NotBuilt> {
         let mut program = script::program(plan, terminal)?;
         program.fds = stdio;
+        let mut steps = Vec::with_capacity(self.labels.len() + program.labels.len());
+        self.assert_member(&mut steps).await?;
         send(&self.init, Kind::Program, &program).await?;
         // The program's ends of its pipes are its own now.
         program.fds.clear();
-        let mut steps = Vec::with_capacity(self.labels.len() + program.labels.len());
         loop {
-            let message = self.init.receive().await.map_err(listening)?;
-            let Message { kind, body, fd } = message.ok_or_else(died)?;
+            let Message { kind, body, fd } = self.next().await?;
             match kind {
-                Kind::Ready => {
-                    if let Some(group) = &self.group {
-                        tree::assert_member(group, self.init.pid, &self.init.pidfd)?;
-                    }
-                    steps.extend(times(&self.labels, &body));
-                }
+                Kind::Ready => steps.extend(times(&self.labels, &body)),
                 Kind::CellFailed => return Err(cell_failed(&self.labels, &body)),
                 Kind::ProgramFailed => return Err(program_failed(plan, &program, &body).into()),
                 Kind::Started => {
@@ -103,6 +98,31 @@ impl Cell {
                 }
                 _ => return Err(died().into()),
             }
+        }
+    }
+}
+
+impl Cell {
+    async fn next(&mut self) -> Result<Message> {
+        let message = self.init.receive().await.map_err(listening)?;
+        message.ok_or_else(died)
+    }
+
+    /// Makes sure, before there is a program, that the init is in the cell's group. It has mostly
+    /// got there while the program's steps were written down; if not, the cell is waited for.
+    async fn assert_member(&mut self, steps: &mut Vec<StepTime>) -> Result<(), NotBuilt> {
+        let Some(group) = &self.group else { return Ok(()) };
+        if tree::is_member(group, self.init.pid)? {
+            return Ok(());
+        }
+        match self.next().await? {
+            Message { kind: Kind::Ready, body, .. } => steps.extend(times(&self.labels, &body)),
+            Message { body, .. } => return Err(cell_failed(&self.labels, &body)),
+        }
+        let group = self.group.as_ref();
+        match group.map_or(Ok(true), |group| tree::is_member(group, self.init.pid))? {
+            true => Ok(()),
+            false => Err(tree::elsewhere().into()),
         }
     }
 }

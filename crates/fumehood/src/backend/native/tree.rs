@@ -4,7 +4,6 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Pid;
 
 use super::cgroup::{Blocked, Entry, Group, GroupLimits, Hierarchy, Resource, Search};
@@ -68,27 +67,15 @@ pub(crate) fn way(group: Option<&Group>) -> Result<Way<'_>> {
     })
 }
 
-/// Makes sure that an init really is where its limits are. One that has ended since is nowhere any
-/// more, but what it used was counted where it was.
-pub(crate) fn assert_member(group: &Group, init: i32, pidfd: &OwnedFd) -> Result<()> {
-    let refused = |error| Error::internal("find the init in its control group", error);
-    let pid = Pid::from_raw(init).ok_or_else(|| refused(std::io::ErrorKind::NotFound.into()))?;
-    match group.contains(pid) {
-        Ok(true) => Ok(()),
-        _ if has_ended(pidfd) && has_counted(group) => Ok(()),
-        Ok(false) => Err(refused(std::io::Error::other("it is in another one"))),
-        Err(error) => Err(refused(error)),
-    }
+/// Whether an init is where its limits are.
+pub(crate) fn is_member(group: &Group, init: i32) -> Result<bool> {
+    let pid = Pid::from_raw(init).ok_or_else(elsewhere)?;
+    group.contains(pid).map_err(|error| Error::internal(FINDING, error))
 }
 
-fn has_ended(pidfd: &OwnedFd) -> bool {
-    let mut watched = [PollFd::new(pidfd, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    rustix::event::poll(&mut watched, Some(&now)).is_ok_and(|ended| ended > 0)
-}
+const FINDING: &str = "find the init in its control group";
 
-fn has_counted(group: &Group) -> bool {
-    let cpu = group.cpu_total_us().ok().flatten();
-    let memory = group.memory_peak().ok().flatten();
-    cpu.is_some_and(|us| us > 0) || memory.is_some_and(|peak| peak.value > 0)
+/// The error for an init that is in another group than its own.
+pub(crate) fn elsewhere() -> Error {
+    Error::internal(FINDING, std::io::Error::other("it is in another one"))
 }
