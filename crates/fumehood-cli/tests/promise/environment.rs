@@ -81,7 +81,7 @@ fn a_working_directory_can_be_chosen() -> Promise {
 }
 
 fn the_host_name_is_not_the_host_s() -> Promise {
-    assert_eq!(run(&[], &["uname", "-n"]).prints(), "fumehood");
+    assert_eq!(run(&[], &["uname", "-n"]).prints(), "sandbox");
     assert_eq!(run(&["--hostname", "box"], &["uname", "-n"]).prints(), "box");
     Ok(())
 }
