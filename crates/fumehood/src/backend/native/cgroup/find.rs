@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Access, AtFlags};
 use rustix::process::Pid;
@@ -88,6 +88,8 @@ pub(crate) struct Hierarchy {
     owner: Owner,
     /// For every resource the files that hold it, or why they do not.
     holds: Vec<(Resource, Result<String, Blocked>)>,
+    /// The group that was made to find out. Nothing ran in it, so the first cell can have it.
+    spare: Mutex<Option<Group>>,
 }
 
 /// The group below which ours are made.
@@ -152,6 +154,18 @@ impl Hierarchy {
 
     fn strength(&self) -> usize {
         self.holds.iter().filter(|(_, held)| held.is_ok()).count()
+    }
+
+    /// A group with these limits: the one that was made to find out, if it is still there.
+    ///
+    /// # Errors
+    /// As for [`Group::create`].
+    pub(crate) fn group(&self, limits: &GroupLimits) -> io::Result<Group> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match spare {
+            Some(mut spare) => spare.retarget(limits).map(|()| spare),
+            None => Group::create(self, limits),
+        }
     }
 
     pub(super) fn parent(&self) -> &Parent {
@@ -242,11 +256,19 @@ impl View {
         // Only now: enabling may have moved this process.
         delegate::require_common_ancestor(&Self::look()?.own_v2()?, base, self.around)?;
         let parent = Arc::new(v2::Parent { dir, group: base.group.clone(), controllers });
-        let holds = Resource::ALL.map(|one| (one, self.try_v2(one, &parent))).into();
-        Ok(Hierarchy { parent: Parent::V2(parent), owner: self.owner, holds })
+        let spare = try_together(&Parent::V2(Arc::clone(&parent)), &self.owner);
+        let tried = spare.is_some();
+        let holds = Resource::ALL.map(|one| (one, self.try_v2(one, &parent, tried))).into();
+        let spare = Mutex::new(spare);
+        Ok(Hierarchy { parent: Parent::V2(parent), owner: self.owner, holds, spare })
     }
 
-    fn try_v2(&self, resource: Resource, parent: &Arc<v2::Parent>) -> Result<String, Blocked> {
+    fn try_v2(
+        &self,
+        resource: Resource,
+        parent: &Arc<v2::Parent>,
+        tried: bool,
+    ) -> Result<String, Blocked> {
         let (controller, files) = match resource {
             Resource::Memory => ("memory", "memory.max with memory.swap.max = 0"),
             Resource::Pids => ("pids", "pids.max"),
@@ -257,7 +279,9 @@ impl View {
             let reason = format!("{controller} is not handed down to {}", parent.group);
             return Err(Blocked::new(reason, self.around.controllers()));
         }
-        try_group(&Parent::V2(Arc::clone(parent)), &self.owner, resource)?;
+        if !tried {
+            try_group(&Parent::V2(Arc::clone(parent)), &self.owner, resource)?;
+        }
         Ok(format!("cgroup v2 {files}"))
     }
 
@@ -267,8 +291,11 @@ impl View {
             return Err(Blocked::new("no hierarchy can be written to", advice::UNIFIED));
         }
         let parent = Arc::new(v1::Parent { branches });
-        let holds = Resource::ALL.map(|one| (one, self.try_v1(one, &parent))).into();
-        Ok(Hierarchy { parent: Parent::V1(parent), owner: self.owner, holds })
+        let spare = try_together(&Parent::V1(Arc::clone(&parent)), &self.owner);
+        let tried = spare.is_some();
+        let holds = Resource::ALL.map(|one| (one, self.try_v1(one, &parent, tried))).into();
+        let spare = Mutex::new(spare);
+        Ok(Hierarchy { parent: Parent::V1(parent), owner: self.owner, holds, spare })
     }
 
     fn branch(&self, membership: &Membership) -> Option<v1::Branch> {
@@ -282,7 +309,12 @@ impl View {
         may_make.then_some(v1::Branch { controllers, dir, group: place.group })
     }
 
-    fn try_v1(&self, resource: Resource, parent: &Arc<v1::Parent>) -> Result<String, Blocked> {
+    fn try_v1(
+        &self,
+        resource: Resource,
+        parent: &Arc<v1::Parent>,
+        tried: bool,
+    ) -> Result<String, Blocked> {
         let (controller, files) = match resource {
             Resource::Memory => (Controller::Memory, "memory.limit_in_bytes, swap included"),
             Resource::Pids => (Controller::Pids, "pids.max"),
@@ -292,7 +324,9 @@ impl View {
         if parent.branch(controller).is_none() {
             return Err(self.no_branch(controller));
         }
-        try_group(&Parent::V1(Arc::clone(parent)), &self.owner, resource)?;
+        if !tried {
+            try_group(&Parent::V1(Arc::clone(parent)), &self.owner, resource)?;
+        }
         Ok(format!("cgroup v1 {files}"))
     }
 
@@ -331,6 +365,19 @@ fn may_write(dir: &Path) -> bool {
 fn has_controllers(dir: &Path) -> io::Result<bool> {
     let names = Dir::open(dir)?.read("cgroup.controllers")?;
     Ok(names.split_ascii_whitespace().any(|name| delegate::CONTROLLERS.contains(&name)))
+}
+
+/// Makes a group with limits on memory and processes that counts CPU time: if that works, each of
+/// the three works.
+///
+/// The share of CPUs is not tried. It is found in place or not, and written and read back when a
+/// cell asks for it; the first group with a share makes the kernel patch its own code, which can
+/// take milliseconds.
+fn try_together(parent: &Parent, owner: &Owner) -> Option<Group> {
+    let limits =
+        GroupLimits { memory: Some(64 << 20), pids: Some(16), cpus_milli: None, account: true };
+    let group = Group::create_named(parent, owner.name(), &limits).ok()?;
+    group.cpu_total_us().ok().flatten().map(|_| group)
 }
 
 /// Makes a group with a limit on this resource and removes it again.

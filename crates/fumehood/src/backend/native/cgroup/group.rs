@@ -241,6 +241,15 @@ impl Group {
         Ok(())
     }
 
+    /// Gives other limits to a group in which nothing ever ran.
+    pub(super) fn retarget(&mut self, limits: &GroupLimits) -> io::Result<()> {
+        if self.limits != *limits {
+            self.control.change(limits)?;
+            self.limits = *limits;
+        }
+        Ok(())
+    }
+
     /// Makes the group as good as new, with other limits: its counters start at zero.
     ///
     /// # Errors
