@@ -303,7 +303,7 @@ impl View {
         if controllers.is_empty() {
             return None;
         }
-        let place = places(membership, &self.mounts).into_iter().find(is_ours)?;
+        let place = places(membership, &self.mounts).into_iter().find(is_version_1)?;
         let dir = Dir::open(&place.dir).ok()?;
         let may_make = place.writable && may_write(&place.dir);
         may_make.then_some(v1::Branch { controllers, dir, group: place.group })
@@ -355,6 +355,14 @@ pub(super) fn mounts() -> io::Result<Vec<CgroupMount>> {
 fn is_ours(place: &Place) -> bool {
     let procs = Dir::open(&place.dir).and_then(|dir| dir.read("cgroup.procs"));
     procs.is_ok_and(|text| parse_procs(&text).pids.contains(&rustix::process::getpid()))
+}
+
+/// Whether a directory is of a hierarchy of version 1: another mount may lie over it. Whether it is
+/// that of our own group is not asked, since listing the members of a large group takes long; that a
+/// cell gets into its group is asserted for every cell anyway.
+fn is_version_1(place: &Place) -> bool {
+    const CGROUP_SUPER_MAGIC: u64 = 0x27e0eb;
+    rustix::fs::statfs(&place.dir).is_ok_and(|stat| stat.f_type.cast_unsigned() == CGROUP_SUPER_MAGIC)
 }
 
 fn may_write(dir: &Path) -> bool {
