@@ -283,3 +283,7 @@ fn guarantee(flag: &str, name: &str) -> Result<Guarantee> {
     let known = Guarantee::ALL.map(|guarantee| (guarantee.name(), guarantee));
     choice(name, &known).map_err(|problem| Error::invalid(flag, name, problem))
 }
+
+#[cfg(test)]
+#[path = "lower_tests.rs"]
+mod tests;

@@ -11,36 +11,53 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 #[derive(Debug)]
 pub(crate) struct ReportFile {
     path: PathBuf,
-    /// A device or pipe, which is written to rather than replaced.
-    special: bool,
+    /// Whether it is written to rather than replaced: a device, a pipe, or a file in a directory
+    /// where no other can be made.
+    in_place: bool,
 }
 
 impl ReportFile {
-    /// Judges before the run whether a report can be written to `path`.
+    /// Finds out before the run whether a report can be written to `path`, by trying.
     ///
     /// # Errors
-    /// The path is a directory, or its directory is missing or not writable.
+    /// The path is a directory, or neither it nor its directory can be written.
     pub(crate) fn at(path: &Path) -> Result<Self> {
-        let refused = |error: io::Error| {
+        Self::try_at(path).map_err(|error| {
             Error::invalid("--report", path.display(), format!("cannot be written: {error}"))
-        };
-        let path =
-            fs::canonicalize(path).or_else(|_| std::path::absolute(path)).map_err(refused)?;
-        let file = match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => {
-                return Err(refused(io::ErrorKind::IsADirectory.into()));
-            }
-            Ok(metadata) => Self { special: !metadata.is_file(), path },
-            Err(_) => Self { special: false, path },
-        };
-        let written = if file.special { &file.path } else { file.parent() };
-        accessat(CWD, written, Access::WRITE_OK, AtFlags::EACCESS)
-            .map_err(|errno| refused(errno.into()))?;
+        })
+    }
+
+    fn try_at(path: &Path) -> io::Result<Self> {
+        // A rename would replace a symbolic link rather than what it leads to.
+        let path = fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;
+        let found = fs::metadata(&path).ok();
+        if found.as_ref().is_some_and(fs::Metadata::is_dir) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let mut file =
+            Self { in_place: found.as_ref().is_some_and(|found| !found.is_file()), path };
+        if !file.in_place
+            && let Err(error) = file.try_beside()
+        {
+            file.in_place = found.ok_or(error).map(|_| true)?;
+        }
+        if file.in_place {
+            accessat(CWD, &file.path, Access::WRITE_OK, AtFlags::EACCESS)?;
+        }
         Ok(file)
     }
 
-    fn parent(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("/"))
+    /// Makes a file in the directory of the report and takes it away at once: one that stayed for
+    /// as long as the program runs could be left behind.
+    fn try_beside(&self) -> io::Result<()> {
+        let fresh = self.fresh();
+        fs::File::create_new(&fresh)?;
+        fs::remove_file(&fresh)
+    }
+
+    fn fresh(&self) -> PathBuf {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        self.path.with_file_name(format!(".{name}.{}", std::process::id()))
     }
 
     /// Writes the report, so that whoever looks sees the whole of it or nothing.
@@ -48,17 +65,15 @@ impl ReportFile {
     /// # Errors
     /// The file system refuses.
     pub(crate) fn write(&self, text: &str) -> Result<()> {
-        let written =
-            if self.special { fs::write(&self.path, text) } else { self.replace(text.as_bytes()) };
+        let written = if self.in_place { fs::write(&self.path, text) } else { self.replace(text) };
         written.map_err(|source| {
             let doing = format!("write the report to {}", self.path.display());
             ErrorKind::Internal { doing, source }.into()
         })
     }
 
-    fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let fresh = self.parent().join(format!(".{name}.{}", std::process::id()));
+    fn replace(&self, text: &str) -> io::Result<()> {
+        let fresh = self.fresh();
         fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, &self.path)).inspect_err(|_| {
             let _ = fs::remove_file(&fresh);
         })

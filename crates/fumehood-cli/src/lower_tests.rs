@@ -1,0 +1,125 @@
+//! Command lines, and the jobs and errors that they are.
+
+use clap::Parser;
+use fumehood::{ByteSize, Cpus, Limits};
+
+use super::*;
+use crate::args::{Cli, Command};
+
+fn lowered(line: &[&str]) -> Result<Job> {
+    let cli = Cli::try_parse_from(["fumehood", "run"].iter().chain(line)).unwrap();
+    match cli.command {
+        Command::Run(args) => job(&args.job),
+        _ => unreachable!("run was asked for"),
+    }
+}
+
+/// The job of these flags and the program `p`.
+fn flags(flags: &[&str]) -> Job {
+    lowered(&[flags, &["--", "p"]].concat()).unwrap()
+}
+
+fn plain() -> Job {
+    Job::new(["p"]).stdin(Stdin::Inherit)
+}
+
+#[test]
+fn flags_become_fields() {
+    let mount = |access, optional| {
+        let mut mount = Mount::new("/a", "/b");
+        (mount.access, mount.optional) = (access, optional);
+        plain().with_mount(mount)
+    };
+    let limited = |change: fn(&mut Limits)| plain().limits(change);
+    for (given, job) in [
+        (&["--workdir", "/tmp"][..], plain().cwd("/tmp")),
+        (&["-w/tmp"], plain().cwd("/tmp")),
+        (&["--hostname", "h"], plain().hostname("h")),
+        (&["--network", "host"], plain().network(Network::Host)),
+        (&["--tty"], plain().tty(true)),
+        (&["-it"], plain().tty(true)),
+        (&["--stdin", "none"], plain().stdin(Stdin::None)),
+        (&["--stdin", "/f"], plain().stdin(Stdin::File("/f".into()))),
+        (&["-e", "A=b=c"], plain().env("A", "b=c")),
+        (&["-e", "A"], plain().inherit_env("A")),
+        (&["-e", "A", "-e", "A=b"], plain().env("A", "b")),
+        (&["-e", "A=b", "-e", "A"], plain().inherit_env("A")),
+        (&["--allow-secret", "TOKEN"], plain().inherit_secret("TOKEN")),
+        (&["-v", "/a:/b"], mount(Access::ReadOnly, false)),
+        (&["-v", "/a:/b:ro"], mount(Access::ReadOnly, false)),
+        (&["-v", "/a:/b:rw"], mount(Access::ReadWrite, false)),
+        (&["--mount", "type=bind,src=/a,dst=/b"], mount(Access::ReadOnly, false)),
+        (&["--mount", "source=/a,target=/b,readonly"], mount(Access::ReadOnly, false)),
+        (&["--mount", "source=/a,target=/b,ro=false"], mount(Access::ReadWrite, false)),
+        (&["--mount", "source=/a,target=/b,optional"], mount(Access::ReadOnly, true)),
+        (&["-m", "64m"], limited(|l| l.memory = Some(ByteSize::mib(64).into()))),
+        (&["--memory", "unlimited"], limited(|l| l.memory = Some(Limit::Unlimited))),
+        (&["--pids-limit", "7"], limited(|l| l.pids = Some(7.into()))),
+        (&["--cpus", "0.5"], limited(|l| l.cpus = Some(Cpus { milli: 500 }.into()))),
+        (&["--timeout", "2s"], limited(|l| l.wall_time = Some(Duration::from_secs(2).into()))),
+        (&["--cpu-time", "unlimited"], limited(|l| l.cpu_time = Some(Limit::Unlimited))),
+        (&["--grace", "1s"], limited(|l| l.grace = Some(Duration::from_secs(1)))),
+        (&["--output-limit", "1K"], limited(|l| l.output = Some(ByteSize::kib(1).into()))),
+        (&["--output-excess", "truncate"], limited(|l| l.output_excess = Excess::Truncate)),
+        (&["--file-size", "1G"], limited(|l| l.file_size = Some(ByteSize::gib(1).into()))),
+        (&["--open-files", "99"], limited(|l| l.open_files = Some(99.into()))),
+        (&["--workspace-size", "1M"], limited(|l| l.workspace = Some(ByteSize::mib(1).into()))),
+        (&["--tmp-size", "1M"], limited(|l| l.tmp = Some(ByteSize::mib(1).into()))),
+        (&["--inodes", "unlimited"], limited(|l| l.inodes = Some(Limit::Unlimited))),
+        (&["--seccomp", "default"], plain()),
+        (&["--seccomp", "/p.json"], plain().seccomp(Seccomp::Profile("/p.json".into()))),
+        (&["--backend", "native"], plain()),
+        (
+            &["--require", "pids,memory", "--require", "ipc"],
+            plain().require(Guarantee::Pids).require(Guarantee::Memory).require(Guarantee::Ipc),
+        ),
+        (&["--waive", "network"], plain().waive(Guarantee::Network)),
+    ] {
+        assert_eq!(flags(given), job, "{given:?}");
+    }
+}
+
+#[test]
+fn what_follows_the_program_is_its_own() {
+    let job = lowered(&["-m", "1g", "ls", "-m", "--json", "--", "x"]).unwrap();
+    assert_eq!(job.args, ["ls", "-m", "--json", "--", "x"]);
+}
+
+#[test]
+fn relative_paths_become_absolute() {
+    let here = std::env::current_dir().unwrap();
+    let source = |flag: &[&str]| flags(flag).mounts[0].source.clone();
+    assert_eq!(source(&["-v", "src:/b"]), here.join("src"));
+    assert_eq!(source(&["-v", "src/..:/b"]), here);
+    assert_eq!(source(&["-v", "not-there:/b"]), here.join("not-there"));
+    assert_eq!(source(&["--mount", "source=src,target=/b"]), here.join("src"));
+    assert_eq!(flags(&["--stdin", "src"]).stdin, Stdin::File(here.join("src")));
+}
+
+#[test]
+fn wrong_values_are_named_with_their_flag() {
+    let volume = "write SOURCE:TARGET, such as ./data:/data";
+    for (line, message) in [
+        (&[][..], "PROGRAM: none: name a program".to_owned()),
+        (&["-m", "100"], "--memory: 100: has no unit; write 100MiB or 100B".to_owned()),
+        (&["--timeout", "10"], "--timeout: 10: has no unit; write 10s or 10ms".to_owned()),
+        (&["--pids-limit", "x"], "--pids-limit: x: must be a whole number".to_owned()),
+        (&["--network", "bridge"], "--network: bridge: must be one of: none, host".to_owned()),
+        (&["--waive", "ipc,all"], "--waive: all: must be one of: filesystem, ".to_owned()),
+        (&["-v", "/x"], format!("--volume: /x: has no target; {volume}")),
+        (&["-v", "/x:"], format!("--volume: /x:: has an empty path; {volume}")),
+        (&["-v", "a:/b:z"], "--volume: a:/b:z: must end with :ro, :rw or the target".to_owned()),
+        (&["-v", "a:b:c:d"], "--volume: a:b:c:d: has too many colons".to_owned()),
+        (&["--mount", "target=/b"], "--mount: target=/b: has no source".to_owned()),
+        (&["--mount", "type=nfs"], "--mount: type=nfs: type must be bind".to_owned()),
+        (&["--mount", "size=1"], "--mount: size=1: unknown field \"size\"".to_owned()),
+        (&["--mount", "ro=yes"], "--mount: ro=yes: ro must be true or false".to_owned()),
+        (&["--job", "/not/there"], "--job: /not/there: cannot be read: No such file".to_owned()),
+        (&["--env-file", "/no"], "--env-file: /no: cannot be read: No such file".to_owned()),
+    ] {
+        let program: &[&str] = if line.is_empty() { &[] } else { &["p"] };
+        let error = lowered(&[line, program].concat()).unwrap_err().to_string();
+        let message = format!("invalid job: {message}");
+        assert!(error.starts_with(&message), "{error}\n{message}");
+    }
+}

@@ -1,0 +1,327 @@
+//! What the command line itself does, around the jobs that it runs.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const FUMEHOOD: &str = env!("CARGO_BIN_EXE_fumehood");
+
+fn fumehood(args: &[&str]) -> Output {
+    Command::new(FUMEHOOD).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[track_caller]
+fn assert_ended(output: &Output, status: i32) {
+    assert_eq!(output.status.code(), Some(status), "{output:?}");
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// A directory, and the path of a file in it.
+fn file(name: &str, content: &str) -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    fs::write(&path, content).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (dir, path)
+}
+
+#[test]
+fn a_report_is_written_beside_output_that_is_passed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    let output =
+        fumehood(&["run", "--report", path.to_str().unwrap(), "--", "sh", "-c", "echo hi; exit 3"]);
+    assert_ended(&output, 3);
+    assert_eq!(text(&output.stdout), "hi\n");
+    assert_eq!(text(&output.stderr), "");
+    let report = json(&path);
+    assert_eq!(report["outcome"]["kind"], "exited");
+    assert_eq!(report["outcome"]["code"], 3);
+    assert_eq!(report["stdout"]["total"], 3);
+    assert_eq!(report["stdout"]["data"]["text"], "");
+    assert_eq!(report["confinement"]["guarantees"]["filesystem"]["state"], "held");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn a_report_replaces_what_was_there() {
+    let (_dir, path) = file("r.json", "old");
+    assert_ended(&fumehood(&["run", "--report", &path, "true"]), 0);
+    assert_eq!(json(Path::new(&path))["outcome"]["code"], 0);
+}
+
+#[test]
+fn a_report_can_go_to_a_pipe() {
+    let output = fumehood(&["run", "--report", "/dev/stderr", "true"]);
+    assert_ended(&output, 0);
+    let report: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(report["outcome"]["kind"], "exited");
+}
+
+#[test]
+fn errors_are_reported_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    for (args, status, kind) in [
+        (&["not-there"][..], 127, "program-not-found"),
+        (&["/etc/passwd"], 126, "program-not-executable"),
+        (&["--require", "kernel-boundary", "true"], 99, "unsupported"),
+        (&["--memory", "100", "true"], 125, "invalid-job"),
+        (&["--workdir", "../x", "true"], 125, "invalid-job"),
+    ] {
+        let report = path.to_str().unwrap();
+        let output = fumehood(&[&["run", "--report", report], args].concat());
+        assert_ended(&output, status);
+        let error = &json(&path)["error"];
+        assert_eq!(error["kind"], kind);
+        let line = format!("fumehood: {}", error["message"].as_str().unwrap());
+        let said = text(&output.stderr).trim_end().replace("\nfumehood: ", "\n");
+        assert_eq!(said, line);
+    }
+}
+
+#[test]
+fn a_refusal_names_the_waiver_that_runs_the_job() {
+    let output = fumehood(&["run", "--require", "kernel-boundary", "true"]);
+    assert_ended(&output, 99);
+    let said = text(&output.stderr);
+    assert!(said.contains("kernel-boundary (backend): "), "{said}");
+    assert!(said.ends_with("to run without: --waive kernel-boundary\n"), "{said}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error_before_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let mark = format!("{}:/mark:rw", dir.path().display());
+    let touch = ["run", "-v", &mark, "--", "touch", "/mark/ran-without-report"];
+    assert_ended(&fumehood(&touch), 0);
+    assert!(dir.path().join("ran-without-report").exists());
+    for report in ["/not/there/r.json", "/", "/proc/r.json"] {
+        let output =
+            fumehood(&["run", "-v", &mark, "--report", report, "--", "touch", "/mark/ran"]);
+        assert_ended(&output, 125);
+        let said = text(&output.stderr);
+        assert!(
+            said.starts_with(&format!("fumehood: invalid job: --report: {report}: ")),
+            "{said}"
+        );
+        assert!(!dir.path().join("ran").exists());
+    }
+}
+
+#[test]
+fn json_holds_the_output() {
+    let output = fumehood(&["run", "--json", "--", "sh", "-c", "echo out; echo err >&2"]);
+    assert_ended(&output, 0);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["stdout"]["data"]["text"], "out\n");
+    assert_eq!(report["stderr"]["data"]["text"], "err\n");
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn flags_override_a_job_file() {
+    let job = r#"{"args": ["printenv", "A"], "env": {"set": {"A": "file", "B": "file"}}}"#;
+    let (_dir, path) = file("job.json", job);
+    let run = |args: &[&str]| fumehood(&[&["run", "--job", &path], args].concat());
+    assert_eq!(text(&run(&[]).stdout), "file\n");
+    assert_eq!(text(&run(&["-e", "A=flag"]).stdout), "flag\n");
+    assert_eq!(text(&run(&["-e", "A=flag", "--", "printenv", "B"]).stdout), "file\n");
+}
+
+#[test]
+fn jobs_are_read_as_toml_and_from_standard_input() {
+    let toml = "args = [\"cat\"]\nstdin = { text = \"from toml\" }\n";
+    let (_dir, path) = file("job.toml", toml);
+    assert_eq!(text(&fumehood(&["run", "--job", &path]).stdout), "from toml");
+    let mut child = Command::new(FUMEHOOD);
+    child.args(["run", "--job", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(toml.as_bytes()).unwrap();
+    assert_eq!(text(&child.wait_with_output().unwrap().stdout), "from toml");
+}
+
+#[test]
+fn a_wrong_job_file_names_the_field() {
+    let (_dir, path) = file("job.json", r#"{"args": ["true"], "limits": {"memroy": "1G"}}"#);
+    let output = fumehood(&["run", "--job", &path]);
+    assert_ended(&output, 125);
+    let said = text(&output.stderr);
+    assert!(said.contains("memroy") && said.contains("memory"), "{said}");
+}
+
+#[test]
+fn variables_come_from_files_flags_and_the_caller() {
+    let (_dir, path) = file("env", "# a comment\n\nA=file\nB=file\nINHERITED\nNOT_SET\n");
+    let output = Command::new(FUMEHOOD)
+        .args(["run", "--env-file", &path, "-e", "B=flag", "--", "env"])
+        .env("INHERITED", "caller")
+        .env("OTHER", "caller")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_ended(&output, 0);
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    for line in ["A=file", "B=flag", "INHERITED=caller"] {
+        assert!(lines.contains(&line), "{lines:?}");
+    }
+    assert!(!lines.iter().any(|line| line.starts_with("OTHER") || line.starts_with("NOT_SET")));
+}
+
+#[test]
+fn a_wrong_command_line_is_no_run() {
+    let output = fumehood(&["run", "--bogus", "true"]);
+    assert_ended(&output, 125);
+    assert!(text(&output.stderr).starts_with("fumehood: unexpected argument '--bogus'"));
+}
+
+#[test]
+fn explain_shows_the_plan_and_runs_nothing() {
+    let output =
+        fumehood(&["explain", "--json", "-m", "64M", "--waive", "memory", "--", "not-there"]);
+    assert_ended(&output, 0);
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(plan["program"]["args"][0], "not-there");
+    assert_eq!(plan["limits"]["memory"], "64MiB");
+    let steps = plan["steps"].as_array().unwrap();
+    assert_eq!(steps.last().unwrap(), "exec not-there");
+    let total = plan["syscalls"]["always"].as_object().unwrap().values();
+    assert!(total.map(|count| count.as_u64().unwrap()).sum::<u64>() > 300);
+    let human = fumehood(&["explain", "--", "true"]);
+    assert_ended(&human, 0);
+    assert!(text(&human.stdout).contains("\nguarantees\n"), "plain text without a terminal");
+}
+
+#[test]
+fn check_says_where_every_guarantee_stands() {
+    let output = fumehood(&["check", "--json"]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_ended(&output, if found["ok"] == true { 0 } else { 99 });
+    let guarantees = found["guarantees"].as_object().unwrap();
+    assert_eq!(guarantees.len(), fumehood::Guarantee::ALL.len());
+    for (name, finding) in guarantees {
+        let why = if finding["state"] == "held" { &finding["by"] } else { &finding["reason"] };
+        assert!(!why.is_null(), "{name}: {finding}");
+    }
+    let human = fumehood(&["check"]);
+    assert_eq!(human.status.code(), output.status.code());
+    assert!(text(&human.stdout).starts_with("guarantee "));
+}
+
+#[test]
+fn completions_know_the_flags() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = fumehood(&["completions", shell]);
+        assert_ended(&output, 0);
+        let script = text(&output.stdout);
+        for word in ["explain", "pids-limit"] {
+            assert!(script.contains(word), "{shell} {word}");
+        }
+        // The others complete no values.
+        let values = ["bash", "zsh", "fish"].contains(&shell);
+        assert_eq!(script.contains("read-only-root"), values, "{shell}");
+    }
+}
+
+#[test]
+fn the_manual_has_every_command() {
+    let output = fumehood(&["man"]);
+    assert_ended(&output, 0);
+    let page = text(&output.stdout);
+    assert!(page.contains(".TH fumehood 1"));
+    for command in ["RUN", "CHECK", "EXPLAIN", "COMPLETIONS", "MAN", "SCHEMA"] {
+        assert!(page.contains(&format!(".SH \"FUMEHOOD {command}\"")), "{command}");
+    }
+    assert!(page.contains("pids\\-limit"));
+}
+
+#[test]
+fn schemas_are_printed() {
+    for (document, field) in [("job", "args"), ("report", "outcome")] {
+        let output = fumehood(&["schema", document]);
+        assert_ended(&output, 0);
+        let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(schema["properties"][field].is_object(), "{document}");
+    }
+}
+
+/// A command line that a text shows, and the exit status that it promises.
+struct Example {
+    line: String,
+    status: i32,
+}
+
+/// The lines behind a prompt that start or end with `fumehood`.
+fn examples(text: &str) -> Vec<Example> {
+    let lines = text.lines().filter_map(|line| line.trim_start().strip_prefix("$ "));
+    lines
+        .filter(|line| line.contains("fumehood "))
+        .map(|line| {
+            let status = line.rsplit_once("# exits ").map_or(0, |(_, code)| code.parse().unwrap());
+            Example { line: line.to_owned(), status }
+        })
+        .collect()
+}
+
+#[test]
+fn examples_in_help_work_when_pasted() {
+    let mut tried = 0;
+    for help in [&["--help"][..], &["run", "--help"], &["explain", "--help"], &["check", "--help"]]
+    {
+        let output = fumehood(help);
+        assert_ended(&output, 0);
+        for example in examples(text(&output.stdout)) {
+            assert_works(&example);
+            tried += 1;
+        }
+    }
+    assert!(tried >= 11, "{tried} examples");
+}
+
+#[test]
+fn examples_in_the_readme_work_when_pasted() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let Ok(readme) = fs::read_to_string(&readme) else {
+        eprintln!("skipped: there is no {}", readme.display());
+        return;
+    };
+    let commands = ["run", "check", "explain", "completions", "man", "schema"];
+    for example in examples(&readme) {
+        let runs = commands.iter().any(|name| example.line.contains(&format!("fumehood {name}")));
+        if runs {
+            assert_works(&example);
+        } else {
+            eprintln!("skipped, it serves or changes the host: {}", example.line);
+        }
+    }
+}
+
+/// Pastes an example into a shell, in an empty directory.
+fn assert_works(Example { line, status }: &Example) {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Path::new(FUMEHOOD).parent().unwrap().to_str().unwrap().to_owned();
+    let path = ours + ":" + &std::env::var("PATH").unwrap();
+    let output = Command::new("bash")
+        .args(["-c", line])
+        .env("PATH", path)
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let unsupported = line.contains("fumehood check") && output.status.code() == Some(99);
+    assert!(output.status.code() == Some(*status) || unsupported, "{line}\n{output:?}");
+}
