@@ -118,7 +118,7 @@ pub(crate) struct InsideArgs {
     /// none: a loopback interface and nothing else; host: the host's network [default: none]
     #[arg(long, value_name = "none|host")]
     pub(crate) network: Option<String>,
-    /// Host name inside [default: fumehood]
+    /// Host name inside [default: sandbox]
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
     /// Standard input: the caller's own, none, or a file [default: inherit, or what the job says]

@@ -1,7 +1,7 @@
 //! Command lines, and the jobs and errors that they are.
 
-use clap::Parser;
-use fumehood::{ByteSize, Cpus, Limits};
+use clap::{CommandFactory, Parser};
+use fumehood::{ByteSize, Cpus, Limits, format_duration};
 
 use super::*;
 use crate::args::{Cli, Command};
@@ -121,5 +121,33 @@ fn wrong_values_are_named_with_their_flag() {
         let error = lowered(&[line, program].concat()).unwrap_err().to_string();
         let message = format!("invalid job: {message}");
         assert!(error.starts_with(&message), "{error}\n{message}");
+    }
+}
+
+/// Defaults in help are written by hand: these are those that hold.
+#[test]
+fn help_names_the_defaults() {
+    let facts = Limits::default();
+    let time = |limit: Limit<Duration>| format_duration(limit.finite().unwrap());
+    let run = Cli::command().find_subcommand("run").unwrap().clone();
+    for (flag, default) in [
+        ("workdir", Job::CWD.to_owned()),
+        ("hostname", Job::HOSTNAME.to_owned()),
+        ("timeout", time(facts.wall_time())),
+        ("cpu_time", time(facts.cpu_time())),
+        ("grace", format_duration(facts.grace())),
+        ("cpus", facts.cpus().to_string()),
+        ("memory", facts.memory().to_string()),
+        ("pids_limit", facts.pids().to_string()),
+        ("output_limit", facts.output().to_string()),
+        ("file_size", facts.file_size().to_string()),
+        ("open_files", facts.open_files().to_string()),
+        ("workspace_size", facts.workspace().to_string()),
+        ("tmp_size", facts.tmp().to_string()),
+        ("inodes", facts.inodes().to_string()),
+    ] {
+        let arg = run.get_arguments().find(|arg| arg.get_id() == flag).unwrap();
+        let help = arg.get_help().unwrap().to_string();
+        assert!(help.contains(&format!("[default: {default}]")), "{flag}: {help}");
     }
 }

@@ -72,8 +72,10 @@ fn unsupported(missing: &[Missing]) -> Vec<String> {
     let mut lines = vec!["this host cannot hold what is required; nothing was run".to_owned()];
     for one in missing {
         lines.push(format!("  {} ({}): {}", one.guarantee, layer(one.layer), one.reason));
-        lines.extend(one.fix.iter().map(|fix| format!("    to fix it: {fix}")));
     }
+    let mut fixes: Vec<_> = missing.iter().filter_map(|one| one.fix.as_deref()).collect();
+    fixes.dedup();
+    lines.extend(fixes.iter().map(|fix| format!("  to fix it: {fix}")));
     let names: Vec<_> = missing.iter().map(|one| one.guarantee.name()).collect();
     lines.push(format!("  to run without: --waive {}", names.join(",")));
     lines
@@ -172,20 +174,20 @@ mod tests {
         };
         let missing = vec![
             missing(Guarantee::Network, Some("run the container with another profile")),
-            missing(Guarantee::Ipc, None),
+            missing(Guarantee::Ipc, Some("run the container with another profile")),
         ];
         ErrorKind::Unsupported { missing }.into()
     }
 
     #[test]
-    fn what_is_missing_has_a_line_each_and_a_way_out() {
+    fn what_is_missing_has_a_line_each_and_a_fix_is_named_once() {
         assert_eq!(
             explain(&missing()),
             [
                 "this host cannot hold what is required; nothing was run",
                 "  network (outer-seccomp): unshare is refused",
-                "    to fix it: run the container with another profile",
                 "  ipc (outer-seccomp): unshare is refused",
+                "  to fix it: run the container with another profile",
                 "  to run without: --waive network,ipc",
             ]
         );

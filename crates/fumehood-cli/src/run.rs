@@ -55,7 +55,9 @@ fn streams(job: &Job, captured: bool) -> io::Result<Streams> {
     if !captured {
         streams = streams.stdout_to(own(io::stdout())?).stderr_to(own(io::stderr())?);
     }
-    if let Some((rows, columns)) = terminal::size().filter(|_| job.tty) {
+    if job.tty
+        && let Some((rows, columns)) = terminal::size()
+    {
         streams = streams.terminal_size(rows, columns);
     }
     Ok(streams)
