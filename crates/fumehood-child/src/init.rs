@@ -14,6 +14,7 @@ use crate::wire::{self, Buffer, Ended, Failure, Kind, Message};
 
 const STACK_LEN: usize = 64 * 1024;
 const MAX_CELL_LAPS: usize = 4096;
+const KILL: i32 = 9;
 
 /// Lives the life of an init; `socket` leads to the supervisor, and `release` becomes readable
 /// when the ids of the user namespace are set.
@@ -49,7 +50,7 @@ fn live(socket: Fd) -> Result<()> {
     let children = sys::signalfd(nr::SIGCHLD)?;
     let program = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
     let status = watch(socket, children, program)?;
-    finish(socket, program, status)
+    finish(socket, status)
 }
 
 /// The next message, which must be of that kind; the end of the stream is the supervisor's end.
@@ -170,7 +171,8 @@ fn watch(socket: Fd, children: Fd, program: i32) -> Result<i32> {
 
 /// The supervisor is gone: so is everything here. As process 1 it is enough to exit.
 fn abandon(program: i32) -> ! {
-    kill_all(program);
+    kill_group(program);
+    kill_all();
     sys::exit(1)
 }
 
@@ -179,8 +181,11 @@ fn obey(message: &Message, program: i32) {
         return;
     }
     if let Some(wire::Signal { signal, all }) = wire::Signal::decode(message.body) {
-        let everyone = all && sys::getpid() == 1;
+        let everyone = all && confined();
         let _ = sys::kill(if everyone { -1 } else { -program }, signal);
+        if all && !everyone {
+            crate::orphans::signal_children(program, signal);
+        }
     }
 }
 
@@ -188,6 +193,9 @@ fn obey(message: &Message, program: i32) {
 fn reap(children: Fd, program: i32) -> Result<Option<i32>> {
     let mut drained = [0u8; 128];
     let _ = sys::read(children, &mut drained);
+    if !confined() && sys::has_ended(program) {
+        kill_group(program);
+    }
     let mut status = None;
     loop {
         match sys::wait_any(false) {
@@ -201,8 +209,8 @@ fn reap(children: Fd, program: i32) -> Result<Option<i32>> {
 }
 
 /// Ends what the program left behind, so that its usage is counted too, and reports.
-fn finish(socket: Fd, program: i32, status: i32) -> Result<()> {
-    kill_all(program);
+fn finish(socket: Fd, status: i32) -> Result<()> {
+    kill_all();
     let usage = sys::rusage_children();
     let mut body = Buffer::<32>::new();
     Ended {
@@ -220,16 +228,26 @@ fn microseconds([seconds, rest]: [i64; 2]) -> u64 {
     u64::try_from(total).unwrap_or(0)
 }
 
-/// Kills and reaps every process of the cell.
+/// Whether a process namespace bounds the cell, so that "everyone" means everyone in it.
+fn confined() -> bool {
+    sys::getpid() == 1
+}
+
+/// Kills the program's process group. Only while the program has not been reaped: its number is
+/// free for a stranger afterwards.
+fn kill_group(program: i32) {
+    let _ = sys::kill(-program, KILL);
+}
+
+/// Kills and reaps every process of the cell; the program has been reaped, or its group killed.
 ///
 /// Process 1 may say "everyone": its namespace bounds that. Where there is no process namespace
-/// "everyone" would be the host, so the program's group is killed, then whoever is orphaned to us.
-fn kill_all(program: i32) {
-    const KILL: i32 = 9;
-    let confined = sys::getpid() == 1;
+/// "everyone" would be the host, so whoever is orphaned to us is killed, until nobody is.
+fn kill_all() {
     loop {
-        let _ = sys::kill(if confined { -1 } else { -program }, KILL);
-        if !confined {
+        if confined() {
+            let _ = sys::kill(-1, KILL);
+        } else {
             crate::orphans::kill_children();
         }
         match sys::wait_any(true) {

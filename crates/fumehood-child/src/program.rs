@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
-use linux_raw_sys::ioctl;
+use linux_raw_sys::{ioctl, prctl as pr};
 
 use crate::step::{Reader, Step, StepError, Strings};
 use crate::sys::{self, Errno, Fd, Result};
@@ -99,6 +99,7 @@ impl<'a> Start<'a> {
             Step::Terminal { .. } => Ok(()),
             Step::Stdio {} => self.set_stdio(),
             Step::Session {} => sys::setsid(),
+            Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
             Step::ControllingTty {} => sys::ioctl(Fd(0), ioctl::TIOCSCTTY, 0).map(drop),
             Step::ResetSignals {} => {
                 sys::reset_signals();

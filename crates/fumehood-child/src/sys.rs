@@ -50,6 +50,8 @@ impl Errno {
     pub const NOTDIR: Self = Self(20);
     /// Invalid argument.
     pub const INVAL: Self = Self(22);
+    /// The kernel, or a filter on its behalf, does not know the call.
+    pub const NOSYS: Self = Self(38);
     /// Protocol error: a message that does not decode.
     pub const PROTO: Self = Self(71);
 }
@@ -144,7 +146,9 @@ pub enum Cloned {
 
 /// Clones the calling process with a copy of its memory, as `fork(2)` does but without libc.
 ///
-/// `CLONE_VM` is refused: the child would run on the caller's stack.
+/// `CLONE_VM` is refused: the child would run on the caller's stack. Where a filter hides
+/// `clone3(2)`, as those of container engines do, the older `clone(2)` takes its place; only a
+/// control group needs the newer one.
 ///
 /// # Errors
 /// Those of `clone3(2)`: `EPERM` where user namespaces are forbidden, `ENOSPC` and `EUSERS` where
@@ -167,9 +171,18 @@ pub fn fork(flags: u64, cgroup: Option<Fd>) -> Result<Cloned> {
     // SAFETY: without CLONE_VM the child has its own copy of all memory, this stack included, so
     // returning twice is returning once in each of two processes. `args` and `pidfd` outlive the
     // call.
-    let pid = unsafe {
+    let cloned = unsafe {
         call(nr::__NR_clone3, [ptr::from_ref(&args) as usize, size_of::<CloneArgs>(), 0, 0, 0, 0])
-    }?;
+    };
+    let pid = match cloned {
+        Err(Errno::NOSYS) if cgroup.is_none() => {
+            let flags = (args.flags | args.exit_signal) as usize;
+            // SAFETY: as above; stack 0 goes on with the copy of this one. The kernel writes the
+            // pidfd to the third argument.
+            unsafe { call(nr::__NR_clone, [flags, 0, args.pidfd as usize, 0, 0, 0]) }?
+        }
+        other => other?,
+    };
     Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent { pid: pid as i32, pidfd: Fd(pidfd) } })
 }
 
@@ -196,6 +209,20 @@ pub fn vfork<T>(stack: &mut [u8], entry: extern "C" fn(&T) -> !, argument: &T) -
             nr::__NR_clone3 as usize,
             ptr::from_ref(&args) as usize,
             size_of::<CloneArgs>(),
+            entry as usize,
+            ptr::from_ref(argument) as usize,
+        )
+    };
+    if check(ret) != Err(Errno::NOSYS) {
+        return check(ret).map(|pid| pid as i32);
+    }
+    // SAFETY: as above. clone(2) takes the flags and the top of the stack; its other arguments
+    // belong to flags that are not set.
+    let ret = unsafe {
+        arch::clone_with_stack(
+            nr::__NR_clone as usize,
+            (args.flags | args.exit_signal) as usize,
+            top,
             entry as usize,
             ptr::from_ref(argument) as usize,
         )
@@ -281,6 +308,20 @@ pub fn wait_any(block: bool) -> Result<Option<(i32, i32)>> {
         )
     }?;
     Ok((pid != 0).then_some((pid as i32, status)))
+}
+
+/// Whether a child has ended, which leaves it to be waited for (`waitid(2)` with `WNOWAIT`).
+#[must_use]
+pub fn has_ended(pid: i32) -> bool {
+    let options = nr::WEXITED | nr::WNOHANG | nr::WNOWAIT;
+    let mut info = [0u64; 16];
+    // SAFETY: `info` has the size of a siginfo_t, is written by the kernel and outlives the call.
+    let waited = unsafe {
+        let info = info.as_mut_ptr() as usize;
+        call(nr::__NR_waitid, [nr::P_PID as usize, pid as usize, info, options as usize, 0, 0])
+    };
+    // The first field is the signal number: SIGCHLD, or 0 where no child has ended.
+    waited.is_ok() && info[0] as u32 == nr::SIGCHLD
 }
 
 /// `getrusage(RUSAGE_CHILDREN)`: all children that have been waited for, and theirs.
@@ -815,18 +856,23 @@ pub fn set_hostname(name: &[u8]) -> Result<()> {
     plain!(__NR_sethostname, name.as_ptr(), name.len()).map(drop)
 }
 
-/// Brings the loopback interface up.
+/// Brings the loopback interface up; some kernels have it up from the start and refuse to touch it.
 ///
 /// # Errors
 /// `EPERM` where capabilities were taken away in the new network namespace.
 pub fn loopback_up() -> Result<()> {
+    const SIOCGIFFLAGS: u32 = 0x8913;
     const SIOCSIFFLAGS: u32 = 0x8914;
+    const IFF_UP: u8 = 1;
     let socket = plain!(__NR_socket, net::AF_UNIX, net::SOCK_DGRAM | nr::O_CLOEXEC, 0)?;
     let socket = Fd(socket as i32);
     // struct ifreq: 16 bytes of name, then the flags IFF_UP | IFF_RUNNING.
     let mut request = [0u8; 40];
     (request[0], request[1], request[16]) = (b'l', b'o', 0x41);
-    let up = ioctl(socket, SIOCSIFFLAGS, request.as_ptr() as usize);
+    let mut up = ioctl(socket, SIOCSIFFLAGS, request.as_ptr() as usize);
+    if up.is_err() && ioctl(socket, SIOCGIFFLAGS, request.as_mut_ptr() as usize).is_ok() {
+        up = if request[16] & IFF_UP != 0 { Ok(0) } else { up };
+    }
     close(socket);
     up.map(drop)
 }

@@ -33,14 +33,16 @@ pub(super) unsafe fn syscall6(
     ret
 }
 
-/// `clone3(2)` for a child with a stack of its own, which calls `entry(argument)`.
+/// A clone for a child with a stack of its own, which calls `entry(argument)`: `clone3(2)` of the
+/// arguments at `first` that are `second` bytes long, or `clone(2)` of the flags `first` and the top
+/// of the stack `second`.
 ///
-/// SAFETY for callers: `args` is the address of clone arguments whose stack ends 16-byte aligned;
-/// `entry` is the address of an `extern "C"` function of one word that never returns.
+/// SAFETY for callers: the stack ends 16-byte aligned; flags that use further arguments of
+/// `clone(2)` are not set; `entry` is the address of an `extern "C"` function of one word that never returns.
 pub(super) unsafe fn clone_with_stack(
     number: usize,
-    args: usize,
-    size: usize,
+    first: usize,
+    second: usize,
     entry: usize,
     argument: usize,
 ) -> isize {
@@ -58,8 +60,8 @@ pub(super) unsafe fn clone_with_stack(
             "ud2",
             "2:",
             inlateout("rax") number as isize => ret,
-            in("rdi") args,
-            in("rsi") size,
+            in("rdi") first,
+            in("rsi") second,
             in("r12") entry,
             in("r13") argument,
             lateout("rcx") _,

@@ -99,19 +99,29 @@ pub(crate) fn cell(
     if plan.namespaces.base {
         // File systems belong to whoever mounts them, so the ids come before the mounts.
         script.push(&set_ids(plan.identity));
-        // A change of ids clears the death signal (prctl(2)), so it is set after.
-        script.push(&Step::DieWithParent {});
+        end_with_supervisor(&mut script, plan);
         build_root(&mut script, plan, trees)?;
         // Landlock looks up its paths in the root that the program will have.
         fence(&mut script, plan)?;
         drop_privileges(&mut script);
     } else {
-        script.push(&Step::Subreaper {});
+        end_with_supervisor(&mut script, plan);
         fence(&mut script, plan)?;
         drop_privileges_on_the_host(&mut script, plan.identity);
-        script.push(&Step::DieWithParent {});
     }
     Ok(script)
+}
+
+/// The end of process 1 is the end of its namespace, so the kernel may kill it at once. Any other
+/// init must outlive its supervisor for as long as it takes to kill what it watches over; the end
+/// of its line tells it to.
+fn end_with_supervisor(script: &mut Script, plan: &Plan) {
+    if plan.namespaces.pid {
+        // A change of ids clears the death signal (prctl(2)), so it is set after.
+        script.push(&Step::DieWithParent {});
+    } else {
+        script.push(&Step::Subreaper {});
+    }
 }
 
 const fn set_ids(identity: Identity) -> Step<'static> {
@@ -302,8 +312,12 @@ fn drop_privileges(script: &mut Script) {
     script.push(&Step::NoNewPrivs {});
 }
 
-/// Without a user namespace: root becomes nobody for good; a user has nothing to drop.
+/// Without a user namespace: root becomes nobody for good; a user has nothing to drop. Root of a
+/// user namespace without a nobody stays, with nothing that makes it root.
 fn drop_privileges_on_the_host(script: &mut Script, identity: Identity) {
+    if identity.uid == 0 {
+        script.push(&Step::BoundingSet {});
+    }
     if identity.by_root {
         script.push(&Step::BoundingSet {});
         let (uid, gid) = (identity.uid, identity.gid);
@@ -328,6 +342,10 @@ pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Scr
     }
     script.push(&Step::Stdio {});
     script.push(&Step::Session {});
+    if !plan.namespaces.pid {
+        // No namespace ends with the init, so at least the program does.
+        script.push(&Step::DieWithParent {});
+    }
     if terminal.is_some() {
         // Only a session leader without a terminal can take one.
         script.push(&Step::ControllingTty {});
