@@ -1,6 +1,6 @@
 //! A front for callers without an asynchronous runtime: each call brings a small one of its own.
 
-use crate::{Error, Job, Report, Result, Sandbox};
+use crate::{Error, Job, Report, Result, Sandbox, Support};
 
 /// Runs a job to its end and captures its output.
 ///
@@ -33,4 +33,20 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| Error::internal("start a runtime", error))?;
     Ok(runtime.block_on(future))
+}
+
+/// Tries what this host can hold. See [`support`](crate::support()).
+///
+/// # Errors
+/// As [`Sandbox::support`].
+pub fn support() -> Result<Support> {
+    support_of(&Sandbox::new())
+}
+
+/// [`support`] with a given sandbox.
+///
+/// # Errors
+/// As [`Sandbox::support`].
+pub fn support_of(sandbox: &Sandbox) -> Result<Support> {
+    block_on(sandbox.support())?
 }

@@ -81,6 +81,10 @@ pub enum Layer {
     OuterSeccomp,
     /// An outer container masks `/proc`.
     MaskedProc,
+    /// The caller is in a chroot, where the kernel makes no user namespaces.
+    Chroot,
+    /// The caller's own user namespace maps too few ids, or the caller may not map them.
+    IdMap,
     /// Control groups are not delegated to this user.
     Cgroup,
     /// The backend cannot give it on any host.
@@ -109,10 +113,6 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
         &self.0
-    }
-
-    pub(crate) fn into_kind(self) -> ErrorKind {
-        *self.0
     }
 
     /// An invalid job: `field` holds `value`, and `problem` says what would be right.

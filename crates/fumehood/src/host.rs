@@ -83,7 +83,7 @@ fn landlock_abi() -> u32 {
 }
 
 /// Reads `6.1.0-18-amd64`; unreadable parts count as 0, the oldest.
-fn kernel_version(release: &str) -> (u32, u32) {
+pub(crate) fn kernel_version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

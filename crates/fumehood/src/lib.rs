@@ -20,6 +20,7 @@ mod sandbox;
 mod schema;
 mod stream;
 mod supervise;
+mod support;
 mod units;
 mod usage;
 mod zygote;
@@ -39,5 +40,8 @@ pub use report::{
 };
 pub use sandbox::{Handle, Running, Sandbox, Streams};
 pub use schema::{job_schema, report_schema};
+pub use support::{
+    Ability, Container, Facts, Support, Try, UserNamespace, apparmor_profile, support,
+};
 pub use units::{ByteSize, ParseUnitError, format_duration, parse_duration};
 pub use zygote::init;

@@ -8,15 +8,15 @@ use tokio::io::{ReadHalf, SimplexStream, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::backend::native::cell::{Cell, NotBuilt, Started, also};
+use crate::backend::native::cell::{Cell, NotBuilt, Started};
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::TerminalSize;
 use crate::host::Host;
-use crate::plan::{Plan, Without};
+use crate::plan::Plan;
 use crate::stream::{Drain, Feed};
 use crate::supervise::{self, Ends, Order, Wiring};
 use crate::zygote::Zygote;
-use crate::{Error, ErrorKind, Job, Report, Result, Stdin};
+use crate::{Error, Job, Report, Result, Stdin};
 
 /// How many orders a caller can give before the supervisor has taken one.
 const ORDERS: usize = 16;
@@ -37,7 +37,7 @@ const PIPED: usize = 64 << 10;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    launcher: Launcher,
+    pub(crate) launcher: Launcher,
 }
 
 impl Default for Sandbox {
@@ -103,24 +103,18 @@ impl Sandbox {
         terminal: Option<TerminalSize>,
     ) -> Result<(Plan, Started, Ends)> {
         let host = Host::current();
-        let mut without = Without::default();
-        let mut plan = Plan::make(job, host, without)?;
+        let mut plan = Plan::make(job, host, Vec::new())?;
         loop {
             let blocked = match self.attempt(&plan, feeds, terminal).await {
                 Ok((started, ends)) => return Ok((plan, started, ends)),
                 Err(NotBuilt::Failed(error)) => return Err(error),
                 Err(NotBuilt::Blocked(blocked)) => blocked,
             };
-            let weaker = also(without, blocked.without);
-            plan = Plan::make(job, host, weaker).map_err(|error| error.explained_by(&blocked))?;
-            if weaker == without {
-                return Err(Error::internal("build a cell", std::io::Error::other(blocked.reason)));
-            }
-            without = weaker;
+            plan = plan.do_without(blocked, host)?;
         }
     }
 
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         plan: &Plan,
         feeds: bool,
@@ -297,18 +291,5 @@ impl Handle {
 
     pub(crate) fn start_kill(&self) {
         let _ = self.orders.try_send(Order::Kill);
-    }
-}
-
-impl Error {
-    /// Puts the true reason into a refusal of a plan that had to do without something.
-    fn explained_by(self, blocked: &crate::backend::native::diagnose::Blocked) -> Self {
-        match self.into_kind() {
-            ErrorKind::Unsupported { mut missing } => {
-                blocked.explain(&mut missing);
-                ErrorKind::Unsupported { missing }.into()
-            }
-            kind => kind.into(),
-        }
     }
 }

@@ -74,16 +74,19 @@ pub(crate) fn pipes(plan: &Plan, feeds: bool) -> io::Result<(Ends, Vec<OwnedFd>)
     }
     let theirs = vec![stdin, stdout_theirs, stderr_theirs];
     if plan.identity.by_root {
-        give(plan, theirs.get(usize::from(!feeds)..).unwrap_or(&[]))?;
+        give(plan, theirs.get(usize::from(!feeds)..).unwrap_or(&[]));
     }
     Ok((Ends { stdin: feeder, stdout: Some(stdout), stderr: Some(stderr) }, theirs))
 }
 
-/// A program opens `/dev/stdout` as the owner of the pipe behind it, or not at all.
-fn give(plan: &Plan, pipes: &[OwnedFd]) -> io::Result<()> {
+/// A program opens `/dev/stdout` as the owner of the pipe behind it, or not at all. It has the
+/// descriptor in any case, so root that may not give files away, as in some containers, goes on.
+fn give(plan: &Plan, pipes: &[OwnedFd]) {
     let uid = rustix::fs::Uid::from_raw(plan.identity.host_uid);
     let gid = rustix::fs::Gid::from_raw(plan.identity.host_gid);
-    pipes.iter().try_for_each(|pipe| Ok(rustix::fs::fchown(pipe, Some(uid), Some(gid))?))
+    for pipe in pipes {
+        let _ = rustix::fs::fchown(pipe, Some(uid), Some(gid));
+    }
 }
 
 /// A program that runs under supervision. Dropping it kills everything in its cell.

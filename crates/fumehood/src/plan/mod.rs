@@ -3,7 +3,8 @@
 
 pub(crate) mod layout;
 mod mounts;
-mod standing;
+pub(crate) mod standing;
+pub(crate) mod without;
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -17,6 +18,7 @@ use crate::policy::landlock::Fence;
 use crate::policy::seccomp;
 use crate::{Error, ErrorKind, Guarantee, Job, Missing, Network, Result, Seccomp, Standing};
 pub use layout::Entry;
+use without::{Blocked, Without};
 
 /// What will be done for a job on this host.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Plan {
     pub fence: Option<Fence>,
     /// Where every guarantee will stand.
     pub guarantees: BTreeMap<Guarantee, Standing>,
+    /// What the host was seen to refuse, which this plan does without.
+    pub(crate) blocked: Vec<Blocked>,
 }
 
 /// Who a program is.
@@ -65,8 +69,10 @@ pub struct Identity {
 /// Which namespaces of its own a cell has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Namespaces {
-    /// User, mount, IPC, UTS and control group namespaces.
+    /// User, mount, UTS and control group namespaces.
     pub base: bool,
+    /// IPC namespace.
+    pub ipc: bool,
     /// Process namespace.
     pub pid: bool,
     /// Network namespace.
@@ -82,15 +88,6 @@ pub struct Filter {
     pub program: seccomp::Program,
 }
 
-/// What a plan leaves out because the host was seen to refuse it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Without {
-    /// All namespaces.
-    pub(crate) namespaces: bool,
-    /// The process namespace, because a fresh /proc cannot be mounted.
-    pub(crate) own_proc: bool,
-}
-
 impl Plan {
     /// Plans a job for this host, in full confinement.
     ///
@@ -98,7 +95,7 @@ impl Plan {
     /// [`ErrorKind::InvalidJob`] for what the caller can mend, [`ErrorKind::Unsupported`] where
     /// the host lacks something that was not waived.
     pub fn new(job: &Job) -> Result<Self> {
-        Self::make(job, Host::current(), Without::default())
+        Self::make(job, Host::current(), Vec::new())
     }
 
     /// The steps of the confinement in their order, each with its object: those of the cell, then
@@ -113,7 +110,9 @@ impl Plan {
         Ok(steps)
     }
 
-    pub(crate) fn make(job: &Job, host: &Host, without: Without) -> Result<Self> {
+    /// Plans without what the host refuses.
+    pub(crate) fn make(job: &Job, host: &Host, blocked: Vec<Blocked>) -> Result<Self> {
+        let without = without::together(&blocked);
         job.validate()?;
         let env = Environment::resolve(&job.env, job.tty, |name| std::env::var_os(name))?;
         let namespaces = namespaces(job, without);
@@ -126,11 +125,12 @@ impl Plan {
             namespaces,
             root,
             listed_from,
-            filter: Some(filter(job, host)?),
+            filter: if without.filter { None } else { Some(filter(job, host)?) },
             is_root: host.is_real_root && !host.can_be_nobody,
-            fence: Fence::new(host.landlock_abi),
+            fence: if without.fence { None } else { Fence::new(host.landlock_abi) },
             guarantees: BTreeMap::new(),
             job: job.clone(),
+            blocked,
         };
         if !namespaces.base {
             plan.without_root()?;
@@ -138,6 +138,18 @@ impl Plan {
         plan.guarantees = standing::guarantees(&plan);
         plan.refuse_missing()?;
         Ok(plan)
+    }
+
+    /// The same job without what the host has just refused.
+    pub(crate) fn do_without(mut self, blocked: Blocked, host: &Host) -> Result<Self> {
+        let before = without::together(&self.blocked);
+        if before.and(blocked.without) == before {
+            // Nothing is left that could be done without. Descriptors or privileges would leak.
+            let missing = vec![blocked.missing(Guarantee::NoPrivileges)];
+            return Err(ErrorKind::Unsupported { missing }.into());
+        }
+        self.blocked.push(blocked);
+        Self::make(&self.job, host, self.blocked)
     }
 
     /// Without a mount namespace there is no place but the host's: nothing can be mounted, and the
@@ -181,8 +193,9 @@ fn namespaces(job: &Job, without: Without) -> Namespaces {
     let base = !without.namespaces;
     Namespaces {
         base,
+        ipc: base && !without.ipc,
         pid: base && !without.own_proc,
-        net: base && job.network == Network::None,
+        net: base && !without.net && job.network == Network::None,
     }
 }
 

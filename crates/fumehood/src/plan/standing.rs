@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Plan;
+use super::{Plan, without};
 use crate::backend::native::cgroup::Resource;
-use crate::backend::native::tree;
+use crate::backend::native::{diagnose, tree};
 use crate::job::{Access, Limit};
+use crate::support::Facts;
 use crate::{Guarantee, Job, Layer, Missing, Network, Standing, format_duration};
 
 /// Guarantees that a job requires unless it waives them.
 ///
 /// Those that every host of the native backend can hold are required always. Memory, CPU time and
 /// processes are required if their limit was spelled out: a default is enforced where the host can.
-pub(super) fn required(job: &Job) -> BTreeSet<Guarantee> {
+pub(crate) fn required(job: &Job) -> BTreeSet<Guarantee> {
     use Guarantee as G;
     let mut required: BTreeSet<G> = [
         G::Filesystem,
@@ -58,31 +59,44 @@ fn given_up(job: &Job, guarantee: Guarantee) -> bool {
     }
 }
 
-/// The refusal for one required guarantee that the plan does not hold.
-pub(super) fn missing(plan: &Plan, guarantee: Guarantee) -> Option<Missing> {
+/// The refusal for one guarantee that the plan does not hold.
+pub(crate) fn missing(plan: &Plan, guarantee: Guarantee) -> Option<Missing> {
     let Some(Standing::NotHeld { reason, .. }) = plan.guarantees.get(&guarantee) else {
         return None;
     };
     if let Some(Err(blocked)) = resource(guarantee).map(tree::holds) {
         return Some(blocked.missing(guarantee));
     }
+    if let Some(blocked) = without::cause(&plan.blocked, guarantee) {
+        return Some(blocked.missing(guarantee));
+    }
+    if guarantee == Guarantee::Landlock {
+        return Some(diagnose::no_landlock(&Facts::gather()).missing(guarantee));
+    }
     let (layer, fix) = blame(guarantee);
-    Some(Missing { guarantee, layer, reason: reason.clone(), fix: fix.map(str::to_owned) })
+    Some(Missing { guarantee, layer, reason: reason.clone(), fix })
 }
 
-fn blame(guarantee: Guarantee) -> (Layer, Option<&'static str>) {
+fn blame(guarantee: Guarantee) -> (Layer, Option<String>) {
     match guarantee {
-        Guarantee::Landlock => (
-            Layer::Kernel,
-            Some("boot a kernel of 5.13 or later with landlock in its lsm= list"),
-        ),
+        Guarantee::NoPrivileges => (Layer::IdMap, Some(diagnose::MAP_IDS.to_owned())),
         Guarantee::KernelBoundary => (Layer::Backend, None),
         _ => (Layer::Unknown, None),
     }
 }
 
 pub(super) fn guarantees(plan: &Plan) -> BTreeMap<Guarantee, Standing> {
-    Guarantee::ALL.into_iter().map(|guarantee| (guarantee, standing(plan, guarantee))).collect()
+    Guarantee::ALL.into_iter().map(|guarantee| (guarantee, explained(plan, guarantee))).collect()
+}
+
+/// What the host refused is a better reason than that the plan has not got it.
+fn explained(plan: &Plan, guarantee: Guarantee) -> Standing {
+    match (standing(plan, guarantee), without::cause(&plan.blocked, guarantee)) {
+        (Standing::NotHeld { stand_in, .. }, Some(blocked)) => {
+            Standing::NotHeld { reason: blocked.reason.clone(), stand_in }
+        }
+        (standing, _) => standing,
+    }
 }
 
 fn standing(plan: &Plan, guarantee: Guarantee) -> Standing {
@@ -95,7 +109,7 @@ fn standing(plan: &Plan, guarantee: Guarantee) -> Standing {
         }
         Guarantee::Processes => processes(plan),
         Guarantee::Network => network(plan),
-        Guarantee::Ipc => in_namespace(plan, &["ipc namespace"]),
+        Guarantee::Ipc => ipc(plan),
         Guarantee::NoPrivileges => privileges(plan),
         Guarantee::SyscallFilter => filter(plan),
         Guarantee::Landlock => landlock(plan),
@@ -130,16 +144,25 @@ fn in_namespace(plan: &Plan, by: &[&str]) -> Standing {
     }
 }
 
+fn ipc(plan: &Plan) -> Standing {
+    if plan.namespaces.ipc { held(["ipc namespace"]) } else { not_held(NO_NAMESPACES, None) }
+}
+
 fn processes(plan: &Plan) -> Standing {
     match plan.namespaces {
         super::Namespaces { pid: true, .. } => {
             held(["pid namespace", "/proc of its own", "undumpable init"])
         }
         super::Namespaces { base: true, .. } => {
-            not_held("the run has no process namespace and sees the caller's /proc", None)
+            not_held("the run has no process namespace and sees the caller's /proc", scoped(plan))
         }
-        _ => not_held(NO_NAMESPACES, None),
+        _ => not_held(NO_NAMESPACES, scoped(plan)),
     }
+}
+
+/// Landlock of ABI 6 keeps the program's signals to itself.
+fn scoped(plan: &Plan) -> Option<String> {
+    plan.fence.filter(|fence| fence.scoped != 0).map(|fence| fence.describe())
 }
 
 fn network(plan: &Plan) -> Standing {

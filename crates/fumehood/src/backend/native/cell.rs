@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use fumehood_child::launch::LaunchStep;
 use fumehood_child::wire::{self, Kind};
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -10,9 +11,12 @@ use super::control::{Control, Message};
 use super::launch::{Init, Launcher, NotLaunched};
 use super::script::{self, Script, TerminalSize};
 use super::cgroup::Group;
-use super::{diagnose, tree, trees};
-use crate::plan::{Plan, Without};
-use crate::{Error, ErrorKind, Layer, Missing, Result, StepTime};
+use super::diagnose::{self, Namespace, Refusal};
+use super::{tree, trees};
+use crate::plan::Plan;
+use crate::plan::without::Blocked;
+use crate::support::Facts;
+use crate::{Error, ErrorKind, Result, StepTime};
 
 /// A cell that is being built or is parked. Dropping it ends everything in it.
 #[derive(Debug)]
@@ -64,8 +68,10 @@ impl Cell {
         let group = tree::group(plan)?;
         let tree::Way { born, join } = tree::way(group.as_ref())?;
         let script = script::cell(plan, join, trees::clone_listed(plan)?)?;
-        let launched = launcher.launch(plan, born).await;
-        let Init { control, pid, pidfd } = launched.map_err(NotBuilt::from)?;
+        let Init { control, pid, pidfd } = match launcher.launch(plan, born).await {
+            Ok(init) => init,
+            Err(refused) => return Err(not_launched(launcher, refused).await),
+        };
         let init = Handle { control, pidfd, pid };
         send(&init, Kind::Cell, &script).await?;
         Ok(Self { init, group, labels: script.labels })
@@ -90,7 +96,7 @@ impl Cell {
             match kind {
                 Kind::Ready => steps.extend(times(&self.labels, &body)),
                 Kind::CellFailed => return Err(cell_failed(&self.labels, &body)),
-                Kind::ProgramFailed => return Err(program_failed(plan, &program, &body).into()),
+                Kind::ProgramFailed => return Err(program_failed(plan, &program, &body)),
                 Kind::Started => {
                     steps.extend(times(&program.labels, body.get(4..).unwrap_or(&[])));
                     let Self { init, group, .. } = self;
@@ -141,7 +147,7 @@ pub(crate) struct Started {
 #[derive(Debug)]
 pub(crate) enum NotBuilt {
     /// The host refuses; a weaker plan may do.
-    Blocked(diagnose::Blocked),
+    Blocked(Blocked),
     /// Something else.
     Failed(Error),
 }
@@ -152,26 +158,34 @@ impl From<Error> for NotBuilt {
     }
 }
 
-impl From<NotLaunched> for NotBuilt {
-    fn from(error: NotLaunched) -> Self {
-        match error {
-            NotLaunched::Other(error) => Self::Failed(error),
-            NotLaunched::Refused { step, errno } => match diagnose::launch(step, errno) {
-                Some(blocked) => Self::Blocked(blocked),
-                None => Self::Failed(start_error(step.name().to_owned(), errno.0)),
-            },
+/// Where a clone is refused, each kind of namespace is tried alone: no errno says which it was.
+async fn not_launched(launcher: &Launcher, error: NotLaunched) -> NotBuilt {
+    match error {
+        NotLaunched::Other(error) => NotBuilt::Failed(error),
+        NotLaunched::Refused { step, errno } => {
+            let kind = match step {
+                LaunchStep::Clone => refused_kind(launcher).await,
+                _ => None,
+            };
+            refused(&Refusal { step: step.name(), errno: errno.0, kind }, step.name())
         }
     }
 }
 
-impl diagnose::Blocked {
-    /// What a plan that does without says when it is refused, with the true reason put in.
-    pub(crate) fn explain(&self, missing: &mut [Missing]) {
-        for missing in missing.iter_mut().filter(|missing| missing.layer == Layer::Unknown) {
-            missing.layer = self.layer;
-            missing.reason.clone_from(&self.reason);
-            missing.fix.clone_from(&self.fix);
+async fn refused_kind(launcher: &Launcher) -> Option<Namespace> {
+    for kind in Namespace::ALL {
+        if let Err(NotLaunched::Refused { step: LaunchStep::Clone, .. }) = launcher.try_kind(kind).await
+        {
+            return Some(kind);
         }
+    }
+    None
+}
+
+fn refused(refusal: &Refusal<'_>, label: &str) -> NotBuilt {
+    match diagnose::diagnose(refusal, &Facts::gather()) {
+        Some(blocked) => NotBuilt::Blocked(blocked),
+        None => NotBuilt::Failed(start_error(label.to_owned(), refusal.errno)),
     }
 }
 
@@ -215,22 +229,26 @@ fn label(labels: &[String], index: u32) -> String {
 
 fn cell_failed(labels: &[String], body: &[u8]) -> NotBuilt {
     let failure = failure(body);
-    let label = label(labels, failure.index);
-    let name = label.split(' ').next().unwrap_or_default();
-    match diagnose::cell(name, fumehood_child::Errno(failure.errno)) {
-        Some(blocked) => NotBuilt::Blocked(blocked),
-        None => NotBuilt::Failed(start_error(label, failure.errno)),
-    }
+    step_failed(&label(labels, failure.index), failure.errno)
 }
 
-fn program_failed(plan: &Plan, script: &Script, body: &[u8]) -> Error {
+fn step_failed(label: &str, errno: i32) -> NotBuilt {
+    let step = label.split(' ').next().unwrap_or_default();
+    refused(&Refusal { step, errno, kind: None }, label)
+}
+
+fn program_failed(plan: &Plan, script: &Script, body: &[u8]) -> NotBuilt {
     let failure = failure(body);
     let label = label(&script.labels, failure.index);
+    if !label.starts_with("exec") {
+        return step_failed(&label, failure.errno);
+    }
+    NotBuilt::Failed(not_executed(plan, &failure))
+}
+
+fn not_executed(plan: &Plan, failure: &wire::Failure) -> Error {
     let program = plan.job.args.first().cloned().unwrap_or_default();
     let source = io::Error::from_raw_os_error(failure.errno);
-    if !label.starts_with("exec") {
-        return ErrorKind::Start { step: label, source }.into();
-    }
     match source.kind() {
         io::ErrorKind::NotFound if failure.interpreter => {
             let detail = "its interpreter (the #! line or the ELF loader) is not in the sandbox";
@@ -259,12 +277,4 @@ fn looked_in(plan: &Plan) -> String {
     }
     let path = plan.env.get("PATH").unwrap_or_default().to_string_lossy();
     format!("not in the sandbox's PATH ({path})")
-}
-
-/// What a plan leaves out after a refusal, in addition to what it left out before.
-pub(crate) const fn also(before: Without, blocked: Without) -> Without {
-    Without {
-        namespaces: before.namespaces || blocked.namespaces,
-        own_proc: before.own_proc || blocked.own_proc,
-    }
 }

@@ -12,6 +12,7 @@ use linux_raw_sys::general as nr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::control::Control;
+use super::diagnose::Namespace;
 use crate::plan::{Identity, Namespaces, Plan};
 use crate::zygote::Zygote;
 use crate::{Error, Result};
@@ -57,18 +58,32 @@ impl Launcher {
         plan: &Plan,
         group: Option<BorrowedFd<'_>>,
     ) -> Result<Init, NotLaunched> {
+        let maps = plan.namespaces.base.then(|| Maps::new(plan.identity));
+        self.clone_init(clone_flags(plan.namespaces), maps.as_ref(), group).await
+    }
+
+    /// Tries one kind of namespace, inside a user namespace of its own where it is another kind.
+    /// The init that comes of it ends at once, because its line closes.
+    ///
+    /// # Errors
+    /// The kernel's refusal to clone.
+    pub(crate) async fn try_kind(&self, kind: Namespace) -> Result<(), NotLaunched> {
+        self.clone_init(Namespace::User.flag() | kind.flag(), None, None).await.map(drop)
+    }
+
+    async fn clone_init(
+        &self,
+        flags: u64,
+        maps: Option<&Maps>,
+        group: Option<BorrowedFd<'_>>,
+    ) -> Result<Init, NotLaunched> {
         let (ours, theirs) = sockets().map_err(|error| Error::internal("make a socket", error))?;
         let control = Control::new(ours)
             .map_err(|error| Error::internal("watch a socket", error))?;
-        let maps = Maps::new(plan.identity);
-        let flags = clone_flags(plan.namespaces);
         match self {
-            Self::Direct => {
-                let maps = plan.namespaces.base.then_some(&maps);
-                direct(control, &theirs, flags, maps, group)
-            }
+            Self::Direct => direct(control, &theirs, flags, maps, group),
             Self::Zygote(zygote) => {
-                let request = maps.request(flags, plan.namespaces.base);
+                let request = request(flags, maps);
                 with_zygote(zygote, &request, theirs.as_fd(), group)?;
                 drop(theirs);
                 spawned(control).await
@@ -87,10 +102,10 @@ fn sockets() -> io::Result<(OwnedFd, OwnedFd)> {
 fn clone_flags(namespaces: Namespaces) -> u64 {
     // Not the control group namespace: its root is the group of whoever makes it, so the init makes
     // its own when it is where it belongs.
-    const BASE: u32 =
-        nr::CLONE_NEWUSER | nr::CLONE_NEWNS | nr::CLONE_NEWIPC | nr::CLONE_NEWUTS;
+    const BASE: u32 = nr::CLONE_NEWUSER | nr::CLONE_NEWNS | nr::CLONE_NEWUTS;
     let chosen = [
         (namespaces.base, BASE),
+        (namespaces.ipc, nr::CLONE_NEWIPC),
         (namespaces.pid, nr::CLONE_NEWPID),
         (namespaces.net, nr::CLONE_NEWNET),
     ];
@@ -112,15 +127,15 @@ impl Maps {
             deny_setgroups: !identity.by_root,
         }
     }
+}
 
-    fn request(&self, flags: u64, maps_ids: bool) -> Request<'_> {
-        Request {
-            flags,
-            maps_ids,
-            uid_map: self.uid.as_bytes(),
-            gid_map: self.gid.as_bytes(),
-            deny_setgroups: self.deny_setgroups,
-        }
+fn request(flags: u64, maps: Option<&Maps>) -> Request<'_> {
+    Request {
+        flags,
+        maps_ids: maps.is_some(),
+        uid_map: maps.map_or(b"", |maps| maps.uid.as_bytes()),
+        gid_map: maps.map_or(b"", |maps| maps.gid.as_bytes()),
+        deny_setgroups: maps.is_some_and(|maps| maps.deny_setgroups),
     }
 }
 

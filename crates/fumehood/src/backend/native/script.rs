@@ -313,11 +313,8 @@ fn drop_privileges(script: &mut Script) {
 }
 
 /// Without a user namespace: root becomes nobody for good; a user has nothing to drop. Root of a
-/// user namespace without a nobody stays, with nothing that makes it root.
+/// user namespace without a nobody stays: under `no_new_privs` no execution gives back what it drops.
 fn drop_privileges_on_the_host(script: &mut Script, identity: Identity) {
-    if identity.uid == 0 {
-        script.push(&Step::BoundingSet {});
-    }
     if identity.by_root {
         script.push(&Step::BoundingSet {});
         let (uid, gid) = (identity.uid, identity.gid);

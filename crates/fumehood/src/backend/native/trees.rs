@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use crate::host::Host;
 use crate::plan::Plan;
 use crate::plan::layout::Entry;
 use crate::{Error, Result};
@@ -16,7 +15,7 @@ use crate::{Error, Result};
 /// everyone but its owner. Root can, so it clones the mount itself and passes the descriptor on.
 /// An ordinary user's init is the same user and opens the path itself.
 pub(crate) fn clone_listed(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
-    if !Host::current().can_be_nobody || !plan.namespaces.base {
+    if !plan.identity.by_root || !plan.namespaces.base {
         return Ok(Vec::new());
     }
     let listed = plan.root.iter().enumerate().filter_map(|(index, entry)| match entry {
@@ -26,13 +25,21 @@ pub(crate) fn clone_listed(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
         }
         _ => None,
     });
-    listed.map(|(index, source)| Ok((index, clone(source)?))).collect()
+    let cloned = listed.map(|(index, source)| Ok(clone(source)?.map(|tree| (index, tree))));
+    cloned.filter_map(Result::transpose).collect()
 }
 
-fn clone(source: &std::path::Path) -> Result<OwnedFd> {
+/// None where this root may not clone mounts, as in a container: its init opens the path then, and
+/// can unless the path is closed to nobody.
+fn clone(source: &std::path::Path) -> Result<Option<OwnedFd>> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
-    open_tree(CWD, source, flags)
-        .map_err(|error| Error::internal(format!("clone the mount of {}", source.display()), error))
+    match open_tree(CWD, source, flags) {
+        Ok(tree) => Ok(Some(tree)),
+        Err(rustix::io::Errno::PERM) => Ok(None),
+        Err(error) => {
+            Err(Error::internal(format!("clone the mount of {}", source.display()), error))
+        }
+    }
 }

@@ -1,0 +1,31 @@
+use std::path::Path;
+
+use super::*;
+
+#[test]
+fn the_packaged_profile_is_the_one_that_is_printed() {
+    let packaged = include_str!("../../../../packaging/apparmor/fumehood");
+    assert_eq!(apparmor_profile(Path::new("/usr/bin/fumehood")), packaged);
+}
+
+#[test]
+fn a_profile_takes_paths_literally() {
+    let profile = apparmor_profile(Path::new("/opt/a b/{x}*"));
+    assert!(profile.contains(r#"profile fumehood "/opt/a b/\{x\}\*" flags"#), "{profile}");
+}
+
+#[test]
+fn every_guarantee_has_an_answer_and_a_failed_doctor_answers_missing() {
+    let doctor = Doctor {
+        sandbox: &Sandbox::direct(),
+        tries: vec![Try { what: "full confinement".into(), failure: Some("no luck".into()) }],
+        notes: Vec::new(),
+        refused: None,
+    };
+    for guarantee in Guarantee::ALL {
+        let Ability::Missing { reason, .. } = doctor.ability(None, guarantee) else {
+            panic!("{guarantee} is not missing");
+        };
+        assert_eq!(reason, "no luck");
+    }
+}
