@@ -54,11 +54,7 @@ fn live(socket: Fd) -> Result<()> {
 }
 
 /// The next message, which must be of that kind; the end of the stream is the supervisor's end.
-fn expect(
-    socket: Fd,
-    kind: Kind,
-    fds: &mut [Fd; MAX_FDS],
-) -> Result<(&'static mut [u8], usize)> {
+fn expect(socket: Fd, kind: Kind, fds: &mut [Fd; MAX_FDS]) -> Result<(&'static mut [u8], usize)> {
     match wire::receive(socket, fds)? {
         Some((message, count)) if message.kind == kind => Ok((message.body, count)),
         _ => Err(Errno::PROTO),

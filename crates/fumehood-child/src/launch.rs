@@ -132,7 +132,8 @@ pub fn launch(launch: &Launch<'_>) -> core::result::Result<Spawned, LaunchError>
 
 fn write_maps(pid: i32, ids: &IdMaps<'_>) -> core::result::Result<(), LaunchError> {
     if ids.deny_setgroups {
-        write_proc(pid, b"/setgroups\0", b"deny").map_err(|errno| (LaunchStep::Setgroups, errno))?;
+        write_proc(pid, b"/setgroups\0", b"deny")
+            .map_err(|errno| (LaunchStep::Setgroups, errno))?;
     }
     write_proc(pid, b"/uid_map\0", ids.uid).map_err(|errno| (LaunchStep::UidMap, errno))?;
     write_proc(pid, b"/gid_map\0", ids.gid).map_err(|errno| (LaunchStep::GidMap, errno))

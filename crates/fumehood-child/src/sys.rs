@@ -455,14 +455,8 @@ pub fn ignore_signal(signal: u32) {
 /// `EMFILE`, `ENFILE`, `ENOMEM`.
 pub fn signalfd(signal: u32) -> Result<Fd> {
     let mask = 1u64 << (signal - 1);
-    plain!(
-        __NR_signalfd4,
-        -1isize,
-        ptr::from_ref(&mask),
-        8,
-        nr::O_CLOEXEC | nr::O_NONBLOCK
-    )
-    .map(|fd| Fd(fd as i32))
+    plain!(__NR_signalfd4, -1isize, ptr::from_ref(&mask), 8, nr::O_CLOEXEC | nr::O_NONBLOCK)
+        .map(|fd| Fd(fd as i32))
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -506,9 +500,7 @@ pub fn dup_above(fd: Fd, lowest: i32) -> Result<Fd> {
 /// Those of the descriptor.
 pub fn read(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: the kernel writes at most `buffer.len()` bytes into `buffer`.
-    unsafe {
-        call(nr::__NR_read, [fd.word(), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0])
-    }
+    unsafe { call(nr::__NR_read, [fd.word(), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) }
 }
 
 /// `write(2)`.
@@ -660,8 +652,7 @@ pub fn map(len: usize) -> Result<&'static mut [u8]> {
     let prot = (nr::PROT_READ | nr::PROT_WRITE) as usize;
     let flags = (nr::MAP_PRIVATE | nr::MAP_ANONYMOUS) as usize;
     // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory in use.
-    let address =
-        unsafe { call(nr::__NR_mmap, [0, len, prot, flags, (-1isize) as usize, 0]) }?;
+    let address = unsafe { call(nr::__NR_mmap, [0, len, prot, flags, (-1isize) as usize, 0]) }?;
     // SAFETY: the kernel just mapped `len` zeroed, writable bytes there; nothing else refers to
     // them and nothing unmaps them.
     Ok(unsafe { core::slice::from_raw_parts_mut(address as *mut u8, len) })
@@ -789,15 +780,8 @@ pub fn set_mount_attr(mount: Fd, attributes: u64, recursive: bool) -> Result<()>
 /// `EINVAL`, `EPERM`, `ENOTDIR`.
 pub fn attach(mount: Fd, target: Fd) -> Result<()> {
     let flags = nr::MOVE_MOUNT_F_EMPTY_PATH | nr::MOVE_MOUNT_T_EMPTY_PATH;
-    plain!(
-        __NR_move_mount,
-        mount.word(),
-        c"".as_ptr(),
-        target.word(),
-        c"".as_ptr(),
-        flags
-    )
-    .map(drop)
+    plain!(__NR_move_mount, mount.word(), c"".as_ptr(), target.word(), c"".as_ptr(), flags)
+        .map(drop)
 }
 
 /// `move_mount(2)` of a detached mount onto a path below `dir`, without following a link in its last
@@ -896,7 +880,13 @@ pub fn landlock_abi() -> Result<usize> {
 pub fn landlock_ruleset(fs: u64, net: u64, scoped: u64) -> Result<Fd> {
     let attr = [fs, net, scoped];
     // Kernels before the network and scope rights accept a shorter structure only.
-    let len = if scoped != 0 { 24 } else if net != 0 { 16 } else { 8 };
+    let len = if scoped != 0 {
+        24
+    } else if net != 0 {
+        16
+    } else {
+        8
+    };
     plain!(__NR_landlock_create_ruleset, attr.as_ptr(), len, 0).map(|fd| Fd(fd as i32))
 }
 

@@ -229,11 +229,7 @@ pub fn receive(socket: Fd, fds: &mut [Fd; MAX_FDS]) -> Result<Option<(Message, u
     Ok(read_exact(socket, body)?.then_some((Message { kind, body }, count)))
 }
 
-fn receive_some(
-    socket: Fd,
-    buffer: &mut [u8],
-    fds: &mut [Fd; MAX_FDS],
-) -> Result<(usize, usize)> {
+fn receive_some(socket: Fd, buffer: &mut [u8], fds: &mut [Fd; MAX_FDS]) -> Result<(usize, usize)> {
     loop {
         match sys::receive(socket, buffer, fds) {
             Err(Errno::INTR) => {}

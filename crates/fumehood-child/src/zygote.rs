@@ -95,11 +95,7 @@ fn serve(packet: &[u8], fds: &[Fd]) {
     }
 }
 
-fn clone(
-    request: &Request<'_>,
-    socket: Fd,
-    cgroup: Option<Fd>,
-) -> Result<(), (LaunchStep, Errno)> {
+fn clone(request: &Request<'_>, socket: Fd, cgroup: Option<Fd>) -> Result<(), (LaunchStep, Errno)> {
     let ids = request.maps_ids.then_some(IdMaps {
         uid: request.uid_map,
         gid: request.gid_map,

@@ -288,8 +288,9 @@ impl Child {
     pub async fn wait(&mut self) -> Result<Finished> {
         drop(self.stdin.take());
         let joined = Pin::new(&mut self.task).await;
-        let report = joined
-            .map_err(|error| Error::internal("supervise the program", std::io::Error::other(error)))?;
+        let report = joined.map_err(|error| {
+            Error::internal("supervise the program", std::io::Error::other(error))
+        })?;
         Ok(Finished { report: report? })
     }
 }

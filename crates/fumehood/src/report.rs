@@ -1,8 +1,8 @@
 //! What is said about a run.
 
 mod bytes;
-mod verdict;
 mod ending;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Guarantee;
-pub(crate) use verdict::{Counted, Stop, verdict};
 pub use ending::signal_name;
+pub(crate) use verdict::{Counted, Stop, verdict};
 
 /// How a program ended, what it printed, what it used, and what held while it ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

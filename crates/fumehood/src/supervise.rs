@@ -12,15 +12,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::backend::native::cell::{Handle, Started};
-use crate::backend::native::script::TerminalSize;
 use crate::backend::native::cgroup::Group;
+use crate::backend::native::script::TerminalSize;
 use crate::plan::Plan;
 use crate::report::{self, Stop};
-use crate::usage::{CpuClock, Tally};
 use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
-use crate::{
-    Confinement, Error, Report, Result, Stream, TimeLimit, Timing,
-};
+use crate::usage::{CpuClock, Tally};
+use crate::{Confinement, Error, Report, Result, Stream, TimeLimit, Timing};
 
 /// After a kill everything is over within milliseconds; an init that has not said so by then is
 /// killed itself.
@@ -252,7 +250,16 @@ impl<'a> Watch<'a> {
         let wall = limits.wall_time().finite().and_then(|limit| started.checked_add(limit));
         let grace = limits.grace();
         let clock = CpuClock::new(plan, started, group);
-        Self { group, clock, stop: None, due: wall, rung: Rung::Running, grace, delivered: false, wall }
+        Self {
+            group,
+            clock,
+            stop: None,
+            due: wall,
+            rung: Rung::Running,
+            grace,
+            delivered: false,
+            wall,
+        }
     }
 
     async fn run(
@@ -369,7 +376,8 @@ async fn until(due: Option<Instant>) {
 }
 
 fn resize(TerminalSize { rows, columns }: TerminalSize, terminal: Option<&OwnedFd>) {
-    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size =
+        rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     if let Some(terminal) = terminal {
         let _ = rustix::termios::tcsetwinsize(terminal, size);
     }

@@ -85,12 +85,14 @@ impl Support {
     pub fn refused(&self) -> Vec<Missing> {
         let required = standing::required(&Job::new(["true"]));
         let missing = |(guarantee, ability): (&Guarantee, &Ability)| match ability {
-            Ability::Missing { layer, reason, fix } if required.contains(guarantee) => Some(Missing {
-                guarantee: *guarantee,
-                layer: *layer,
-                reason: reason.clone(),
-                fix: fix.clone(),
-            }),
+            Ability::Missing { layer, reason, fix } if required.contains(guarantee) => {
+                Some(Missing {
+                    guarantee: *guarantee,
+                    layer: *layer,
+                    reason: reason.clone(),
+                    fix: fix.clone(),
+                })
+            }
             _ => None,
         };
         self.guarantees.iter().filter_map(missing).collect()
@@ -113,7 +115,8 @@ impl Sandbox {
     /// [`ErrorKind::NoLauncher`] and [`ErrorKind::Internal`]: only if nothing could be tried. What
     /// the host refuses is in the result.
     pub async fn support(&self) -> Result<Support> {
-        let mut doctor = Doctor { sandbox: self, tries: Vec::new(), notes: Vec::new(), refused: None };
+        let mut doctor =
+            Doctor { sandbox: self, tries: Vec::new(), notes: Vec::new(), refused: None };
         let job = trial();
         let plan = doctor.strongest(&job).await?;
         if let Some(plan) = &plan {
@@ -268,7 +271,8 @@ fn confinement(plan: &Plan) -> String {
     if parts.iter().all(|(there, _)| *there) {
         return "full confinement".to_owned();
     }
-    let there: Vec<_> = parts.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect();
+    let there: Vec<_> =
+        parts.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect();
     if there.is_empty() { "no_new_privs alone".to_owned() } else { there.join(" + ") }
 }
 

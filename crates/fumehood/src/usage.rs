@@ -24,10 +24,9 @@ impl Tally {
         let cpu = group.and_then(|group| group.cpu_usage().ok().flatten());
         let (user_us, system_us) = match cpu {
             Some(cpu) => (figure(cpu.user_us, cpu.source), figure(cpu.system_us, cpu.source)),
-            None => (
-                figure(ended.user_us, Source::Rusage),
-                figure(ended.system_us, Source::Rusage),
-            ),
+            None => {
+                (figure(ended.user_us, Source::Rusage), figure(ended.system_us, Source::Rusage))
+            }
         };
         let peak = group.and_then(|group| group.memory_peak().ok().flatten());
         let usage = Usage {

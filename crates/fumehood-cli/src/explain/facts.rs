@@ -120,9 +120,12 @@ fn identity(plan: &Plan) -> Identity {
 }
 
 fn namespaces(plan: &Plan) -> Vec<&'static str> {
-    let fumehood::Namespaces { base, pid, net } = plan.namespaces;
-    let base = ["user", "mount", "ipc", "uts", "cgroup"].into_iter().filter(|_| base);
-    base.chain(pid.then_some("pid")).chain(net.then_some("net")).collect()
+    let fumehood::Namespaces { base, ipc, pid, net } = plan.namespaces;
+    let base = ["user", "mount", "uts", "cgroup"].into_iter().filter(|_| base);
+    base.chain(ipc.then_some("ipc"))
+        .chain(pid.then_some("pid"))
+        .chain(net.then_some("net"))
+        .collect()
 }
 
 fn environment(plan: &Plan) -> BTreeMap<String, Variable> {

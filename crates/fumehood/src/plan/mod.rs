@@ -180,11 +180,7 @@ impl Plan {
 /// Started by root, the program becomes nobody. Where there is no nobody, in a user namespace that
 /// maps one id only, it stays who its caller is.
 const fn identity(host: &Host, namespaces: Namespaces) -> Identity {
-    let (host_uid, host_gid) = if host.can_be_nobody {
-        NOBODY
-    } else {
-        (host.uid, host.gid)
-    };
+    let (host_uid, host_gid) = if host.can_be_nobody { NOBODY } else { (host.uid, host.gid) };
     let (uid, gid) = if namespaces.base { (1000, 1000) } else { (host_uid, host_gid) };
     Identity { uid, gid, host_uid, host_gid, by_root: host.can_be_nobody }
 }

@@ -141,7 +141,13 @@ fn below(entry: &Entry, above: &Path, rest: &Path) -> Place {
         Entry::Dir { .. } if above.starts_with(WORKSPACE) => Place::Scratch,
         Entry::Dir { .. } => Place::Root,
         Entry::Link { path, .. } => Place::Through(path.clone()),
-        Entry::Tmpfs { .. } => if here { Place::Directory } else { Place::Scratch },
+        Entry::Tmpfs { .. } => {
+            if here {
+                Place::Directory
+            } else {
+                Place::Scratch
+            }
+        }
         Entry::Bind { source, directory, access, .. } => {
             if here {
                 return if *directory { Place::Directory } else { Place::File };

@@ -282,7 +282,10 @@ fn disk(plan: &Plan) -> Standing {
         return not_held(NO_NAMESPACES, None);
     }
     if let Some(target) = writable_mount(&plan.job) {
-        return not_held(format!("{target} is a writable directory of the host, without quota"), None);
+        return not_held(
+            format!("{target} is a writable directory of the host, without quota"),
+            None,
+        );
     }
     match (limits.workspace().finite(), limits.tmp().finite(), limits.inodes().finite()) {
         (Some(workspace), Some(tmp), Some(inodes)) => held([

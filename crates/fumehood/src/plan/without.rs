@@ -75,12 +75,7 @@ pub(crate) struct Blocked {
 impl Blocked {
     /// The refusal of a guarantee that breaks by this.
     pub(crate) fn missing(&self, guarantee: Guarantee) -> Missing {
-        Missing {
-            guarantee,
-            layer: self.layer,
-            reason: self.reason.clone(),
-            fix: self.fix.clone(),
-        }
+        Missing { guarantee, layer: self.layer, reason: self.reason.clone(), fix: self.fix.clone() }
     }
 }
 

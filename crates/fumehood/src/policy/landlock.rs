@@ -124,10 +124,7 @@ impl Fence {
     /// What may not be reached outside, by name.
     #[must_use]
     pub fn scopes(&self) -> Vec<&'static str> {
-        let all = [
-            (SCOPE_ABSTRACT_UNIX_SOCKET, "abstract-unix-socket"),
-            (SCOPE_SIGNAL, "signal"),
-        ];
+        let all = [(SCOPE_ABSTRACT_UNIX_SOCKET, "abstract-unix-socket"), (SCOPE_SIGNAL, "signal")];
         all.into_iter().filter(|(bit, _)| self.scoped & bit != 0).map(|(_, name)| name).collect()
     }
 

@@ -46,8 +46,12 @@ impl Outcome {
             Self::TimedOut { limit: TimeLimit::Wall } => "stopped: wall-clock limit",
             Self::TimedOut { limit: TimeLimit::Cpu } => "stopped: CPU-time limit",
             Self::OutOfMemory => "killed: memory limit",
-            Self::OutputLimit { stream: Stream::Stdout } => "stopped: more output on stdout than its limit",
-            Self::OutputLimit { stream: Stream::Stderr } => "stopped: more output on stderr than its limit",
+            Self::OutputLimit { stream: Stream::Stdout } => {
+                "stopped: more output on stdout than its limit"
+            }
+            Self::OutputLimit { stream: Stream::Stderr } => {
+                "stopped: more output on stderr than its limit"
+            }
             Self::DiskLimit => "killed: limit of bytes written (SIGXFSZ)",
             Self::PidsLimit => "refused a process: limit of processes",
             Self::Denied { syscall: Some(name) } => {

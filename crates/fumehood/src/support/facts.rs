@@ -137,20 +137,28 @@ impl Facts {
             arch: rustix::system::uname().machine().to_string_lossy().into_owned(),
             uid: host.uid,
             gid: host.gid,
-            capabilities: field("CapEff").and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or(0),
+            capabilities: field("CapEff")
+                .and_then(|set| u64::from_str_radix(set, 16).ok())
+                .unwrap_or(0),
             user_namespace: UserNamespace::of(host.uid),
             container: container(read::is_machine(&mounts)),
             chroot: read::is_chroot(&mounts) || root_differs_from_init(),
             gvisor: is_gvisor(),
             no_new_privs: field("NoNewPrivs") == Some("1"),
             seccomp: field("Seccomp") == Some("2"),
-            lsm: fs::read_to_string("/sys/kernel/security/lsm").ok().map(|list| read::commas(&list)),
+            lsm: fs::read_to_string("/sys/kernel/security/lsm")
+                .ok()
+                .map(|list| read::commas(&list)),
             apparmor: text("/sys/module/apparmor/parameters/enabled").trim() == "Y",
             selinux: text("/sys/fs/selinux/enforce").trim() == "1",
             security_label: security_label(),
             landlock_abi: host.landlock_abi,
             landlock_errno: fumehood_child::sys::landlock_abi().err().map(|errno| errno.0),
-            namespaces: KINDS.into_iter().filter(|kind| has_namespace(kind)).map(str::to_owned).collect(),
+            namespaces: KINDS
+                .into_iter()
+                .filter(|kind| has_namespace(kind))
+                .map(str::to_owned)
+                .collect(),
             cgroups: read::cgroups(&mounts),
             sysctls: sysctls(),
             proc_masks: read::below_proc(&mounts),
@@ -220,7 +228,8 @@ fn container(machine: bool) -> Option<Container> {
 /// Another root than that of process 1 in the same mount namespace is a chroot. Only a process that
 /// may inspect process 1 learns it this way.
 fn root_differs_from_init() -> bool {
-    let same_namespace = fs::read_link("/proc/1/ns/mnt").ok() == fs::read_link("/proc/self/ns/mnt").ok();
+    let same_namespace =
+        fs::read_link("/proc/1/ns/mnt").ok() == fs::read_link("/proc/self/ns/mnt").ok();
     let place = |path| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
     let (theirs, ours) = (place("/proc/1/root/."), place("/"));
     same_namespace && theirs.is_some() && theirs != ours

@@ -210,12 +210,16 @@ mod tests {
         assert_eq!(mounts[5].target, Path::new("/mnt/a b"));
         assert!(is_read_only(&mounts, Path::new("/proc/bus/pci")));
         assert!(!is_read_only(&mounts, Path::new("/proc/self")));
-        assert_eq!(under(&mounts, "nodev", &["/dev/null", "/mnt/a b/c"]), [Path::new("/mnt/a b/c")]);
+        assert_eq!(
+            under(&mounts, "nodev", &["/dev/null", "/mnt/a b/c"]),
+            [Path::new("/mnt/a b/c")]
+        );
     }
 
     #[test]
     fn ids_are_found_through_a_map() {
-        let rootless = id_map("         0       1000          1\n         1     100000      65536\n");
+        let rootless =
+            id_map("         0       1000          1\n         1     100000      65536\n");
         assert_eq!(outside(&rootless, 0), Some(1000));
         assert_eq!(outside(&rootless, 65534), Some(165_533));
         assert_eq!(outside(&rootless, 65537), None);

@@ -99,7 +99,8 @@ impl Host {
             executable().display(),
             options.join(" ")
         );
-        Self::shell(["unshare", "-m", "sh", "-ec", &script, "sh"].map(str::to_owned).into()).as_root()
+        Self::shell(["unshare", "-m", "sh", "-ec", &script, "sh"].map(str::to_owned).into())
+            .as_root()
     }
 
     fn shell(words: Vec<String>) -> Self {
@@ -114,7 +115,9 @@ impl Host {
         let waived = waive.join(",");
         let answer = self.ask(&[&["__run", waived.as_str()], program].concat());
         match answer {
-            Ok(mut answer) if answer.get("report").is_some() => Verdict::Ran(answer["report"].take()),
+            Ok(mut answer) if answer.get("report").is_some() => {
+                Verdict::Ran(answer["report"].take())
+            }
             Ok(answer) if answer.get("missing").is_some() => {
                 Verdict::Refused(answer["missing"].as_array().cloned().unwrap_or_default())
             }

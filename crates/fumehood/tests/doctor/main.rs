@@ -78,7 +78,13 @@ fn masks() -> Vec<Trial> {
         }),
         trial("a_filter_of_an_outer_sandbox_is_named", || {
             let host = Host::in_fumehood();
-            refuses_then_obeys(&host, &BASE, "outer-seccomp", "seccomp filter", "RestrictNamespaces")
+            refuses_then_obeys(
+                &host,
+                &BASE,
+                "outer-seccomp",
+                "seccomp filter",
+                "RestrictNamespaces",
+            )
         }),
     ]
 }
@@ -128,7 +134,8 @@ fn podman() -> Vec<Trial> {
         let host = Host::podman(&[&fix[..], &["--security-opt", "unmask=ALL"]].concat());
         host.run(&[], &["true"]).report().map(drop)
     });
-    let ignored = |trial: Trial| trial.with_kind("needs podman, crun and root").with_ignored_flag(true);
+    let ignored =
+        |trial: Trial| trial.with_kind("needs podman, crun and root").with_ignored_flag(true);
     [default, masked, mended].map(ignored).into()
 }
 

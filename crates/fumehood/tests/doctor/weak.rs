@@ -35,7 +35,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn ends_with_the_program(host: &Host, waive: &[&str]) -> Result<(), Failed> {
     let (mark, bystanders) = (mark("1"), mark("2"));
     let mut bystander = start(&bystanders)?;
-    let script = "sleep $0 & setsid sleep $0 & while [ $(pgrep -fcx \"sleep $0\") -lt 2 ]; do :; done";
+    let script =
+        "sleep $0 & setsid sleep $0 & while [ $(pgrep -fcx \"sleep $0\") -lt 2 ]; do :; done";
     let report = host.run(waive, &["sh", "-c", script, &mark]).report();
     let left = processes(&mark);
     let alive = bystander.try_wait()?.is_none();
@@ -80,8 +81,10 @@ fn mark(which: &str) -> String {
 fn processes(mark: &str) -> usize {
     let cmdline = format!("sleep\0{mark}\0");
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-    all.filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == cmdline.as_bytes()))
-        .count()
+    all.filter(|entry| {
+        fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == cmdline.as_bytes())
+    })
+    .count()
 }
 
 /// Waits for something that takes milliseconds, for longer than any machine needs.

@@ -7,11 +7,11 @@ use fumehood_child::launch::LaunchStep;
 use fumehood_child::wire::{self, Kind};
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::cgroup::Group;
 use super::control::{Control, Message};
+use super::diagnose::{self, Namespace, Refusal};
 use super::launch::{Init, Launcher, NotLaunched};
 use super::script::{self, Script, TerminalSize};
-use super::cgroup::Group;
-use super::diagnose::{self, Namespace, Refusal};
 use super::{tree, trees};
 use crate::plan::Plan;
 use crate::plan::without::Blocked;
@@ -174,7 +174,8 @@ async fn not_launched(launcher: &Launcher, error: NotLaunched) -> NotBuilt {
 
 async fn refused_kind(launcher: &Launcher) -> Option<Namespace> {
     for kind in Namespace::ALL {
-        if let Err(NotLaunched::Refused { step: LaunchStep::Clone, .. }) = launcher.try_kind(kind).await
+        if let Err(NotLaunched::Refused { step: LaunchStep::Clone, .. }) =
+            launcher.try_kind(kind).await
         {
             return Some(kind);
         }

@@ -72,7 +72,9 @@ impl Control {
             let (received, fds) = (&mut self.received, &mut self.fds);
             match guard.try_io(|socket| receive_some(socket.as_fd(), received, fds)) {
                 Ok(Ok(0)) => return Ok(None),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Ok(None);
+                }
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(_)) | Err(_) => {}
             }

@@ -78,8 +78,8 @@ impl Launcher {
         group: Option<BorrowedFd<'_>>,
     ) -> Result<Init, NotLaunched> {
         let (ours, theirs) = sockets().map_err(|error| Error::internal("make a socket", error))?;
-        let control = Control::new(ours)
-            .map_err(|error| Error::internal("watch a socket", error))?;
+        let control =
+            Control::new(ours).map_err(|error| Error::internal("watch a socket", error))?;
         match self {
             Self::Direct => direct(control, &theirs, flags, maps, group),
             Self::Zygote(zygote) => {

@@ -382,9 +382,10 @@ fn rlimits(script: &mut Script, plan: &Plan) {
 fn limits(plan: &Plan) -> Vec<(u32, Resource, u64, u64)> {
     let limits = &plan.job.limits;
     let number = |limit: Limit<u64>| limit.finite().unwrap_or(u64::MAX);
-    let seconds = limits.cpu_time().finite().map_or(u64::MAX, |time| {
-        time.as_secs() + u64::from(time.subsec_nanos() > 0)
-    });
+    let seconds = limits
+        .cpu_time()
+        .finite()
+        .map_or(u64::MAX, |time| time.as_secs() + u64::from(time.subsec_nanos() > 0));
     let files = number(limits.open_files());
     let size = limits.file_size().finite().map_or(u64::MAX, |size| size.0);
     let mut set = vec![

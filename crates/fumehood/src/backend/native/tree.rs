@@ -32,7 +32,10 @@ pub(crate) fn holds(resource: Resource) -> Result<&'static str, &'static Blocked
 /// The group of a cell, if this process can make one.
 pub(crate) fn group(plan: &Plan) -> Result<Option<Group>> {
     let Ok(hierarchy) = hierarchy() else { return Ok(None) };
-    hierarchy.group(&limits(plan)).map(Some).map_err(|error| Error::internal("make a control group", error))
+    hierarchy
+        .group(&limits(plan))
+        .map(Some)
+        .map_err(|error| Error::internal("make a control group", error))
 }
 
 fn limits(plan: &Plan) -> GroupLimits {

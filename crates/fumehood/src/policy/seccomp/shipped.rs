@@ -43,7 +43,8 @@ mod tests {
     #[test]
     fn the_files_are_what_the_profile_compiles_to_on_every_kernel() {
         for (arch, name) in [(Arch::X86_64, "x86_64"), (Arch::Aarch64, "aarch64")] {
-            let program = |kernel| compile(&Profile::shipped(), &Target::new(arch, kernel)).unwrap();
+            let program =
+                |kernel| compile(&Profile::shipped(), &Target::new(arch, kernel)).unwrap();
             let newest = program((99, 0));
             assert_eq!(newest, program((3, 5)), "the shipped profile depends on the kernel");
             assert_eq!(newest.flags(), 0);

@@ -362,7 +362,8 @@ fn is_ours(place: &Place) -> bool {
 /// cell gets into its group is asserted for every cell anyway.
 fn is_version_1(place: &Place) -> bool {
     const CGROUP_SUPER_MAGIC: u64 = 0x27e0eb;
-    rustix::fs::statfs(&place.dir).is_ok_and(|stat| stat.f_type.cast_unsigned() == CGROUP_SUPER_MAGIC)
+    rustix::fs::statfs(&place.dir)
+        .is_ok_and(|stat| stat.f_type.cast_unsigned() == CGROUP_SUPER_MAGIC)
 }
 
 fn may_write(dir: &Path) -> bool {

@@ -1,6 +1,8 @@
 //! Why the init of a cell cannot be cloned with its namespaces.
 
-use super::{EACCES, EINVAL, ENOSPC, ENOSYS, EPERM, EUSERS, Namespace, Refusal, blocked, fix, steps};
+use super::{
+    EACCES, EINVAL, ENOSPC, ENOSYS, EPERM, EUSERS, Namespace, Refusal, blocked, fix, steps,
+};
 use crate::Layer;
 use crate::plan::without::Blocked;
 use crate::support::Facts;
@@ -54,11 +56,13 @@ fn forbidden(kind: Namespace, facts: &Facts) -> Blocked {
         return blocked(Layer::Chroot, without, reason, Some(fix::LEAVE_CHROOT.to_owned()));
     }
     if facts.user_namespace.uid_outside.is_none() {
-        let reason = format!("user id {} has no place in the id map of this user namespace", facts.uid);
+        let reason =
+            format!("user id {} has no place in the id map of this user namespace", facts.uid);
         return blocked(Layer::IdMap, without, reason, Some(fix::MAP_IDS.to_owned()));
     }
     if facts.seccomp {
-        let reason = format!("{} forbids new {} namespaces", steps::whose_filter(facts), kind.name());
+        let reason =
+            format!("{} forbids new {} namespaces", steps::whose_filter(facts), kind.name());
         return blocked(Layer::OuterSeccomp, without, reason, Some(fix::outer(facts)));
     }
     if kind == Namespace::User && !facts.apparmor && !facts.selinux {
@@ -83,7 +87,10 @@ fn unknown_kind(kind: Namespace, facts: &Facts) -> Blocked {
     let missing = Namespace::ALL.into_iter().find(|kind| !has(facts, *kind));
     let kind = missing.unwrap_or(kind);
     let (reason, fix) = if facts.gvisor {
-        (format!("gVisor's kernel makes no {} namespace", kind.name()), fix::LEAVE_GVISOR.to_owned())
+        (
+            format!("gVisor's kernel makes no {} namespace", kind.name()),
+            fix::LEAVE_GVISOR.to_owned(),
+        )
     } else {
         let reason = format!("the kernel has no {} namespaces ({})", kind.name(), kind.config());
         (reason, format!("boot a kernel that was built with {}=y", kind.config()))

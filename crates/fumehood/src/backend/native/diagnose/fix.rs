@@ -30,17 +30,24 @@ pub(super) fn outer(facts: &Facts) -> String {
              securityContext seccompProfile: {type: Unconfined}, appArmorProfile: {type: \
              Unconfined}, procMount: Unmasked"
             .to_owned(),
-        Some(Container::Lxc) => "lxc config set NAME security.nesting true, then restart it".to_owned(),
+        Some(Container::Lxc) => {
+            "lxc config set NAME security.nesting true, then restart it".to_owned()
+        }
         Some(Container::Nspawn) => {
-            "start it with systemd-nspawn --private-users=pick --system-call-filter=@mount".to_owned()
+            "start it with systemd-nspawn --private-users=pick --system-call-filter=@mount"
+                .to_owned()
         }
         Some(Container::Flatpak) => "run it outside Flatpak (flatpak-spawn --host)".to_owned(),
         Some(Container::Other) => {
-            format!("{start} no seccomp filter, no AppArmor profile and an unmasked /proc, such as: {DOCKER}")
+            format!(
+                "{start} no seccomp filter, no AppArmor profile and an unmasked /proc, such as: {DOCKER}"
+            )
         }
-        None => "start it outside of what filters its system calls (systemd: RestrictNamespaces=no \
+        None => {
+            "start it outside of what filters its system calls (systemd: RestrictNamespaces=no \
              and no SystemCallFilter=)"
-            .to_owned(),
+                .to_owned()
+        }
     }
 }
 

@@ -53,7 +53,9 @@ pub(crate) fn diagnose(refusal: &Refusal<'_>, facts: &Facts) -> Option<Blocked> 
         "cgroup-namespace" => {
             clone::refused(&Refusal { kind: Some(Namespace::Cgroup), ..*refusal }, facts)
         }
-        "deny-setgroups" | "uid-map" | "gid-map" | "set-ids" | "bounding-set" => steps::ids(refusal.errno, facts),
+        "deny-setgroups" | "uid-map" | "gid-map" | "set-ids" | "bounding-set" => {
+            steps::ids(refusal.errno, facts)
+        }
         "proc" => steps::proc(refusal.errno, facts),
         "landlock" | "landlock-ruleset" => steps::fence(refusal.errno, facts),
         "seccomp" => steps::filter(refusal.errno, facts),
@@ -67,6 +69,11 @@ pub(crate) fn no_landlock(facts: &Facts) -> Blocked {
     steps::no_landlock(facts)
 }
 
-fn blocked(layer: Layer, without: Without, reason: impl Into<String>, fix: Option<String>) -> Blocked {
+fn blocked(
+    layer: Layer,
+    without: Without,
+    reason: impl Into<String>,
+    fix: Option<String>,
+) -> Blocked {
     Blocked { without, layer, reason: reason.into(), fix }
 }

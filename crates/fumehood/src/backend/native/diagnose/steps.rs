@@ -40,7 +40,9 @@ pub(super) fn by_module(without: Without, what: &str, facts: &Facts) -> Option<B
         let reason = format!("the AppArmor profile {profile} denies {what}");
         let fix = match facts.container {
             Some(_) => fix::outer(facts),
-            None => format!("add to that profile: userns, mount, umount, pivot_root, capability; or aa-complain {profile}"),
+            None => format!(
+                "add to that profile: userns, mount, umount, pivot_root, capability; or aa-complain {profile}"
+            ),
         };
         return Some(blocked(Layer::Apparmor, without, reason, Some(fix)));
     }
@@ -59,9 +61,10 @@ pub(super) fn by_module(without: Without, what: &str, facts: &Facts) -> Option<B
 /// Ubuntu's restriction spares privileged processes and those with a profile of their own.
 fn restricts_userns(facts: &Facts) -> bool {
     const CAP_SYS_ADMIN: u32 = 21;
-    let unconfined = facts.security_label.as_deref().is_none_or(|label| {
-        label == "unconfined" || label.starts_with("unprivileged_userns")
-    });
+    let unconfined = facts
+        .security_label
+        .as_deref()
+        .is_none_or(|label| label == "unconfined" || label.starts_with("unprivileged_userns"));
     facts.is_set("kernel.apparmor_restrict_unprivileged_userns", "1")
         && unconfined
         && !facts.can(CAP_SYS_ADMIN)
@@ -85,7 +88,10 @@ pub(super) fn too_old(without: Without, call: &str, since: (u32, u32), facts: &F
         let reason = format!("{} hides {call}", whose_filter(facts));
         return blocked(Layer::OuterSeccomp, without, reason, Some(fix::outer(facts)));
     }
-    let reason = format!("the kernel ({}) has no {call}, which came with Linux {major}.{minor}", facts.kernel);
+    let reason = format!(
+        "the kernel ({}) has no {call}, which came with Linux {major}.{minor}",
+        facts.kernel
+    );
     blocked(Layer::Kernel, without, reason, Some(format!("boot Linux {major}.{minor} or later")))
 }
 
@@ -93,9 +99,18 @@ pub(super) fn too_old(without: Without, call: &str, since: (u32, u32), facts: &F
 pub(super) fn ids(errno: i32, facts: &Facts) -> Option<Blocked> {
     let without = Without::NAMESPACES;
     if matches!(errno, ENOENT | EROFS) {
-        let state = if errno == EROFS { "is mounted read-only" } else { "is not mounted, or is another namespace's" };
+        let state = if errno == EROFS {
+            "is mounted read-only"
+        } else {
+            "is not mounted, or is another namespace's"
+        };
         let reason = format!("/proc {state}, so that the ids of a user namespace cannot be set");
-        return Some(blocked(Layer::MaskedProc, without, reason, Some("mount -t proc proc /proc".to_owned())));
+        return Some(blocked(
+            Layer::MaskedProc,
+            without,
+            reason,
+            Some("mount -t proc proc /proc".to_owned()),
+        ));
     }
     if !matches!(errno, EPERM | EACCES | EINVAL) {
         return None;
@@ -105,8 +120,11 @@ pub(super) fn ids(errno: i32, facts: &Facts) -> Option<Blocked> {
                       programs become";
         return Some(blocked(Layer::IdMap, without, reason, Some(fix::MAP_IDS.to_owned())));
     }
-    if facts.uid == 0 && ![CAP_SETUID, CAP_SETGID, CAP_SETPCAP].into_iter().all(|cap| facts.can(cap)) {
-        let reason = "root without the capabilities setuid, setgid and setpcap cannot become nobody";
+    if facts.uid == 0
+        && ![CAP_SETUID, CAP_SETGID, CAP_SETPCAP].into_iter().all(|cap| facts.can(cap))
+    {
+        let reason =
+            "root without the capabilities setuid, setgid and setpcap cannot become nobody";
         let fix = "start it as an ordinary user (docker and podman: --user 1000), or the container \
                    with --cap-add SETUID --cap-add SETGID --cap-add SETPCAP";
         return Some(blocked(Layer::IdMap, without, reason, Some(fix.to_owned())));
@@ -145,9 +163,11 @@ fn unmask(facts: &Facts) -> String {
         Some(Container::Docker) => "docker run --security-opt systempaths=unconfined …".to_owned(),
         Some(Container::Podman) => "podman run --security-opt unmask=ALL …".to_owned(),
         Some(Container::Kubernetes | Container::Lxc | Container::Nspawn) => fix::outer(facts),
-        _ => "umount what /proc/self/mountinfo lists below /proc, or start it before it is mounted \
+        _ => {
+            "umount what /proc/self/mountinfo lists below /proc, or start it before it is mounted \
               there"
-            .to_owned(),
+                .to_owned()
+        }
     }
 }
 
@@ -204,14 +224,18 @@ fn denied(without: Without, what: &str, errno: i32, facts: &Facts) -> Blocked {
         return filter();
     }
     by_module(without, &format!("{what} in a namespace of one's own"), facts).unwrap_or_else(|| {
-        let reason = format!("the kernel denies {what} in a namespace of one's own and no known layer shows why");
+        let reason = format!(
+            "the kernel denies {what} in a namespace of one's own and no known layer shows why"
+        );
         blocked(Layer::Unknown, without, reason, None)
     })
 }
 
 fn too_many_mounts(without: Without, facts: &Facts) -> Blocked {
     let limit = facts.sysctls.get("fs.mount-max").map_or("", String::as_str);
-    let reason = format!("a mount namespace may hold {limit} mounts (fs.mount-max), and the host's alone fill it");
+    let reason = format!(
+        "a mount namespace may hold {limit} mounts (fs.mount-max), and the host's alone fill it"
+    );
     blocked(Layer::Sysctl, without, reason, Some("sysctl -w fs.mount-max=100000".to_owned()))
 }
 
@@ -219,7 +243,8 @@ fn too_many_mounts(without: Without, facts: &Facts) -> Blocked {
 pub(super) fn fence(errno: i32, facts: &Facts) -> Option<Blocked> {
     match errno {
         E2BIG => {
-            let reason = "this process is inside sixteen Landlock layers already, the most there can be";
+            let reason =
+                "this process is inside sixteen Landlock layers already, the most there can be";
             let fix = "start it outside of other Landlock sandboxes".to_owned();
             Some(blocked(Layer::Kernel, FENCE, reason, Some(fix)))
         }
@@ -260,9 +285,11 @@ pub(super) fn no_landlock(facts: &Facts) -> Blocked {
 
 pub(super) fn filter(errno: i32, facts: &Facts) -> Option<Blocked> {
     let (layer, reason, fix) = match errno {
-        EPERM | EACCES | ENOSYS if facts.seccomp => {
-            (Layer::OuterSeccomp, format!("{} denies further filters", whose_filter(facts)), fix::outer(facts))
-        }
+        EPERM | EACCES | ENOSYS if facts.seccomp => (
+            Layer::OuterSeccomp,
+            format!("{} denies further filters", whose_filter(facts)),
+            fix::outer(facts),
+        ),
         EINVAL | ENOSYS => (
             Layer::Kernel,
             "the kernel installs no filter of system calls (CONFIG_SECCOMP_FILTER)".to_owned(),

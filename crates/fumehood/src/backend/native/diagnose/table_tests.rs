@@ -26,7 +26,10 @@ fn user() -> Facts {
         security_label: Some("unconfined".to_owned()),
         landlock_abi: 2,
         namespaces: names.map(str::to_owned).into(),
-        sysctls: names.iter().map(|kind| (format!("user.max_{kind}_namespaces"), "63000".into())).collect(),
+        sysctls: names
+            .iter()
+            .map(|kind| (format!("user.max_{kind}_namespaces"), "63000".into()))
+            .collect(),
         proc_mounted: true,
         executable: Some("/usr/bin/fumehood".into()),
         ..Facts::default()
@@ -186,7 +189,8 @@ fn callers() -> Vec<Row> {
 }
 
 fn modules() -> Vec<Row> {
-    let stripped = Facts { security_label: Some("unprivileged_userns (enforce)".into()), ..ubuntu() };
+    let stripped =
+        Facts { security_label: Some("unprivileged_userns (enforce)".into()), ..ubuntu() };
     let container_t = Facts { container: Some(Container::Podman), ..fedora() };
     rows! {
         "Ubuntu refuses the clone": ubuntu(), "clone" EACCES alone User
@@ -315,7 +319,13 @@ fn every_row_names_its_layer_its_reason_and_its_fix() {
 fn what_is_not_the_hosts_doing_is_not_blamed_on_it() {
     const EAGAIN: i32 = 11;
     const ENOMEM: i32 = 12;
-    let steps = [("clone", EAGAIN), ("clone", ENOMEM), ("bind", EACCES), ("bind", ENOENT), ("chdir", EACCES)];
+    let steps = [
+        ("clone", EAGAIN),
+        ("clone", ENOMEM),
+        ("bind", EACCES),
+        ("bind", ENOENT),
+        ("chdir", EACCES),
+    ];
     for (step, errno) in steps {
         let refusal = Refusal { step, errno, kind: None };
         assert_eq!(diagnose(&refusal, &user()), None, "{step} {errno}");
@@ -330,10 +340,15 @@ fn missing_landlock_is_told_apart() {
         lsm: Some(vec!["capability".into(), "apparmor".into()]),
         ..user()
     });
-    assert_eq!(disabled.fix.as_deref(), Some("add landlock to lsm= on the kernel's command line: lsm=landlock,capability,apparmor"));
+    assert_eq!(
+        disabled.fix.as_deref(),
+        Some("add landlock to lsm= on the kernel's command line: lsm=landlock,capability,apparmor")
+    );
     let absent = Facts { landlock_errno: Some(ENOSYS), ..user() };
     assert!(said(absent.clone()).reason.contains("CONFIG_SECURITY_LANDLOCK"));
-    assert!(said(Facts { kernel: "5.10.0".into(), ..absent.clone() }).reason.contains("Linux 5.13"));
+    assert!(
+        said(Facts { kernel: "5.10.0".into(), ..absent.clone() }).reason.contains("Linux 5.13")
+    );
     let filtered = said(Facts { landlock_errno: Some(ENOSYS), ..docker() });
     assert_eq!(filtered.layer, Layer::OuterSeccomp);
     assert!(said(Facts { gvisor: true, ..absent }).reason.contains("gVisor"));
@@ -357,5 +372,9 @@ fn each_refusal_costs_what_it_says_and_no_more() {
         assert_eq!(lost(without), guarantees, "{name}");
     }
     assert!(!lost(ALL).contains(&G::NoPrivileges) && !lost(ALL).contains(&G::WallTime));
-    assert!([G::Filesystem, G::Processes, G::Network, G::Ipc, G::Disk].iter().all(|g| lost(ALL).contains(g)));
+    assert!(
+        [G::Filesystem, G::Processes, G::Network, G::Ipc, G::Disk]
+            .iter()
+            .all(|g| lost(ALL).contains(g))
+    );
 }
