@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::stream::{Drain, Feed};
 use crate::supervise::{self, Ends, Order, Wiring};
 use crate::zygote::Zygote;
-use crate::{Error, Job, Report, Result, Stdin};
+use crate::{Error, ErrorKind, Job, Report, Result, Stdin};
 
 /// How many orders a caller can give before the supervisor has taken one.
 const ORDERS: usize = 16;
@@ -103,7 +103,10 @@ impl Sandbox {
         terminal: Option<TerminalSize>,
     ) -> Result<(Plan, Started, Ends)> {
         let host = Host::current();
-        let mut plan = Plan::make(job, host, Vec::new())?;
+        let mut plan = match Plan::make(job, host, Vec::new()) {
+            Ok(plan) => plan,
+            Err(error) => return Err(self.complete(error, job, host).await),
+        };
         loop {
             let blocked = match self.attempt(&plan, feeds, terminal).await {
                 Ok((started, ends)) => return Ok((plan, started, ends)),
@@ -112,6 +115,29 @@ impl Sandbox {
             };
             plan = plan.do_without(blocked, host)?;
         }
+    }
+
+    /// A job that is refused before anything was tried shall hear of everything that is missing, not
+    /// of the rest when it has waived the first: tries the cell, without a program in it.
+    async fn complete(&self, error: Error, job: &Job, host: &Host) -> Error {
+        if !matches!(error.kind(), ErrorKind::Unsupported { .. }) {
+            return error;
+        }
+        let mut lenient = job.clone();
+        lenient.require.clear();
+        lenient.waive = crate::Guarantee::ALL.into();
+        let Ok(mut plan) = Plan::make(&lenient, host, Vec::new()) else { return error };
+        while let Err(NotBuilt::Blocked(blocked)) = self.build_only(&plan).await {
+            match plan.do_without(blocked, host) {
+                Ok(weaker) => plan = weaker,
+                Err(_) => return error,
+            }
+        }
+        Plan::make(job, host, plan.blocked).err().unwrap_or(error)
+    }
+
+    async fn build_only(&self, plan: &Plan) -> Result<(), NotBuilt> {
+        Cell::build(&self.launcher, plan).await?.is_ready().await
     }
 
     pub(crate) async fn attempt(

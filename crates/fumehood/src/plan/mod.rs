@@ -132,11 +132,12 @@ impl Plan {
             job: job.clone(),
             blocked,
         };
+        plan.guarantees = standing::guarantees(&plan);
+        plan.refuse_missing()?;
+        // Only who does without a root of its own wants to know what does not work without one.
         if !namespaces.base {
             plan.without_root()?;
         }
-        plan.guarantees = standing::guarantees(&plan);
-        plan.refuse_missing()?;
         Ok(plan)
     }
 
