@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::error::ErrorKind as UsageErrorKind;
-use fumehood::{Error, ErrorKind, Layer, Missing, Report, Result, Standing};
+use fumehood::{Error, ErrorKind, Missing, Report, Result, Standing};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ fn explain(error: &Error) -> Vec<String> {
 fn unsupported(missing: &[Missing]) -> Vec<String> {
     let mut lines = vec!["this host cannot hold what is required; nothing was run".to_owned()];
     for one in missing {
-        lines.push(format!("  {} ({}): {}", one.guarantee, layer(one.layer), one.reason));
+        lines.push(format!("  {} ({}): {}", one.guarantee, name(one.layer), one.reason));
     }
     let mut fixes: Vec<_> = missing.iter().filter_map(|one| one.fix.as_deref()).collect();
     fixes.dedup();
@@ -81,9 +81,9 @@ fn unsupported(missing: &[Missing]) -> Vec<String> {
     lines
 }
 
-/// The name of a layer, as JSON has it.
-pub(crate) fn layer(layer: Layer) -> String {
-    let name = serde_json::to_value(layer).unwrap_or_default();
+/// The name that something has in JSON.
+pub(crate) fn name(value: impl Serialize) -> String {
+    let name = serde_json::to_value(value).unwrap_or_default();
     name.as_str().unwrap_or("unknown").to_owned()
 }
 
@@ -161,7 +161,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use fumehood::Guarantee;
+    use fumehood::{Guarantee, Layer};
 
     use super::*;
 
