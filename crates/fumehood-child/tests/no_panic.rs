@@ -1,6 +1,8 @@
 //! The child can neither panic nor allocate: not by inspection, but in the machine code that an
 //! optimizing build makes of it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -137,7 +137,7 @@ impl Sandbox {
     }
 
     async fn build_only(&self, plan: &Plan) -> Result<(), NotBuilt> {
-        Cell::build(&self.launcher, plan).await?.is_ready().await
+        Cell::build(&self.launcher, plan).await?.stand().await
     }
 
     pub(crate) async fn attempt(

@@ -100,14 +100,14 @@ impl Host {
             options.join(" ")
         );
         Self::shell(["unshare", "-m", "sh", "-ec", &script, "sh"].map(str::to_owned).into())
-            .as_root()
+            .into_root()
     }
 
     fn shell(words: Vec<String>) -> Self {
         Self { place: Place::Shell(words), root: false }
     }
 
-    pub(crate) fn as_root(self) -> Self {
+    pub(crate) fn into_root(self) -> Self {
         Self { root: true, ..self }
     }
 

@@ -111,7 +111,7 @@ fn callers() -> Vec<Trial> {
                 println!("skipped: only root can play root of the host");
                 return Ok(());
             }
-            let host = Host::nested("-Ur", ":").as_root();
+            let host = Host::nested("-Ur", ":").into_root();
             let missing = host.run(&[], &["true"]).missing()?;
             check(missing.len() == 1 && missing[0]["layer"] == "id-map", &missing)?;
             check(missing[0]["guarantee"] == "no-privileges", &missing)

@@ -14,8 +14,11 @@ use crate::{BASE, check, trial};
 /// Leaves two processes behind: one in the program's group, one in a session of its own.
 const LITTER: &str = "sleep $0 & setsid sleep $0 & exec sleep $0";
 
+/// A host that lacks a process namespace: a name, the host, and what must be waived there.
+type Place = (&'static str, fn() -> Host, &'static [&'static str]);
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let places: [(&str, fn() -> Host, &[&str]); 2] = [
+    let places: [Place; 2] = [
         ("without_namespaces", || Host::limited("user"), &BASE),
         ("without_a_process_namespace", || Host::limited("pid"), &["processes"]),
     ];

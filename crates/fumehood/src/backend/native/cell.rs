@@ -111,7 +111,7 @@ impl Cell {
 impl Cell {
     /// Waits until the cell is confined, and gives it up: for who only wants to know whether it can
     /// be.
-    pub(crate) async fn is_ready(mut self) -> Result<(), NotBuilt> {
+    pub(crate) async fn stand(mut self) -> Result<(), NotBuilt> {
         match self.next().await? {
             Message { kind: Kind::Ready, .. } => Ok(()),
             Message { body, .. } => Err(cell_failed(&self.labels, &body)),
