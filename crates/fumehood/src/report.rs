@@ -52,7 +52,8 @@ pub enum Outcome {
         /// Which clock ran out.
         limit: TimeLimit,
     },
-    /// The kernel killed it for memory, by the control group's own count.
+    /// The kernel killed it or one of its processes at its limit of memory, by the control group's
+    /// own count; the rest was killed with it.
     OutOfMemory,
     /// It was stopped because a stream exceeded its limit.
     OutputLimit {
@@ -118,8 +119,10 @@ pub struct Usage {
     pub system_us: Option<Figure>,
     /// Peak memory, in bytes.
     pub peak_memory: Option<Figure>,
-    /// Peak number of processes and threads.
+    /// Peak number of processes and threads, the cell's init included.
     pub peak_pids: Option<Figure>,
+    /// Bytes that it printed to both streams together, those beyond a limit included.
+    pub output: Option<Figure>,
 }
 
 /// A measured figure and how it was measured.
@@ -138,6 +141,9 @@ pub enum Source {
     /// The supervisor's monotonic clock.
     #[serde(rename = "monotonic clock")]
     Clock,
+    /// The supervisor's count of what it read.
+    #[serde(rename = "supervisor count")]
+    Count,
     /// `getrusage(2)` over all reaped processes of the sandbox: what a killed process's children
     /// used is not in it.
     #[serde(rename = "rusage children")]

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::backend::native::cell::{Cell, NotBuilt, Started};
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::TerminalSize;
+use crate::backend::native::tree;
 use crate::host::Host;
 use crate::plan::Plan;
 use crate::stream::{Drain, Feed};
@@ -105,7 +106,11 @@ impl Sandbox {
         let host = Host::current();
         let mut plan = match Plan::make(job, host, Vec::new()) {
             Ok(plan) => plan,
-            Err(error) => return Err(self.complete(error, job, host).await),
+            Err(error) => {
+                let error = self.complete(error, job, host).await;
+                tree::release_spare();
+                return Err(error);
+            }
         };
         loop {
             let blocked = match self.attempt(&plan, feeds, terminal).await {

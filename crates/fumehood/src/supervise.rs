@@ -17,8 +17,8 @@ use crate::backend::native::script::TerminalSize;
 use crate::plan::Plan;
 use crate::report::{self, Stop};
 use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
-use crate::usage::{CpuClock, Tally};
-use crate::{Confinement, Error, Report, Result, Stream, TimeLimit, Timing};
+use crate::usage::{Meter, Tally};
+use crate::{Confinement, Error, Figure, Report, Result, Source, Stream, TimeLimit, Timing};
 
 /// After a kill everything is over within milliseconds; an init that has not said so by then is
 /// killed itself.
@@ -151,10 +151,20 @@ impl Running {
         let tally = Tally::read(group.as_ref(), &ended, wall);
         drop(init);
         if let Some(group) = &mut group {
-            // What cannot be removed now is kept in mind and tried again; see `Group::drop`.
-            let _ = group.destroy(PATIENCE);
+            remove(group).await;
         }
         Ok(assemble(&plan, &ended, stop, timing, tally, [stdout.take(), stderr.take()]))
+    }
+}
+
+/// Removes a group whose processes are ending. That takes well below a millisecond, and others of
+/// this runtime are not kept waiting for longer than that at a time.
+async fn remove(group: &mut Group) {
+    const BRIEF: Duration = Duration::from_millis(1);
+    let deadline = Instant::now() + PATIENCE;
+    // What cannot be removed by then is kept in mind and tried again; see `Group::drop`.
+    while group.destroy(BRIEF).is_err() && Instant::now() < deadline {
+        tokio::time::sleep(BRIEF * 4).await;
     }
 }
 
@@ -219,8 +229,8 @@ async fn deliver(
 /// What the loop keeps in mind.
 struct Watch<'a> {
     group: Option<&'a Group>,
-    /// Counts CPU time, if that is limited.
-    clock: Option<CpuClock<'a>>,
+    /// Looks at the group's counters, if something is limited that they tell.
+    meter: Option<Meter<'a>>,
     /// Why the program is being stopped, if it is.
     stop: Option<Stop>,
     /// When the next rung of the ladder is due.
@@ -249,10 +259,10 @@ impl<'a> Watch<'a> {
         let limits = &plan.job.limits;
         let wall = limits.wall_time().finite().and_then(|limit| started.checked_add(limit));
         let grace = limits.grace();
-        let clock = CpuClock::new(plan, started, group);
+        let meter = Meter::new(plan, group);
         Self {
             group,
-            clock,
+            meter,
             stop: None,
             due: wall,
             rung: Rung::Running,
@@ -284,10 +294,10 @@ impl<'a> Watch<'a> {
                     }
                 }
                 () = until(self.due) => self.climb(init).await,
-                () = until(self.clock.as_ref().map(|clock| clock.due)) => {
-                    if self.clock.as_mut().is_some_and(CpuClock::has_run_out) {
-                        self.clock = None;
-                        self.kill(Stop::Time(TimeLimit::Cpu), init).await;
+                () = until(self.meter.as_ref().map(|meter| meter.due)) => {
+                    if let Some(stop) = self.meter.as_mut().and_then(Meter::look) {
+                        self.meter = None;
+                        self.kill(stop, init).await;
                     }
                 }
                 order = orders.recv(), if ordered => match order {
@@ -388,9 +398,10 @@ fn assemble(
     ended: &Ended,
     stop: Option<Stop>,
     timing: Timing,
-    tally: Tally,
+    mut tally: Tally,
     [stdout, stderr]: [crate::Output; 2],
 ) -> Report {
+    tally.usage.output = Some(Figure { value: stdout.total + stderr.total, source: Source::Count });
     let cpu_limited = plan.job.limits.cpu_time().finite().is_some();
     Report {
         outcome: report::verdict(ended.status, stop, cpu_limited, tally.counted),

@@ -1,4 +1,4 @@
-//! What a run used, by the best source there is, and the clock of its CPU time.
+//! What a run used, by the best source there is, and the meter of what it may use up.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::backend::native::cgroup::Group;
 use crate::plan::Plan;
-use crate::report::Counted;
-use crate::{Figure, Source, Usage};
+use crate::report::{Counted, Stop};
+use crate::{Figure, Source, TimeLimit, Usage};
 
 /// What is known when a program has ended.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ impl Tally {
             system_us,
             peak_memory: peak.or_else(|| figure(ended.maxrss_kib << 10, Source::RusageMaxrss)),
             peak_pids: group.and_then(|group| group.pids_peak().ok().flatten()),
+            output: None,
         };
         Self { usage, counted: counted(group) }
     }
@@ -48,14 +49,22 @@ fn counted(group: Option<&Group>) -> Counted {
     }
 }
 
-/// Watches the CPU time of a whole cell against its limit.
+/// Watches what a cell uses up and the kernel does not stop by itself: CPU time, which it only
+/// counts, and, with version 1, memory, for which it kills one process and leaves the others.
 #[derive(Debug)]
-pub(crate) struct CpuClock<'a> {
+pub(crate) struct Meter<'a> {
     group: &'a Group,
-    limit_us: u64,
-    cpus: u64,
-    /// The earliest moment at which the limit can have been reached.
+    cpu: Option<CpuLimit>,
+    memory: bool,
+    /// When to look again.
     pub(crate) due: Instant,
+}
+
+#[derive(Debug)]
+struct CpuLimit {
+    us: u64,
+    /// How many CPUs can use it up at the same time.
+    cpus: u64,
 }
 
 /// Looking more often costs more than being this late.
@@ -65,30 +74,45 @@ const FINEST: Duration = Duration::from_millis(5);
 /// is not trusted for longer than this.
 const COARSEST: Duration = Duration::from_millis(50);
 
-impl<'a> CpuClock<'a> {
-    /// A clock, if the job limits CPU time and a group counts it.
-    pub(crate) fn new(plan: &Plan, started: Instant, group: Option<&'a Group>) -> Option<Self> {
+impl<'a> Meter<'a> {
+    /// A meter, if the job limits something that a group counts and does not hold alone.
+    pub(crate) fn new(plan: &Plan, group: Option<&'a Group>) -> Option<Self> {
         let group = group?;
+        let cpu = CpuLimit::new(plan, group);
+        let memory = group.limits_memory() && !group.dies_together();
+        let left_us = cpu.as_ref().map_or(u64::MAX, |cpu| cpu.us);
+        let mut meter = Self { group, cpu, memory, due: Instant::now() };
+        meter.wait_for(left_us);
+        (meter.cpu.is_some() || memory).then_some(meter)
+    }
+
+    /// Looks at the counters: what is used up, if anything is. If not, `due` moves on.
+    pub(crate) fn look(&mut self) -> Option<Stop> {
+        if self.memory && self.group.oom().is_ok_and(|oom| oom.at_limit) {
+            return Some(Stop::Memory);
+        }
+        let left_us = self.cpu.as_ref().map_or(u64::MAX, |limit| {
+            let used = self.group.cpu_total_us().ok().flatten().unwrap_or(limit.us);
+            limit.us.saturating_sub(used)
+        });
+        self.wait_for(left_us);
+        (left_us == 0).then_some(Stop::Time(TimeLimit::Cpu))
+    }
+
+    /// Moves `due` to when all CPUs together could have used this up.
+    fn wait_for(&mut self, left_us: u64) {
+        let cpus = self.cpu.as_ref().map_or(1, |limit| limit.cpus);
+        let soonest = Duration::from_micros(left_us / cpus);
+        self.due = Instant::now() + soonest.clamp(FINEST, COARSEST);
+    }
+}
+
+impl CpuLimit {
+    fn new(plan: &Plan, group: &Group) -> Option<Self> {
         let limit = plan.job.limits.cpu_time().finite()?;
         group.cpu_total_us().ok().flatten()?;
         let cpus = rustix::thread::sched_getaffinity(None).map_or(1, |cpus| cpus.count());
-        let cpus = u64::from(cpus.max(1));
-        let limit_us = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
-        let mut clock = Self { group, limit_us, cpus, due: started };
-        clock.wait_for(limit_us);
-        Some(clock)
-    }
-
-    /// Looks at the time. If some is left, `due` moves on to when all CPUs together could use it.
-    pub(crate) fn has_run_out(&mut self) -> bool {
-        let used = self.group.cpu_total_us().ok().flatten().unwrap_or(self.limit_us);
-        let left = self.limit_us.saturating_sub(used);
-        self.wait_for(left);
-        left == 0
-    }
-
-    fn wait_for(&mut self, left_us: u64) {
-        let soonest = Duration::from_micros(left_us / self.cpus);
-        self.due = Instant::now() + soonest.clamp(FINEST, COARSEST);
+        let us = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+        Some(Self { us, cpus: u64::from(cpus.max(1)) })
     }
 }

@@ -1,12 +1,11 @@
 //! What is left when `fumehood` itself is killed.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use crate::support::{
-    Feed, Fumehood, Live, Promise, TempDir, marker, processes_naming, promises, wait_until_gone,
+    Feed, Fumehood, Live, Promise, TempDir, Traces, marker, names, processes_naming, promises,
+    wait_until_gone,
 };
 
 promises![
@@ -26,31 +25,6 @@ fn start(scratch: &TempDir, word: &str) -> Live {
         .env("XDG_RUNTIME_DIR", &scratch)
         .feed(Feed::Held)
         .spawn()
-}
-
-/// What could be left over, apart from processes.
-#[derive(Debug, PartialEq)]
-struct Traces {
-    mounts: Vec<String>,
-    files: BTreeSet<String>,
-}
-
-impl Traces {
-    /// Other tests run at the same time, but none of them mounts anything here, and all of their
-    /// files are named otherwise.
-    fn now() -> Self {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the host has /proc");
-        let mounts = mounts.lines().map(str::to_owned).collect();
-        let dirs = ["/tmp", "/run", "/dev/shm", "/var/tmp", "/run/lock"];
-        let ours = |name: &String| name.contains("fumehood");
-        let files = dirs.iter().flat_map(|dir| names(dir)).filter(ours).collect();
-        Self { mounts, files }
-    }
-}
-
-fn names(dir: &str) -> Vec<String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path().display().to_string()).collect()
 }
 
 #[track_caller]

@@ -10,6 +10,7 @@ mod exit_codes;
 mod filesystem;
 mod job_files;
 mod limits_time_output;
+mod limits_tree;
 mod network;
 mod privileges;
 mod processes;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         syscalls::trials(),
         environment::trials(),
         limits_time_output::trials(),
+        limits_tree::trials(),
         stdio::trials(),
         tty::trials(),
         job_files::trials(),

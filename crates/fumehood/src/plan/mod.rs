@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::backend::native::script::{self, TerminalSize};
-use crate::backend::native::trees;
+use crate::backend::native::{tree, trees};
 use crate::env::Environment;
 use crate::host::{Host, NOBODY};
 use crate::policy::landlock::Fence;
@@ -95,7 +95,9 @@ impl Plan {
     /// [`ErrorKind::InvalidJob`] for what the caller can mend, [`ErrorKind::Unsupported`] where
     /// the host lacks something that was not waived.
     pub fn new(job: &Job) -> Result<Self> {
-        Self::make(job, Host::current(), Vec::new())
+        let plan = Self::make(job, Host::current(), Vec::new());
+        tree::release_spare();
+        plan
     }
 
     /// The steps of the confinement in their order, each with its object: those of the cell, then

@@ -33,6 +33,7 @@ pub(crate) fn required(job: &Job) -> BTreeSet<Guarantee> {
     required.extend(spelled(is_finite(job.limits.memory.as_ref()), G::Memory));
     required.extend(spelled(is_finite(job.limits.pids.as_ref()), G::Pids));
     required.extend(spelled(is_finite(job.limits.cpu_time.as_ref()), G::CpuTime));
+    required.extend(spelled(is_finite(job.limits.cpus.as_ref()), G::CpuTime));
     required.retain(|guarantee| !given_up(job, *guarantee));
     required.extend(&job.require);
     required.retain(|guarantee| !job.waive.contains(guarantee));
@@ -64,7 +65,7 @@ pub(crate) fn missing(plan: &Plan, guarantee: Guarantee) -> Option<Missing> {
     let Some(Standing::NotHeld { reason, .. }) = plan.guarantees.get(&guarantee) else {
         return None;
     };
-    if let Some(Err(blocked)) = resource(guarantee).map(tree::holds) {
+    if let Some(blocked) = resources(plan, guarantee).find_map(|one| tree::holds(one).err()) {
         return Some(blocked.missing(guarantee));
     }
     if let Some(blocked) = without::cause(&plan.blocked, guarantee) {
@@ -211,8 +212,13 @@ fn landlock(plan: &Plan) -> Standing {
     )
 }
 
-fn resource(guarantee: Guarantee) -> Option<Resource> {
-    Resource::ALL.into_iter().find(|resource| resource.guarantee() == Some(guarantee))
+/// What a plan needs of control groups to hold a guarantee.
+fn resources(plan: &Plan, guarantee: Guarantee) -> impl Iterator<Item = Resource> {
+    let shares = plan.job.limits.cpus().finite().is_some();
+    Resource::ALL
+        .into_iter()
+        .filter(move |resource| resource.guarantee() == Some(guarantee))
+        .filter(move |resource| shares || *resource != Resource::Cpus)
 }
 
 fn memory(plan: &Plan) -> Standing {
@@ -248,18 +254,29 @@ fn pids(plan: &Plan) -> Standing {
     }
 }
 
+/// A sum, a share of the CPUs, or both.
 fn cpu_time(plan: &Plan) -> Standing {
-    let Some(limit) = plan.job.limits.cpu_time().finite() else {
-        return not_held("unlimited, as the job asks", None);
-    };
-    let limit = format_duration(limit);
-    match tree::holds(Resource::CpuTime) {
-        Ok(file) => held([format!("control group: {file}, watched by the supervisor, {limit}")]),
-        Err(blocked) => {
-            let stand_in = format!("RLIMIT_CPU = {limit}, for each process");
-            not_held(&blocked.reason, Some(stand_in))
+    let limits = &plan.job.limits;
+    let mut by = Vec::new();
+    if let Some(limit) = limits.cpu_time().finite() {
+        let limit = format_duration(limit);
+        match tree::holds(Resource::CpuTime) {
+            Ok(file) => {
+                by.push(format!("control group: {file}, watched by the supervisor, {limit}"));
+            }
+            Err(blocked) => {
+                let stand_in = format!("RLIMIT_CPU = {limit}, for each process");
+                return not_held(&blocked.reason, Some(stand_in));
+            }
         }
     }
+    if let Some(cpus) = limits.cpus().finite() {
+        match tree::holds(Resource::Cpus) {
+            Ok(file) => by.push(format!("control group: {file} = {cpus} CPUs")),
+            Err(blocked) => return not_held(&blocked.reason, by.pop()),
+        }
+    }
+    if by.is_empty() { not_held("unlimited, as the job asks", None) } else { held(by) }
 }
 
 fn wall_time(plan: &Plan) -> Standing {

@@ -7,6 +7,8 @@ use super::{Outcome, Stream, TimeLimit};
 pub(crate) enum Stop {
     /// A clock ran out.
     Time(TimeLimit),
+    /// The kernel killed a process at the group's limit of memory.
+    Memory,
     /// A stream exceeded its limit.
     Output(Stream),
     /// The caller asked.
@@ -26,20 +28,22 @@ pub(crate) struct Counted {
     pub(crate) pids_denied: bool,
 }
 
-/// The outcome. What the supervisor did decides before how the program took it: a program that ends
-/// with 0 on `SIGTERM` has timed out all the same. What the control group counted explains an end
-/// that was not a success; a program that lost a child to the memory limit and exits with 0 all the
-/// same has coped.
+/// The outcome. What was done to the program decides before how the program took it: one that ends
+/// with 0 on `SIGTERM` has timed out all the same, and one that lost a process to the limit of
+/// memory is out of memory, because with version 2 nothing of it is left, and with version 1 it
+/// would be a matter of luck whether its end came before ours. A refused process, which kills
+/// nobody, only explains an end that was not a success.
 pub(crate) fn verdict(
     status: i32,
     stop: Option<Stop>,
     cpu_limited: bool,
     counted: Counted,
 ) -> Outcome {
-    if counted.out_of_memory && status != 0 {
+    if counted.out_of_memory {
         return Outcome::OutOfMemory;
     }
     match stop {
+        Some(Stop::Memory) => return Outcome::OutOfMemory,
         Some(Stop::Time(limit)) => return Outcome::TimedOut { limit },
         Some(Stop::Output(stream)) => return Outcome::OutputLimit { stream },
         Some(Stop::Cancelled) => return Outcome::Cancelled,
@@ -83,11 +87,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_group_counted_explains_a_failure_and_only_a_failure() {
+    fn a_kill_for_memory_decides_and_a_refused_process_explains_a_failure() {
         let starved = Counted { out_of_memory: true, ..NOTHING };
         assert_eq!(verdict(9, None, true, starved), Outcome::OutOfMemory);
         assert_eq!(verdict(137 << 8, None, true, starved), Outcome::OutOfMemory);
-        assert_eq!(verdict(0, None, true, starved), Outcome::Exited { code: 0 });
+        assert_eq!(verdict(0, None, true, starved), Outcome::OutOfMemory);
+        assert_eq!(verdict(9, Some(Stop::Memory), true, NOTHING), Outcome::OutOfMemory);
         let crowded = Counted { pids_denied: true, ..NOTHING };
         assert_eq!(verdict(1 << 8, None, true, crowded), Outcome::PidsLimit);
         assert_eq!(verdict(0, None, true, crowded), Outcome::Exited { code: 0 });

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Process, TempDir, marker};
+use super::{Process, TempDir, marker, slowness};
 
 /// How much of a stream is kept for assertions; the rest is only counted.
 const KEPT: usize = 4 << 20;
@@ -61,7 +61,7 @@ impl Fumehood {
             env: Vec::new(),
             feed: Feed::Null,
             cwd: None,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_secs(60) * slowness(),
             report: None,
         }
     }
@@ -200,7 +200,7 @@ impl Live {
     /// The confined program, seen from outside: the process whose arguments are the program's.
     /// The arguments must hold a [`marker`] for that.
     pub(crate) fn confined(&self) -> Process {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(20) * slowness();
         while Instant::now() < end {
             if let Some(process) = Process::with_argv(&self.program) {
                 return process;
@@ -233,11 +233,12 @@ impl Live {
         let status = self.wait(end);
         let elapsed = self.started.elapsed();
         // After the end of fumehood nobody may hold its streams: a moment is for our own threads.
-        let moment = Duration::from_secs(5);
+        let moment = Duration::from_secs(5) * slowness();
         let stdout = self.stdout.recv_timeout(moment).expect("stdout is held open after the end");
         let stderr = self.stderr.recv_timeout(moment).expect("stderr is held open after the end");
         let report = self.report.as_ref().and_then(|dir| read_report(&dir.join("report.json")));
         Ran {
+            pid: self.child.id(),
             status,
             stdout: stdout.kept,
             stdout_total: stdout.total,
@@ -274,6 +275,8 @@ fn read_report(path: &std::path::Path) -> Option<Value> {
 /// What a finished run left.
 #[derive(Debug)]
 pub(crate) struct Ran {
+    /// Process id of the outermost command, which is that of the supervisor.
+    pub(crate) pid: u32,
     pub(crate) status: ExitStatus,
     /// The first mebibytes of it.
     pub(crate) stdout: Vec<u8>,

@@ -3,9 +3,10 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Skip, skip};
+use super::{Ran, Skip, run_reported, skip};
 
 /// Where a tool may be that the sandbox shows by default, or that a test shows it.
 const TOOL_DIRS: [&str; 5] =
@@ -21,6 +22,33 @@ pub(crate) fn marker() -> String {
 /// Skips what only root can arrange.
 pub(crate) fn needs_root(why: &str) -> Result<(), Skip> {
     if rustix::process::geteuid().is_root() { Ok(()) } else { skip(format!("only root can {why}")) }
+}
+
+/// Skips where no control group counts and limits whole trees.
+pub(crate) fn needs_control_groups() -> Result<(), Skip> {
+    static REASON: OnceLock<Option<String>> = OnceLock::new();
+    match REASON.get_or_init(|| why_no_control_groups(&run_reported(&[], &["true"]))) {
+        None => Ok(()),
+        Some(reason) => skip(reason.clone()),
+    }
+}
+
+fn why_no_control_groups(ran: &Ran) -> Option<String> {
+    if ran.status.code() != Some(0) {
+        return Some(ran.stderr.clone());
+    }
+    let guarantees = &ran.report()["confinement"]["guarantees"];
+    ["memory", "pids", "cpu-time"].into_iter().find_map(|name| {
+        let reason = guarantees[name]["reason"].as_str()?;
+        Some(format!("{name}: {reason}"))
+    })
+}
+
+/// How many times slower than usual this machine is: what tests wait for takes that much longer.
+/// `FUMEHOOD_SLOWNESS` says so, where a processor is emulated.
+pub(crate) fn slowness() -> u32 {
+    let named = std::env::var("FUMEHOOD_SLOWNESS").ok();
+    named.map_or(1, |text| text.parse().expect("FUMEHOOD_SLOWNESS is a whole number"))
 }
 
 /// A program of the host in a system directory, so that the sandbox shows it too.

@@ -5,14 +5,18 @@ mod host;
 mod probe;
 mod proc;
 mod temp;
+mod traces;
 
 use libtest_mimic::{Completion, Trial};
 
 pub(crate) use fumehood::{Feed, Fumehood, Live, Ran, run, run_reported, waiting_shell};
-pub(crate) use host::{Listener, host_tool, marker, needs_root, python, require_tools};
+pub(crate) use host::{
+    Listener, host_tool, marker, needs_control_groups, needs_root, python, require_tools, slowness,
+};
 pub(crate) use probe::{Probe, Verdict, parse};
 pub(crate) use proc::{Mount, Process, field, processes_naming, wait_until_gone};
 pub(crate) use temp::{TempDir, clean_up};
+pub(crate) use traces::{Traces, groups_of, mounts, names};
 
 /// What a promise comes to: kept, or not tried on this machine. A broken one panics.
 pub(crate) type Promise = Result<(), Skip>;

@@ -1,14 +1,20 @@
-//! A small C program that makes system calls which no shell can make.
+//! Small C programs that do what no shell can do.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use super::{Fumehood, Ran, Skip, TempDir, host_tool, skip};
 
-const SOURCE: &str = include_str!("../probe.c");
+const SOURCES: [(&str, &str); 2] =
+    [("probe", include_str!("../probe.c")), ("bombs", include_str!("../bombs.c"))];
 
-/// The compiled probe, shown inside at `/probe`.
+/// A directory that has them compiled, for machines without a compiler.
+const COMPILED: &str = "FUMEHOOD_PROBES";
+
+/// The compiled programs, shown inside at `/probe`: one that makes system calls, and one that uses
+/// up what is limited.
 #[derive(Debug)]
 pub(crate) struct Probe {
     dir: TempDir,
@@ -24,31 +30,41 @@ impl Probe {
         }
     }
 
-    /// Static, so that a failure is never one of the dynamic loader.
     fn compile() -> Result<Self, Skip> {
-        let cc = host_tool("cc")?;
         let dir = TempDir::new();
-        let source = dir.file("probe.c", SOURCE);
-        let mut command = Command::new(cc);
-        command.args(["-O1", "-static", "-pthread", "-o"]).arg(dir.join("probe")).arg(source);
-        let output = command.output().expect("cc exists");
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            return skip(format!("cc cannot build the probe: {text}"));
+        for (name, source) in SOURCES {
+            match std::env::var_os(COMPILED) {
+                Some(compiled) => copy(&Path::new(&compiled).join(name), &dir.join(name)),
+                None => compile(&dir.file(&format!("{name}.c"), source), &dir.join(name))?,
+            }
         }
         Ok(Self { dir })
     }
 
-    /// A confined run of it, with flags for the sandbox.
-    pub(crate) fn confined(&self, flags: &[&str], args: &[&str]) -> Fumehood {
+    /// A confined run of the one that uses things up.
+    pub(crate) fn bomb(&self, flags: &[&str], args: &[&str]) -> Fumehood {
+        self.program("/probe/bombs", flags, args)
+    }
+
+    fn program(&self, path: &str, flags: &[&str], args: &[&str]) -> Fumehood {
         let volume = self.dir.volume("/probe", "ro");
         let flags = [&["--volume", &volume], flags].concat();
-        Fumehood::new(&flags, &[&["/probe/probe"], args].concat())
+        Fumehood::new(&flags, &[&[path], args].concat())
+    }
+
+    /// A confined run of the one that makes system calls, with flags for the sandbox.
+    pub(crate) fn confined(&self, flags: &[&str], args: &[&str]) -> Fumehood {
+        self.program("/probe/probe", flags, args)
     }
 
     /// Runs it confined.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         self.confined(&[], args).run()
+    }
+
+    /// The directory of the programs on the host.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The path of it on the host.
@@ -69,6 +85,22 @@ impl Probe {
         assert!(!verdicts.is_empty(), "the probe printed nothing for {args:?}");
         verdicts
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+}
+
+/// Static, so that a failure is never one of the dynamic loader.
+fn compile(source: &Path, program: &Path) -> Result<(), Skip> {
+    let mut command = Command::new(host_tool("cc")?);
+    command.args(["-O1", "-static", "-pthread", "-o"]).arg(program).arg(source);
+    let output = command.output().expect("cc exists");
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        return skip(format!("cc cannot build {}: {text}", source.display()));
+    }
+    Ok(())
 }
 
 /// What a system call came to.

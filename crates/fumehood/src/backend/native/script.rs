@@ -13,6 +13,8 @@ use fumehood_child::step::{Sink, Strings};
 use linux_raw_sys::general as nr;
 use rustix::process::{Resource, getrlimit};
 
+use super::cgroup::Resource as Held;
+use super::tree;
 use crate::job::{Access, Limit};
 use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, inside};
 use crate::plan::{Identity, Plan};
@@ -408,9 +410,12 @@ fn limits(plan: &Plan) -> Vec<(u32, Resource, u64, u64)> {
     set
 }
 
-/// The init counts as a process of the namespace, too.
+/// The init counts as a process of the namespace, too. Where a control group holds the limit this
+/// one is a step behind: the group counts what it refuses, which is the proof of why a program
+/// failed, and this does not.
 fn pids(plan: &Plan) -> u64 {
     match plan.job.limits.pids() {
+        Limit::Finite(pids) if tree::holds(Held::Pids).is_ok() => pids.saturating_add(2),
         Limit::Finite(pids) if plan.namespaces.base => pids.saturating_add(1),
         Limit::Finite(pids) => pids,
         Limit::Unlimited => u64::MAX,

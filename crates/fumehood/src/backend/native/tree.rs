@@ -29,13 +29,19 @@ pub(crate) fn holds(resource: Resource) -> Result<&'static str, &'static Blocked
     hierarchy().as_ref()?.holds(resource)
 }
 
+/// Removes the group that was made to find out what can be limited, unless a cell has got it. For
+/// where no cell follows: a group that is kept lives on after this process.
+pub(crate) fn release_spare() {
+    if let Ok(hierarchy) = hierarchy() {
+        drop(hierarchy.take_spare());
+    }
+}
+
 /// The group of a cell, if this process can make one.
 pub(crate) fn group(plan: &Plan) -> Result<Option<Group>> {
     let Ok(hierarchy) = hierarchy() else { return Ok(None) };
-    hierarchy
-        .group(&limits(plan))
-        .map(Some)
-        .map_err(|error| Error::internal("make a control group", error))
+    let group = hierarchy.group(&limits(plan));
+    group.map(Some).map_err(|error| Error::internal("make a control group", error))
 }
 
 fn limits(plan: &Plan) -> GroupLimits {

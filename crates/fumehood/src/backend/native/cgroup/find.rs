@@ -36,13 +36,12 @@ pub(crate) enum Resource {
 impl Resource {
     pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Pids, Self::CpuTime, Self::Cpus];
 
-    /// The guarantee that needs it; there is none about the number of CPUs.
+    /// The guarantee that needs it; a share of CPUs belongs to that of CPU time.
     pub(crate) fn guarantee(self) -> Option<Guarantee> {
         match self {
             Self::Memory => Some(Guarantee::Memory),
             Self::Pids => Some(Guarantee::Pids),
-            Self::CpuTime => Some(Guarantee::CpuTime),
-            Self::Cpus => None,
+            Self::CpuTime | Self::Cpus => Some(Guarantee::CpuTime),
         }
     }
 }
@@ -156,16 +155,21 @@ impl Hierarchy {
         self.holds.iter().filter(|(_, held)| held.is_ok()).count()
     }
 
-    /// A group with these limits: the one that was made to find out, if it is still there.
+    /// A group with these limits: the one that was made to find out, if it is still there and in
+    /// all the hierarchies that they need.
     ///
     /// # Errors
     /// As for [`Group::create`].
     pub(crate) fn group(&self, limits: &GroupLimits) -> io::Result<Group> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match spare {
+        match self.take_spare().filter(|_| limits.cpus_milli.is_none()) {
             Some(mut spare) => spare.retarget(limits).map(|()| spare),
             None => Group::create(self, limits),
         }
+    }
+
+    /// Takes the group that was made to find out away: who does not use it drops it.
+    pub(crate) fn take_spare(&self) -> Option<Group> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn parent(&self) -> &Parent {

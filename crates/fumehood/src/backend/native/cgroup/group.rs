@@ -92,6 +92,8 @@ pub(super) trait Control: fmt::Debug + Send + Sync {
     fn memory_peak(&self) -> io::Result<Option<Figure>>;
     fn memory_now(&self) -> io::Result<Option<u64>>;
     fn oom(&self) -> io::Result<Oom>;
+    /// Whether the kernel kills the whole group when it kills one of its processes for memory.
+    fn dies_together(&self) -> bool;
     fn cpu(&self) -> io::Result<Option<CpuUsage>>;
     /// User and system time together, in microseconds, by the cheapest reading.
     fn cpu_total(&self) -> io::Result<Option<u64>>;
@@ -165,6 +167,17 @@ impl Group {
         let now = self.control.oom()?;
         let kills = now.kills.saturating_sub(self.before.oom_kills);
         Ok(Oom { kills, at_limit: kills > 0 && now.at_limit })
+    }
+
+    /// Whether the kernel kills the whole group when it kills one of its processes for memory: if
+    /// not, whoever supervises it has to.
+    pub(crate) fn dies_together(&self) -> bool {
+        self.control.dies_together()
+    }
+
+    /// Whether a limit of memory was set.
+    pub(crate) fn limits_memory(&self) -> bool {
+        self.limits.memory.is_some()
     }
 
     /// CPU time of all processes that were ever in the group.

@@ -73,6 +73,7 @@ pub(super) struct Parts {
     name: String,
     parts: Vec<Part>,
     cpuacct: Gauge,
+    oom_control: Gauge,
 }
 
 #[derive(Debug)]
@@ -84,7 +85,13 @@ struct Part {
 
 impl Parts {
     pub(super) fn new(parent: Arc<Parent>, name: &str) -> Self {
-        Self { parent, name: name.to_owned(), parts: Vec::new(), cpuacct: Gauge::default() }
+        Self {
+            parent,
+            name: name.to_owned(),
+            parts: Vec::new(),
+            cpuacct: Gauge::default(),
+            oom_control: Gauge::default(),
+        }
     }
 
     fn join_branches(&mut self, wanted: &[Controller]) -> io::Result<()> {
@@ -289,8 +296,13 @@ impl Control for Parts {
 
     fn oom(&self) -> io::Result<Oom> {
         let Some(dir) = self.part(Controller::Memory) else { return Ok(Oom::default()) };
-        let kills = keyed(&dir.read("memory.oom_control")?, "oom_kill").unwrap_or(0);
+        let control = self.oom_control.read(dir, "memory.oom_control")?;
+        let kills = keyed(&control, "oom_kill").unwrap_or(0);
         Ok(Oom { kills, at_limit: kills > 0 && self.was_at_limit()? })
+    }
+
+    fn dies_together(&self) -> bool {
+        false
     }
 
     fn cpu(&self) -> io::Result<Option<CpuUsage>> {

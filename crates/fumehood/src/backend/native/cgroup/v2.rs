@@ -192,6 +192,11 @@ impl Control for Leaf {
         })
     }
 
+    /// By `memory.oom.group`, which is set together with the limit.
+    fn dies_together(&self) -> bool {
+        true
+    }
+
     fn cpu(&self) -> io::Result<Option<CpuUsage>> {
         let stat = self.cpu_stat()?;
         let times = keyed(&stat, "user_usec").zip(keyed(&stat, "system_usec"));

@@ -1,0 +1,377 @@
+//! What a whole tree of processes may use up, by every bomb that is known to hurt.
+//!
+//! Each ends in time, with the outcome and exit status that the documentation names, and leaves
+//! nothing behind.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{
+    Fumehood, Probe, Promise, Ran, Skip, TempDir, groups_of, marker, mounts, names,
+    needs_control_groups, promises, run_reported, skip, slowness, wait_until_gone,
+};
+
+promises![
+    one_process_cannot_take_more_memory,
+    many_small_processes_cannot_take_more_memory_together,
+    files_in_memory_count_as_memory,
+    a_mapped_file_counts_as_memory,
+    a_kill_for_memory_ends_the_run,
+    full_scratch_space_is_the_program_s_own_error,
+    a_fork_bomb_is_held_until_its_time_is_up,
+    a_failure_for_lack_of_processes_is_named,
+    threads_count_as_processes,
+    zombies_count_as_processes,
+    cpu_time_of_twenty_processes_is_one_sum,
+    cpu_time_is_not_wall_time,
+    a_sparse_file_beyond_the_limit_is_stopped,
+    a_dense_file_beyond_the_limit_is_stopped,
+    a_million_files_run_out_of_inodes,
+    descriptors_run_out_at_their_limit,
+    ignoring_every_signal_does_not_help,
+    a_gibibyte_of_output_is_stopped,
+    exactly_the_output_limit_is_no_excess,
+    one_byte_more_is_an_excess,
+    peak_memory_is_what_was_touched,
+    usage_names_its_sources,
+    a_share_of_the_cpus_holds,
+    what_cannot_be_limited_is_refused_with_the_fix,
+    what_is_waived_has_its_stand_in_named,
+    explaining_and_checking_leave_no_group,
+];
+
+/// Runs one to its end, and holds that nothing is left of it.
+#[track_caller]
+fn bomb(flags: &[&str], args: &[&str]) -> Result<Ran, Skip> {
+    let (probe, scratch, word) = (Probe::get()?, TempDir::open_to_all(), marker());
+    let before = mounts();
+    let scratch = scratch.path().display().to_string();
+    let long = format!("{}s", 10 * slowness());
+    let timeout = if flags.contains(&"--timeout") { &[][..] } else { &["--timeout", &long] };
+    let flags = [timeout, flags].concat();
+    let ran =
+        probe.bomb(&flags, &[args, &[&word]].concat()).env("TMPDIR", &scratch).reported().run();
+    wait_until_gone(&word);
+    assert_eq!(groups_of(ran.pid), <[PathBuf; 0]>::default(), "groups are left\n{ran}");
+    assert_eq!(names(&scratch), <[String; 0]>::default(), "files are left\n{ran}");
+    assert_eq!(mounts(), before);
+    Ok(ran)
+}
+
+#[track_caller]
+fn is_out_of_memory(ran: Ran) {
+    assert_eq!(ran.outcome(), "out-of-memory", "{ran}");
+    ran.exits(137).complains_in_one_line(&["memory limit"]);
+}
+
+fn figure(ran: &Ran, name: &str) -> u64 {
+    ran.report()["usage"][name]["value"].as_u64().unwrap_or_else(|| panic!("no {name}\n{ran}"))
+}
+
+fn one_process_cannot_take_more_memory() -> Promise {
+    needs_control_groups()?;
+    is_out_of_memory(bomb(&["--memory", "64MiB"], &["eat", "200"])?);
+    Ok(())
+}
+
+fn many_small_processes_cannot_take_more_memory_together() -> Promise {
+    needs_control_groups()?;
+    let ran = bomb(&["--memory", "64MiB"], &["brood", "20", "8"])?;
+    assert!(figure(&ran, "peak_memory") <= 64 << 20, "{ran}");
+    is_out_of_memory(ran);
+    Ok(())
+}
+
+fn files_in_memory_count_as_memory() -> Promise {
+    needs_control_groups()?;
+    for dir in ["/workspace", "/tmp", "/dev/shm"] {
+        is_out_of_memory(bomb(&["--memory", "64MiB"], &["fill", &format!("{dir}/file"), "200"])?);
+    }
+    Ok(())
+}
+
+fn a_mapped_file_counts_as_memory() -> Promise {
+    needs_control_groups()?;
+    is_out_of_memory(bomb(&["--memory", "64MiB"], &["map-file", "/workspace/file", "200"])?);
+    Ok(())
+}
+
+/// Whether the program would have coped with the loss of a child does not depend on the version of
+/// control groups, nor on luck: the rest is killed, too.
+fn a_kill_for_memory_ends_the_run() -> Promise {
+    needs_control_groups()?;
+    let (probe, word) = (Probe::get()?, marker());
+    let volume = format!("{}:/probe", probe.dir().display());
+    let script = "/probe/bombs eat 200; sleep 600; exit 0";
+    let flags = ["--volume", &volume, "--memory", "64MiB"];
+    let started = Instant::now();
+    let ran = run_reported(&flags, &["sh", "-c", script, &word]);
+    assert!(started.elapsed() < Duration::from_secs(9) * slowness(), "it went on\n{ran}");
+    assert_eq!(ran.outcome(), "out-of-memory", "{ran}");
+    ran.exits(137);
+    wait_until_gone(&word);
+    Ok(())
+}
+
+fn full_scratch_space_is_the_program_s_own_error() -> Promise {
+    let ran = bomb(&["--workspace-size", "16MiB"], &["fill", "/workspace/file", "64"])?;
+    assert_eq!(ran.text(), "16 errno 28", "ENOSPC");
+    ran.exits(3);
+    Ok(())
+}
+
+fn a_fork_bomb_is_held_until_its_time_is_up() -> Promise {
+    let limit = format!("{}s", slowness());
+    let ran = bomb(&["--timeout", &limit, "--pids-limit", "32"], &["fork-bomb"]);
+    let ran = match ran? {
+        ran if ran.status.code() == Some(99) => return skip(ran.stderr),
+        ran => ran,
+    };
+    assert_eq!(ran.outcome(), "timed-out", "{ran}");
+    if needs_control_groups().is_ok() {
+        // The init is counted, too.
+        assert_eq!(figure(&ran, "peak_pids"), 33, "{ran}");
+    }
+    ran.exits(124);
+    Ok(())
+}
+
+/// With the proof of the group's own counter: elsewhere it is a program that failed.
+fn a_failure_for_lack_of_processes_is_named() -> Promise {
+    needs_control_groups()?;
+    let ran = bomb(&["--pids-limit", "16"], &["zombies"])?;
+    assert_eq!(ran.outcome(), "pids-limit", "{ran}");
+    ran.exits(137).complains_in_one_line(&["limit of processes"]);
+    Ok(())
+}
+
+fn threads_count_as_processes() -> Promise {
+    let ran = bomb(&["--pids-limit", "16"], &["threads"])?;
+    if ran.status.code() == Some(99) {
+        return skip(ran.stderr);
+    }
+    assert_eq!(ran.text(), "15 errno 11", "EAGAIN\n{ran}");
+    Ok(())
+}
+
+fn zombies_count_as_processes() -> Promise {
+    let ran = bomb(&["--pids-limit", "16"], &["zombies"])?;
+    if ran.status.code() == Some(99) {
+        return skip(ran.stderr);
+    }
+    assert_eq!(ran.text(), "15 errno 11", "EAGAIN\n{ran}");
+    Ok(())
+}
+
+/// The sum of all processes, in microseconds, is at the limit and hardly beyond.
+#[track_caller]
+fn is_stopped_at_one_second_of_cpu(ran: Ran) {
+    assert_eq!(ran.outcome(), "timed-out", "{ran}");
+    assert_eq!(ran.report()["outcome"]["limit"], "cpu", "{ran}");
+    let used = figure(&ran, "user_us") + figure(&ran, "system_us");
+    let most = 1_000_000 + 150_000 * u64::from(slowness());
+    assert!((1_000_000..most).contains(&used), "{used} µs of CPU time\n{ran}");
+    ran.exits(124).complains_in_one_line(&["CPU-time limit"]);
+}
+
+fn cpu_time_of_twenty_processes_is_one_sum() -> Promise {
+    needs_control_groups()?;
+    is_stopped_at_one_second_of_cpu(bomb(&["--cpu-time", "1s"], &["spin", "20", "60000"])?);
+    Ok(())
+}
+
+/// Three processes of a second each: none of them is near the limit by itself.
+fn cpu_time_is_not_wall_time() -> Promise {
+    needs_control_groups()?;
+    is_stopped_at_one_second_of_cpu(bomb(&["--cpu-time", "1s"], &["spin", "3", "1000"])?);
+    let sleeper = run_reported(&["--cpu-time", "100ms"], &["sleep", "1"]);
+    sleeper.exits(0);
+    Ok(())
+}
+
+#[track_caller]
+fn is_disk_limit(ran: Ran) {
+    assert_eq!(ran.outcome(), "disk-limit", "{ran}");
+    ran.exits(153).complains_in_one_line(&["SIGXFSZ"]);
+}
+
+const TEN_GIB: &str = "10240";
+
+fn a_sparse_file_beyond_the_limit_is_stopped() -> Promise {
+    is_disk_limit(bomb(&[], &["sparse", "/workspace/file", TEN_GIB])?);
+    Ok(())
+}
+
+fn a_dense_file_beyond_the_limit_is_stopped() -> Promise {
+    is_disk_limit(bomb(&["--file-size", "32MiB"], &["fill", "/workspace/file", TEN_GIB])?);
+    Ok(())
+}
+
+fn a_million_files_run_out_of_inodes() -> Promise {
+    let flags = ["--inodes", "5000"];
+    for dir in ["/workspace", "/tmp", "/dev/shm"] {
+        let ran = bomb(&flags, &["empty-files", dir, "1000000"])?;
+        // The directory itself is one.
+        assert_eq!(ran.text(), "4999 errno 28", "ENOSPC in {dir}\n{ran}");
+        ran.exits(3);
+    }
+    Ok(())
+}
+
+fn descriptors_run_out_at_their_limit() -> Promise {
+    let ran = bomb(&["--open-files", "100"], &["descriptors"])?;
+    assert_eq!(ran.text(), "100 errno 24", "EMFILE\n{ran}");
+    ran.exits(3);
+    Ok(())
+}
+
+fn ignoring_every_signal_does_not_help() -> Promise {
+    let limit = format!("{}ms", 500 * slowness());
+    let ran = bomb(&["--timeout", &limit, "--grace", "100ms"], &["stubborn"])?;
+    assert_eq!(ran.outcome(), "timed-out", "{ran}");
+    assert!(ran.text().starts_with("ready"), "it never ran\n{ran}");
+    ran.exits(124);
+    Ok(())
+}
+
+fn a_gibibyte_of_output_is_stopped() -> Promise {
+    for (fd, stream) in [("1", "stdout"), ("2", "stderr")] {
+        let ran = bomb(&[], &["flood", fd, "1073741824"])?;
+        assert_eq!(ran.outcome(), "output-limit", "stream {stream}");
+        assert_eq!(ran.report()["outcome"]["stream"], stream);
+        assert!(figure(&ran, "output") < 64 << 20, "it went on");
+        ran.exits(153);
+    }
+    Ok(())
+}
+
+/// What a stream carried, and whether that was all.
+fn carried<'a>(ran: &'a Ran, stream: &str) -> (&'a Value, &'a Value) {
+    let output = &ran.report()[stream];
+    (&output["total"], &output["truncated"])
+}
+
+fn exactly_the_output_limit_is_no_excess() -> Promise {
+    for (fd, stream) in [("1", "stdout"), ("2", "stderr")] {
+        for excess in ["kill", "truncate"] {
+            let flags = ["--output-limit", "100KiB", "--output-excess", excess];
+            let ran = bomb(&flags, &["flood", fd, "102400"])?.exits(0);
+            assert_eq!(carried(&ran, stream), (&102_400.into(), &false.into()), "{stream}");
+            assert_eq!(figure(&ran, "output"), 102_400);
+        }
+    }
+    Ok(())
+}
+
+fn one_byte_more_is_an_excess() -> Promise {
+    for (fd, stream) in [("1", "stdout"), ("2", "stderr")] {
+        let limit = ["--output-limit", "100KiB", "--output-excess"];
+        let ran = bomb(&[&limit[..], &["truncate"]].concat(), &["flood", fd, "102401"])?.exits(0);
+        assert_eq!(carried(&ran, stream), (&102_401.into(), &true.into()), "{stream}");
+        let ran = bomb(&[&limit[..], &["kill"]].concat(), &["flood", fd, "102401"])?.exits(153);
+        assert_eq!(carried(&ran, stream), (&102_401.into(), &true.into()), "{stream}");
+        assert_eq!(ran.outcome(), "output-limit");
+    }
+    Ok(())
+}
+
+fn peak_memory_is_what_was_touched() -> Promise {
+    needs_control_groups()?;
+    for mebibytes in [8, 64, 256] {
+        let ran = bomb(&[], &["eat", &mebibytes.to_string()])?.exits(0);
+        let (exact, peak) = (mebibytes << 20, figure(&ran, "peak_memory"));
+        let most = exact + exact / 20 + (2 << 20);
+        assert!((exact..=most).contains(&peak), "{peak} bytes for {mebibytes} MiB");
+        let source = ran.report()["usage"]["peak_memory"]["source"].as_str();
+        let known = ["cgroup memory.peak", "cgroup memory.max_usage_in_bytes"];
+        assert!(source.is_some_and(|source| known.contains(&source)), "{source:?}");
+    }
+    Ok(())
+}
+
+fn usage_names_its_sources() -> Promise {
+    let ran = bomb(&[], &["flood", "1", "1000"])?.exits(0);
+    let usage = &ran.report()["usage"];
+    assert_eq!(usage["wall_us"]["source"], "monotonic clock");
+    assert_eq!(usage["output"]["source"], "supervisor count");
+    let counted = needs_control_groups().is_ok();
+    for name in ["user_us", "system_us", "peak_memory"] {
+        let source = usage[name]["source"].as_str().unwrap_or_default();
+        assert_eq!(source.starts_with("cgroup"), counted, "{name}: {source}");
+        assert!(counted || source.starts_with("rusage"), "{name}: {source}");
+    }
+    Ok(())
+}
+
+/// Half a CPU for two spinning processes: a second of CPU time takes two.
+fn a_share_of_the_cpus_holds() -> Promise {
+    let ran = bomb(&["--cpus", "0.5", "--cpu-time", "60s"], &["spin", "2", "500"])?;
+    if ran.status.code() == Some(99) {
+        ran.complains("cpu-time");
+        return Ok(());
+    }
+    let ran = ran.exits(0);
+    let by = &ran.report()["confinement"]["guarantees"]["cpu-time"]["by"];
+    assert!(by.to_string().contains("= 0.5 CPUs"), "{by}");
+    assert!(figure(&ran, "wall_us") > 1_700_000, "the share did not hold\n{ran}");
+    Ok(())
+}
+
+/// Only where there is no control group to be had.
+fn what_cannot_be_limited_is_refused_with_the_fix() -> Promise {
+    if needs_control_groups().is_ok() {
+        return skip("every limit can be held here");
+    }
+    let all = [
+        ("--memory", "64MiB", "memory"),
+        ("--cpu-time", "1s", "cpu-time"),
+        ("--cpus", "1", "cpu-time"),
+    ];
+    for (flag, value, guarantee) in all {
+        let ran = run_reported(&[flag, value], &["true"]).exits(99);
+        let ran = ran.complains(&format!("{guarantee} (cgroup)")).complains("to fix it:");
+        assert_eq!(ran.report()["error"]["missing"][0]["guarantee"], guarantee);
+        assert!(ran.report()["error"]["missing"][0]["fix"].is_string(), "{ran}");
+    }
+    Ok(())
+}
+
+fn what_is_waived_has_its_stand_in_named() -> Promise {
+    if needs_control_groups().is_ok() {
+        return skip("every limit can be held here");
+    }
+    let flags = ["--memory", "64MiB", "--cpu-time", "2s", "--waive", "memory,cpu-time"];
+    let ran = run_reported(&flags, &["sh", "-c", "ulimit -d; ulimit -t"]).exits(0);
+    assert_eq!(ran.text(), "65536\n2");
+    for (guarantee, stand_in) in
+        [("memory", "RLIMIT_DATA = 64MiB"), ("cpu-time", "RLIMIT_CPU = 2s")]
+    {
+        let standing = &ran.report()["confinement"]["guarantees"][guarantee];
+        let named = standing["stand_in"].as_str().unwrap_or_default();
+        assert!(named.starts_with(stand_in), "{guarantee}: {standing}");
+    }
+    Ok(())
+}
+
+/// They find out by making one what can be limited.
+fn explaining_and_checking_leave_no_group() -> Promise {
+    for args in [
+        &["explain", "--", "true"][..],
+        &["check"],
+        &["run", "--require", "kernel-boundary", "true"],
+    ] {
+        let mut child = Command::new(Fumehood::binary())
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary is there");
+        let pid = child.id();
+        child.wait().expect("it is ours");
+        assert_eq!(groups_of(pid), <[PathBuf; 0]>::default(), "after {args:?}");
+    }
+    Ok(())
+}
