@@ -22,6 +22,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Check(CheckArgs),
     Explain(ExplainArgs),
+    Gc(GcArgs),
     /// Print completions for a shell
     Completions {
         shell: Shell,
@@ -47,6 +48,21 @@ pub(crate) enum Document {
 /// by default, else 99.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Remove what supervisors that died left behind
+///
+/// Killed together with its supervisor, a cell leaves nothing but empty control groups. What belongs
+/// to a living supervisor is never touched. The exit status is 125 if something could not be
+/// removed.
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod exit;
 mod explain;
+mod gc;
 mod generate;
 mod help;
 mod lower;
@@ -34,6 +35,7 @@ fn dispatch(command: &Command) -> u8 {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(args),
         Command::Explain(args) => explain::explain(args),
+        Command::Gc(args) => gc::gc(args),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man => generate::man(),
         Command::Schema { document } => generate::schema(*document),

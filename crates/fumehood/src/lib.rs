@@ -104,6 +104,7 @@ pub mod blocking;
 mod command;
 pub mod env;
 mod error;
+mod gc;
 mod guarantee;
 mod host;
 mod job;
@@ -121,6 +122,7 @@ mod zygote;
 
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
 pub use error::{Error, ErrorKind, Layer, Missing, Result};
+pub use gc::{Leftover, gc, leftovers};
 pub use guarantee::Guarantee;
 pub use host::Host;
 pub use job::{

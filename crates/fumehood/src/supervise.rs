@@ -18,7 +18,9 @@ use crate::plan::Plan;
 use crate::report::{self, Stop};
 use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
 use crate::usage::{Meter, Tally};
-use crate::{Confinement, Error, Figure, Report, Result, Source, Stream, TimeLimit, Timing};
+use crate::{
+    Confinement, Error, Excess, Figure, Report, Result, Source, Stream, TimeLimit, Timing,
+};
 
 /// After a kill everything is over within milliseconds; an init that has not said so by then is
 /// killed itself.
@@ -153,7 +155,9 @@ impl Running {
         if let Some(group) = &mut group {
             remove(group).await;
         }
-        Ok(assemble(&plan, &ended, stop, timing, tally, [stdout.take(), stderr.take()]))
+        let outputs = [stdout.take(), stderr.take()];
+        let stop = stop.or_else(|| excess(cap, &outputs));
+        Ok(assemble(&plan, &ended, stop, timing, tally, outputs))
     }
 }
 
@@ -166,6 +170,14 @@ async fn remove(group: &mut Group) {
     while group.destroy(BRIEF).is_err() && Instant::now() < deadline {
         tokio::time::sleep(BRIEF * 4).await;
     }
+}
+
+/// A program that ends before its excess is seen has exceeded its limit all the same.
+fn excess(cap: Cap, [stdout, stderr]: &[crate::Output; 2]) -> Option<Stop> {
+    let limit = cap.limit.finite().filter(|_| cap.excess == Excess::Kill)?;
+    let exceeds = |output: &crate::Output| output.total > limit.0;
+    let first = exceeds(stdout).then_some(Stream::Stdout);
+    first.or_else(|| exceeds(stderr).then_some(Stream::Stderr)).map(Stop::Output)
 }
 
 fn cap(plan: &Plan) -> Cap {

@@ -9,6 +9,7 @@ mod environment;
 mod exit_codes;
 mod filesystem;
 mod job_files;
+mod leftovers;
 mod limits_time_output;
 mod limits_tree;
 mod network;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         unavailable::trials(),
         toolchains::trials(),
         death::trials(),
+        leftovers::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, families.into_iter().flatten().collect());
     support::clean_up();

@@ -210,6 +210,16 @@ impl Live {
         panic!("{:?} did not appear among the processes", self.program)
     }
 
+    /// Process id of the outermost command, which is that of the supervisor.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The last argument of the program, which is a [`marker`] where it has to be found.
+    pub(crate) fn word(&self) -> String {
+        self.program.last().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
     /// Whether the confined program has been executed by now.
     pub(crate) fn has_started(&self) -> bool {
         Process::with_argv(&self.program).is_some()

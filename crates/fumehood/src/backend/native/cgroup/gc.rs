@@ -16,6 +16,8 @@ use super::locate::parse_memberships;
 /// A group of a dead supervisor.
 #[derive(Debug)]
 pub(crate) struct Removed {
+    /// Whose it was.
+    pub(crate) owner: Owner,
     /// Its directory.
     pub(crate) path: PathBuf,
     /// How many processes were killed in it.
@@ -37,6 +39,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// If the mounts of this process cannot be read.
 pub(crate) fn gc() -> io::Result<Vec<Removed>> {
+    let found = leftovers()?;
+    found.iter().for_each(|(_, path)| hold_still(path));
+    Ok(found.into_iter().map(|(owner, path)| remove(owner, path)).collect())
+}
+
+/// Finds what [`gc`] would remove.
+///
+/// # Errors
+/// If the mounts of this process cannot be read.
+pub(crate) fn leftovers() -> io::Result<Vec<(Owner, PathBuf)>> {
     let mut found = Vec::new();
     for mount in find::mounts()?.iter().filter(|mount| mount.writable) {
         collect(&mount.point, DEPTH, &mut found);
@@ -45,8 +57,7 @@ pub(crate) fn gc() -> io::Result<Vec<Removed>> {
     found.dedup();
     let mut lives = Lives::default();
     found.retain(|(owner, _)| lives.is_dead(*owner));
-    found.iter().for_each(|(_, path)| hold_still(path));
-    Ok(found.into_iter().map(|(_, path)| remove(path)).collect())
+    Ok(found)
 }
 
 /// Every group below `dir` that bears a label. Groups that end while they are looked at are none.
@@ -83,10 +94,10 @@ fn hold_still(path: &Path) {
     }
 }
 
-fn remove(path: PathBuf) -> Removed {
+fn remove(owner: Owner, path: PathBuf) -> Removed {
     let mut killed = BTreeSet::new();
     let failure = kill_and_remove(&path, &mut killed).err();
-    Removed { path, killed: killed.len(), failure }
+    Removed { owner, path, killed: killed.len(), failure }
 }
 
 fn kill_and_remove(path: &Path, killed: &mut BTreeSet<i32>) -> io::Result<()> {

@@ -43,6 +43,11 @@ impl Owner {
         })
     }
 
+    /// Its process id.
+    pub(crate) const fn pid(self) -> u32 {
+        self.pid
+    }
+
     /// A name that no other group of this or any living owner has.
     pub(super) fn name(&self) -> String {
         format!("{self}-{:016x}", random())

@@ -28,7 +28,8 @@ mod group_tests;
 mod testing;
 
 pub(crate) use find::{Blocked, Hierarchy, Resource, Search};
-pub(crate) use gc::{Removed, gc};
-pub(crate) use group::{CpuUsage, Entry, Group, GroupLimits, Oom};
+pub(crate) use gc::{Removed, gc, leftovers};
+pub(crate) use group::{Entry, Group, GroupLimits};
 pub(crate) use label::Owner;
-pub(crate) use locate::Version;
+#[cfg(test)]
+use locate::Version;
