@@ -111,6 +111,7 @@ mod job;
 mod plan;
 pub mod policy;
 mod report;
+mod sabotage;
 mod sandbox;
 mod schema;
 mod stream;

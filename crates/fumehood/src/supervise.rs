@@ -16,10 +16,11 @@ use crate::backend::native::cgroup::Group;
 use crate::backend::native::script::TerminalSize;
 use crate::plan::Plan;
 use crate::report::{self, Stop};
+use crate::sabotage::leaves_out;
 use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
 use crate::usage::{Meter, Tally};
 use crate::{
-    Confinement, Error, Excess, Figure, Report, Result, Source, Stream, TimeLimit, Timing,
+    Confinement, Error, Excess, Figure, Limit, Report, Result, Source, Stream, TimeLimit, Timing,
 };
 
 /// After a kill everything is over within milliseconds; an init that has not said so by then is
@@ -181,7 +182,9 @@ fn excess(cap: Cap, [stdout, stderr]: &[crate::Output; 2]) -> Option<Stop> {
 }
 
 fn cap(plan: &Plan) -> Cap {
-    Cap { limit: plan.job.limits.output(), excess: plan.job.limits.output_excess }
+    let limits = &plan.job.limits;
+    let limit = if leaves_out("output-cap") { Limit::Unlimited } else { limits.output() };
+    Cap { limit, excess: limits.output_excess }
 }
 
 /// One stream to read and where it goes.
@@ -269,7 +272,8 @@ enum Rung {
 impl<'a> Watch<'a> {
     fn new(plan: &Plan, started: Instant, group: Option<&'a Group>) -> Self {
         let limits = &plan.job.limits;
-        let wall = limits.wall_time().finite().and_then(|limit| started.checked_add(limit));
+        let wall = limits.wall_time().finite().filter(|_| !leaves_out("wall-clock"));
+        let wall = wall.and_then(|limit| started.checked_add(limit));
         let grace = limits.grace();
         let meter = Meter::new(plan, group);
         Self {

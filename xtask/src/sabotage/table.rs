@@ -12,7 +12,19 @@ const fn mechanism(name: &'static str, red: &'static [&'static str]) -> Mechanis
     Mechanism { name, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 11] = [
+pub(crate) const MECHANISMS: [Mechanism; 17] = [
+    mechanism(
+        "net",
+        &[
+            "network::only_the_loopback_interface_exists",
+            "network::cannot_reach_a_listener_of_the_host",
+        ],
+    ),
+    mechanism("ipc", &["report::namespaces_are_those_of_the_report"]),
+    mechanism("host-id", &["privileges::is_not_root_on_the_host"]),
+    mechanism("read-only", &["filesystem::every_other_mount_is_read_only"]),
+    mechanism("wall-clock", &["exit_codes::a_time_limit_is_124"]),
+    mechanism("output-cap", &["limits_time_output::too_much_output_ends_the_run"]),
     mechanism("hostname", &["environment::the_host_name_is_not_the_host_s"]),
     mechanism("loopback", &["network::loopback_works_inside"]),
     mechanism("tmpfs", &["filesystem::scratch_can_be_written_and_starts_empty"]),

@@ -16,6 +16,7 @@ use crate::env::Environment;
 use crate::host::{Host, NOBODY};
 use crate::policy::landlock::Fence;
 use crate::policy::seccomp;
+use crate::sabotage::leaves_out;
 use crate::{Error, ErrorKind, Guarantee, Job, Missing, Network, Result, Seccomp, Standing};
 pub use layout::Entry;
 use without::{Blocked, Without};
@@ -182,10 +183,11 @@ impl Plan {
 
 /// Started by root, the program becomes nobody. Where there is no nobody, in a user namespace that
 /// maps one id only, it stays who its caller is.
-const fn identity(host: &Host, namespaces: Namespaces) -> Identity {
-    let (host_uid, host_gid) = if host.can_be_nobody { NOBODY } else { (host.uid, host.gid) };
+fn identity(host: &Host, namespaces: Namespaces) -> Identity {
+    let by_root = host.can_be_nobody && !leaves_out("host-id");
+    let (host_uid, host_gid) = if by_root { NOBODY } else { (host.uid, host.gid) };
     let (uid, gid) = if namespaces.base { (1000, 1000) } else { (host_uid, host_gid) };
-    Identity { uid, gid, host_uid, host_gid, by_root: host.can_be_nobody }
+    Identity { uid, gid, host_uid, host_gid, by_root }
 }
 
 fn namespaces(job: &Job, without: Without) -> Namespaces {

@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::control::Control;
 use super::diagnose::Namespace;
 use crate::plan::{Identity, Namespaces, Plan};
+use crate::sabotage::leaves_out;
 use crate::zygote::Zygote;
 use crate::{Error, Result};
 
@@ -105,11 +106,12 @@ fn clone_flags(namespaces: Namespaces) -> u64 {
     const BASE: u32 = nr::CLONE_NEWUSER | nr::CLONE_NEWNS | nr::CLONE_NEWUTS;
     let chosen = [
         (namespaces.base, BASE),
-        (namespaces.ipc, nr::CLONE_NEWIPC),
+        (namespaces.ipc && !leaves_out("ipc"), nr::CLONE_NEWIPC),
         (namespaces.pid, nr::CLONE_NEWPID),
-        (namespaces.net, nr::CLONE_NEWNET),
+        (namespaces.net && !leaves_out("net"), nr::CLONE_NEWNET),
     ];
-    chosen.into_iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| u64::from(flag)).sum()
+    let flags = chosen.into_iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| u64::from(flag));
+    flags.sum()
 }
 
 /// The id maps of a cell's user namespace, as text.

@@ -19,6 +19,7 @@ use crate::job::{Access, Limit};
 use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, inside};
 use crate::plan::{Identity, Plan};
 use crate::policy::landlock::{Allowed, Fence};
+use crate::sabotage::leaves_out;
 use crate::{Error, Result};
 
 /// A list of steps, compiled for the child.
@@ -47,7 +48,7 @@ impl Script {
 
     fn push_for(&mut self, step: &Step<'_>, object: impl AsRef<OsStr>) {
         let object = object.as_ref().to_string_lossy();
-        if sabotaged(step.name()) {
+        if leaves_out(step.name()) {
             return;
         }
         step.encode(&mut Bytes(&mut self.bytes));
@@ -60,18 +61,6 @@ impl Script {
     fn names(&self) -> impl Iterator<Item = &str> {
         self.labels.iter().map(|label| label.split(' ').next().unwrap_or_default())
     }
-}
-
-/// Whether a test wants this step left out, to see its own promise break. Only in builds with the
-/// feature `sabotage`, which no release has.
-#[cfg(feature = "sabotage")]
-fn sabotaged(step: &str) -> bool {
-    std::env::var("FUMEHOOD_SABOTAGE").is_ok_and(|steps| steps.split(',').any(|name| name == step))
-}
-
-#[cfg(not(feature = "sabotage"))]
-const fn sabotaged(_step: &str) -> bool {
-    false
 }
 
 const READ_ONLY: u32 = nr::MOUNT_ATTR_RDONLY | nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV;
@@ -133,7 +122,7 @@ const fn set_ids(identity: Identity) -> Step<'static> {
 
 fn build_root(script: &mut Script, plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<()> {
     script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
-    if plan.namespaces.net {
+    if plan.namespaces.net && !leaves_out("net") {
         script.push(&Step::Loopback {});
     }
     script.push(&Step::PrivateMounts {});
@@ -195,8 +184,9 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
     Ok(())
 }
 
-const fn attributes(access: Access) -> u32 {
+fn attributes(access: Access) -> u32 {
     match access {
+        Access::ReadOnly if leaves_out("read-only") => SCRATCH,
         Access::ReadOnly => READ_ONLY,
         Access::ReadWrite => SCRATCH,
     }
