@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, SimplexStream, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::task::JoinHandle;
 
 use crate::{Error, Handle, Job, Limits, Report, Result, Sandbox, Streams};
@@ -304,15 +304,15 @@ impl Drop for Child {
 
 /// The writing end of a program's standard input.
 #[derive(Debug)]
-pub struct ChildStdin(WriteHalf<SimplexStream>);
+pub struct ChildStdin(DuplexStream);
 
 /// The reading end of a program's standard output, within its limit.
 #[derive(Debug)]
-pub struct ChildStdout(ReadHalf<SimplexStream>);
+pub struct ChildStdout(DuplexStream);
 
 /// The reading end of a program's standard error, within its limit.
 #[derive(Debug)]
-pub struct ChildStderr(ReadHalf<SimplexStream>);
+pub struct ChildStderr(DuplexStream);
 
 impl AsyncWrite for ChildStdin {
     fn poll_write(

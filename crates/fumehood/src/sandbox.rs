@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::io::{ReadHalf, SimplexStream, WriteHalf};
+use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -235,8 +235,9 @@ impl Streams {
         self.stdin = Some(Feed::Nothing);
     }
 
-    pub(crate) fn pipe_stdin(&mut self) -> WriteHalf<SimplexStream> {
-        let (reader, writer) = tokio::io::simplex(PIPED);
+    pub(crate) fn pipe_stdin(&mut self) -> DuplexStream {
+        // Either end sees when the other is dropped.
+        let (reader, writer) = tokio::io::duplex(PIPED);
         self.stdin = Some(Feed::Piped(reader));
         writer
     }
@@ -245,17 +246,17 @@ impl Streams {
         self.stdin = Some(Feed::Fd(fd));
     }
 
-    pub(crate) fn pipe_stdout(&mut self) -> ReadHalf<SimplexStream> {
+    pub(crate) fn pipe_stdout(&mut self) -> DuplexStream {
         piped(&mut self.stdout)
     }
 
-    pub(crate) fn pipe_stderr(&mut self) -> ReadHalf<SimplexStream> {
+    pub(crate) fn pipe_stderr(&mut self) -> DuplexStream {
         piped(&mut self.stderr)
     }
 }
 
-fn piped(drain: &mut Drain) -> ReadHalf<SimplexStream> {
-    let (reader, writer) = tokio::io::simplex(PIPED);
+fn piped(drain: &mut Drain) -> DuplexStream {
+    let (reader, writer) = tokio::io::duplex(PIPED);
     *drain = Drain::Piped(writer);
     reader
 }

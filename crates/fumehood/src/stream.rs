@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, SimplexStream, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 
 use crate::backend::native::watch;
@@ -26,7 +26,7 @@ pub(crate) enum Feed {
     Nothing,
     Bytes(Vec<u8>),
     Fd(OwnedFd),
-    Piped(ReadHalf<SimplexStream>),
+    Piped(DuplexStream),
 }
 
 /// Where a program's output goes.
@@ -34,7 +34,7 @@ pub(crate) enum Feed {
 pub(crate) enum Drain {
     Capture,
     Fd(OwnedFd),
-    Piped(WriteHalf<SimplexStream>),
+    Piped(DuplexStream),
 }
 
 /// What a stream carried so far. Shared, so that it survives a pump that is given up.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::{Cpus, Job, Limit, Limits, Mount, Network, Seccomp, Stdin};
+use super::{Access, Cpus, Job, Limit, Limits, Mount, Network, Seccomp, Stdin};
 use crate::{ByteSize, Error, Guarantee, Result, env, format_duration};
 
 /// Inside directories that the sandbox makes itself: a mount there would replace what confines.
@@ -224,11 +224,14 @@ fn guarantees(job: &Job) -> Result<()> {
 }
 
 /// For each guarantee that a job itself can give up: whether it does, and by what.
-fn given_up(job: &Job) -> [(Guarantee, bool, &'static str); 6] {
+fn given_up(job: &Job) -> [(Guarantee, bool, &'static str); 8] {
     let Job { limits, network, .. } = job;
     let bytes = [limits.workspace(), limits.tmp()];
     let disk = bytes.contains(&Limit::Unlimited) || limits.inodes() == Limit::Unlimited;
+    let writable = job.mounts.iter().any(|mount| mount.access == Access::ReadWrite);
     [
+        (Guarantee::Output, limits.output() == Limit::Unlimited, "limits.output unlimited"),
+        (Guarantee::Disk, writable, "a mount with access \"rw\""),
         (Guarantee::Network, *network == Network::Host, "network \"host\""),
         (Guarantee::Memory, limits.memory() == Limit::Unlimited, "limits.memory unlimited"),
         (Guarantee::Pids, limits.pids() == Limit::Unlimited, "limits.pids unlimited"),

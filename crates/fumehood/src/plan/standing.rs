@@ -184,7 +184,10 @@ fn privileges(plan: &Plan) -> Standing {
         return not_held(reason, Some("no_new_privs, empty capability sets".to_owned()));
     }
     let mut by = vec![
-        format!("user id {} on the host", identity.host_uid),
+        match identity.host_uid {
+            0 => "user id 0 of the caller's user namespace, which is not root outside".to_owned(),
+            uid => format!("user id {uid} on the host"),
+        },
         "no_new_privs".to_owned(),
         "empty capability sets".to_owned(),
     ];

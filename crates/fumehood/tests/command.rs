@@ -1,0 +1,157 @@
+//! `Command` and `Sandbox` as a program uses them: many at a time, piped, dropped. Cells come from
+//! the zygote, which this test binary becomes when it is started again.
+
+use std::time::Duration;
+
+use fumehood::{Command, ErrorKind, Job, Outcome, Sandbox, Stdio, blocking};
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+type Test = fn() -> Result<(), Failed>;
+
+fn main() {
+    fumehood::init();
+    let arguments = Arguments::from_args();
+    let tests: [(&'static str, Test); 8] = [
+        ("output_has_both_streams_and_the_exit_status", output),
+        ("a_piped_child_is_written_to_and_read_from", piped),
+        ("waiting_closes_standard_input", wait_closes_stdin),
+        ("a_dropped_reader_does_not_stall_the_program", dropped_reader),
+        ("dropping_a_child_kills_everything_in_its_cell", dropped_child),
+        ("cancel_asks_first_and_is_named_in_the_outcome", cancelled),
+        ("a_missing_program_is_an_error_of_its_own", missing_program),
+        ("many_jobs_run_at_a_time", many),
+    ];
+    let refused = blocking::run(&Job::new(["true"])).err();
+    let refused = refused.filter(|error| matches!(error.kind(), ErrorKind::Unsupported { .. }));
+    if let Some(reason) = &refused {
+        eprintln!("skipped, {} tests: {reason}", tests.len());
+    }
+    let trials =
+        tests.map(|(name, test)| Trial::test(name, test).with_ignored_flag(refused.is_some()));
+    libtest_mimic::run(&arguments, trials.into()).exit();
+}
+
+/// A runtime with threads, as servers have.
+fn run(test: impl Future<Output = fumehood::Result<()>>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let limit = Duration::from_secs(30);
+    runtime.block_on(async { tokio::time::timeout(limit, test).await })??;
+    Ok(())
+}
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+fn output() -> Result<(), Failed> {
+    run(async {
+        let done = shell("echo out; echo err >&2; exit 3").output().await?;
+        assert_eq!(done.code(), Some(3));
+        assert_eq!(done.report.stdout.data, b"out\n");
+        assert_eq!(done.report.stderr.data, b"err\n");
+        Ok(())
+    })
+}
+
+fn piped() -> Result<(), Failed> {
+    run(async {
+        let mut command = Command::new("cat");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().await?;
+        let mut stdin = child.stdin.take().expect("it was piped");
+        let mut stdout = child.stdout.take().expect("it was piped");
+        stdin.write_all(b"there and back").await.expect("the program reads");
+        drop(stdin);
+        let mut read = String::new();
+        stdout.read_to_string(&mut read).await.expect("the program writes");
+        assert_eq!(read, "there and back");
+        assert!(child.wait().await?.success());
+        Ok(())
+    })
+}
+
+fn wait_closes_stdin() -> Result<(), Failed> {
+    run(async {
+        let mut child = shell("wc -c").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().await?;
+        let done = child.wait().await?;
+        assert_eq!(done.report.outcome, Outcome::Exited { code: 0 });
+        Ok(())
+    })
+}
+
+fn dropped_reader() -> Result<(), Failed> {
+    run(async {
+        let script = "head -c 1000000 /dev/zero; echo done >&2";
+        let mut child = shell(script).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().await?;
+        drop(child.stdout.take());
+        let done = child.wait().await?;
+        assert_eq!(done.report.outcome, Outcome::Exited { code: 0 });
+        assert_eq!(done.report.stdout.total, 1_000_000);
+        Ok(())
+    })
+}
+
+fn dropped_child() -> Result<(), Failed> {
+    run(async {
+        let child = shell("sleep 60 & sleep 60").spawn().await?;
+        let init = child.handle().init_pid();
+        assert!(is_alive(init), "there is an init while the child runs");
+        drop(child);
+        while is_alive(init) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    })
+}
+
+/// Whether a process exists that has not ended: an init ends only after all else in its cell.
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+fn cancelled() -> Result<(), Failed> {
+    run(async {
+        let script = "trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut child = shell(script).stdout(Stdio::piped()).spawn().await?;
+        let mut stdout = child.stdout.take().expect("it was piped");
+        let mut first = [0; 6];
+        stdout.read_exact(&mut first).await.expect("the program says that it is ready");
+        child.handle().cancel().await;
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).await.expect("the program ends");
+        assert_eq!(rest, "asked\n");
+        assert_eq!(child.wait().await?.report.outcome, Outcome::Cancelled);
+        Ok(())
+    })
+}
+
+fn missing_program() -> Result<(), Failed> {
+    run(async {
+        let error = Command::new("no-such-program").output().await.expect_err("it is missing");
+        assert!(matches!(error.kind(), ErrorKind::ProgramNotFound { .. }), "{error}");
+        Ok(())
+    })
+}
+
+fn many() -> Result<(), Failed> {
+    run(async {
+        let sandbox = Sandbox::new();
+        let one = |number: usize| {
+            let sandbox = sandbox.clone();
+            tokio::spawn(async move {
+                let report =
+                    sandbox.run(&Job::new(["echo".to_owned(), number.to_string()])).await?;
+                assert_eq!(report.stdout.data, format!("{number}\n").into_bytes());
+                Ok::<(), fumehood::Error>(())
+            })
+        };
+        let running: Vec<_> = (0..40).map(one).collect();
+        for task in running {
+            task.await.expect("no task panics")?;
+        }
+        Ok(())
+    })
+}
