@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its caller")]
 
 mod cpio;
+mod promises;
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -17,6 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cpio::Archive;
+
+use crate::tally::Tally;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -72,13 +75,16 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
-/// `test-v2 [--timeout SECONDS] [--kernel VMLINUZ] [FILTER…] [-- OPTION…]`: the unit tests whose
-/// names contain a filter, by default those of the control groups, as root and as a user with a
-/// delegated group.
+/// `test-v2 [--timeout SECONDS] [--kernel VMLINUZ] [FILTER…] [-- OPTION…]`: the unit tests and the
+/// promises whose names contain a filter, by default those about control groups, as root and as a
+/// user with a delegated group.
 pub(crate) fn run(args: &[String]) -> ExitCode {
-    match parse(args).and_then(|options| test(&options)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let outcome = parse(args).and_then(|options| test(&options, &machine(&options)?));
+    match outcome {
+        Ok(tally) => {
+            println!("{tally}");
+            ExitCode::from(u8::from(tally.failed > 0))
+        }
         Err(error) => {
             eprintln!("test-v2: {error}");
             ExitCode::FAILURE
@@ -86,8 +92,31 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
     }
 }
 
+/// The same as a part of all tests; skipped where there is no machine to be had.
+pub(crate) fn tally() -> Tally {
+    let tried = parse(&[]).and_then(|options| match machine(&options) {
+        Ok(kernel) => test(&options, &kernel),
+        Err(error) => {
+            println!("skipped: no guest can be had: {error}");
+            Ok(Tally::skipped(1))
+        }
+    });
+    tried.unwrap_or_else(|error| {
+        eprintln!("test-v2: {error}");
+        Tally::FAIL
+    })
+}
+
+/// What runs the guest: the emulator is there, and the kernel's path.
+fn machine(options: &Options) -> Result<PathBuf> {
+    let cache = target_dir()?.join("guest");
+    fs::create_dir_all(&cache)?;
+    require_tools()?;
+    options.kernel.clone().map_or_else(|| kernel(&cache), Ok)
+}
+
 fn parse(args: &[String]) -> Result<Options> {
-    let timeout = Duration::from_secs(300);
+    let timeout = Duration::from_secs(900);
     let mut options = Options { timeout, kernel: None, arguments: Vec::new() };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -102,27 +131,34 @@ fn parse(args: &[String]) -> Result<Options> {
             filter => options.arguments.push(filter.to_owned()),
         }
     }
-    if options.arguments.first().is_none_or(|first| first.starts_with('-')) {
-        options.arguments.insert(0, "cgroup".to_owned());
-    }
     Ok(options)
 }
 
-fn test(options: &Options) -> Result<bool> {
+fn test(options: &Options, kernel: &Path) -> Result<Tally> {
     let start = Instant::now();
-    let unit_tests = build_tests(&["--package", "fumehood", "--lib"])?;
-    let built = start.elapsed();
     let mut payload = Payload::default();
-    for binary in &unit_tests {
-        payload.add_tests(binary, &options.arguments)?;
+    for binary in &build_tests(&["--package", "fumehood", "--lib"])? {
+        payload.add_tests(binary, &unit_arguments(&options.arguments))?;
     }
-    let outcomes = boot(&payload, options)?;
+    promises::add(&mut payload, &options.arguments)?;
+    let built = start.elapsed();
+    let Console { outcomes, tally } = boot(&payload, kernel, options)?;
     println!(
         "built in {:.1} s, {:.1} s in all",
         built.as_secs_f32(),
         start.elapsed().as_secs_f32()
     );
-    Ok(summarize(&payload, &outcomes))
+    let unexplained = !summarize(&payload, &outcomes) && tally.failed == 0;
+    Ok(if unexplained { Tally { failed: 1, ..tally } } else { tally })
+}
+
+/// Without a filter, the unit tests of the control groups: most others need more than busybox.
+fn unit_arguments(arguments: &[String]) -> Vec<String> {
+    let mut arguments = arguments.to_vec();
+    if arguments.first().is_none_or(|first| first.starts_with('-')) {
+        arguments.insert(0, "cgroup".to_owned());
+    }
+    arguments
 }
 
 impl Payload {
@@ -181,15 +217,19 @@ fn target_dir() -> Result<PathBuf> {
     Ok(program.ancestors().nth(2).ok_or("this program is in no target directory")?.to_owned())
 }
 
-/// How each run ended, in the order of the runs; fewer than there were if the guest died.
-pub(crate) fn boot(payload: &Payload, options: &Options) -> Result<Vec<(String, i32)>> {
-    let cache = target_dir()?.join("guest");
-    fs::create_dir_all(&cache)?;
-    require_tools()?;
-    let kernel = options.kernel.clone().map_or_else(|| kernel(&cache), Ok)?;
-    let initrd = cache.join("initrd.cpio");
+/// What the guest said.
+#[derive(Debug, Default)]
+struct Console {
+    /// How each run ended, in the order of the runs; fewer than there were if the guest died.
+    outcomes: Vec<(String, i32)>,
+    /// What all tests came to.
+    tally: Tally,
+}
+
+fn boot(payload: &Payload, kernel: &Path, options: &Options) -> Result<Console> {
+    let initrd = target_dir()?.join("guest/initrd.cpio");
     pack(payload, &initrd)?;
-    watch(start_qemu(&kernel, &initrd)?, options.timeout)
+    watch(start_qemu(kernel, &initrd)?, options.timeout)
 }
 
 /// What is needed and the Debian package that has it.
@@ -292,7 +332,7 @@ fn script(runs: &[Run]) -> String {
 /// that is there need not run a stock kernel.
 fn start_qemu(kernel: &Path, initrd: &Path) -> Result<Child> {
     let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-M", "q35", "-smp", "2", "-m", "1024"]);
+    qemu.args(["-accel", "tcg", "-cpu", "max", "-M", "q35", "-smp", "2", "-m", "1536"]);
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     qemu.args(["-serial", "stdio", "-append", "console=ttyS0 quiet panic=-1 reboot=t"]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
@@ -300,15 +340,16 @@ fn start_qemu(kernel: &Path, initrd: &Path) -> Result<Child> {
 }
 
 /// Passes the console on and reads the results from it, until the guest ends or is late.
-fn watch(mut qemu: Child, timeout: Duration) -> Result<Vec<(String, i32)>> {
+fn watch(mut qemu: Child, timeout: Duration) -> Result<Console> {
     let lines = lines_of(&mut qemu)?;
     let deadline = Instant::now() + timeout;
-    let mut outcomes = Vec::new();
+    let mut console = Console::default();
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 println!("{line}");
-                outcomes.extend(outcome(&line));
+                console.outcomes.extend(outcome(&line));
+                console.tally += Tally::parse(&line).unwrap_or_default();
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -319,7 +360,7 @@ fn watch(mut qemu: Child, timeout: Duration) -> Result<Vec<(String, i32)>> {
         }
     }
     qemu.wait()?;
-    Ok(outcomes)
+    Ok(console)
 }
 
 fn lines_of(qemu: &mut Child) -> Result<Receiver<String>> {

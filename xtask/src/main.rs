@@ -6,7 +6,9 @@ mod bench;
 mod build;
 mod components;
 mod guest;
+mod options;
 mod sabotage;
+mod soak;
 mod suite;
 mod tally;
 mod user;
@@ -23,6 +25,8 @@ Usage: cargo xtask COMMAND
   bench      measure a launch against bare processes and other sandboxes [--runs N]
   sabotage   switch off one mechanism after another and see that tests notice
              [--full] [--list] [NAME...]
+  soak       run many programs, some killed with their supervisor, and count what is left
+             [--runs N] [--concurrency C] [--kill-every K]
   test-v2    tests on a kernel with control groups version 2 alone, under qemu
   help       this text
 ";
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         "bench" => bench::bench(rest),
         bench::MEASURE => bench::measure(rest),
         "sabotage" => sabotage::sabotage(rest),
+        "soak" => soak::soak(rest),
         "test-v2" => return guest::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

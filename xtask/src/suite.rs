@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::build::{Built, cargo, root};
 use crate::tally::Tally;
 use crate::user::{Stage, is_root};
-use crate::{Outcome, components};
+use crate::{Outcome, components, guest, soak};
 
 /// What a part that cannot be tried at all on this machine counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub(crate) fn test(mode: Mode) -> Outcome {
     all += style("clippy", &lints);
     all += units();
     all += promises(mode, &[])?;
+    heading("many runs");
+    all += soak::run(soak::SHORT)?;
+    heading("control groups version 2");
+    all += guest::tally();
     println!("\n{all}");
     Ok(all.failed == 0)
 }

@@ -13,7 +13,10 @@ if [ ! -e /ready ]; then
 fi
 
 export PATH=/bin HOME=/tmp
-/bin/busybox mkdir -p /proc /sys /dev /tmp /run
+/bin/busybox mkdir -p /proc /sys /dev /tmp /run /usr
+# As everywhere by now: the sandbox shows /usr and the links to it.
+/bin/busybox mv /bin /usr/bin
+/usr/bin/busybox ln -s usr/bin /bin
 /bin/busybox mount -t proc proc /proc
 /bin/busybox --install -s /bin
 mount -t sysfs sysfs /sys
@@ -30,15 +33,22 @@ mkdir /sys/fs/cgroup/init
 echo 1 > /sys/fs/cgroup/init/cgroup.procs
 echo "+cpu +memory +pids" > /sys/fs/cgroup/cgroup.subtree_control
 
+# delegate USER GROUP: cgroups(7), "cgroup delegation: delegating a hierarchy".
+delegate() {
+    for file in "" cgroup.procs cgroup.subtree_control cgroup.threads; do
+        chown "$1" "$2/$file"
+    done
+}
+
 # run NAME USER GROUP COMMAND: the command as the user, alone in a group that is the user's.
 run() {
     name=$1 user=$2 group=/sys/fs/cgroup$3
     shift 3
     mkdir -p "$group"
     if [ "$user" != root ]; then
-        for file in "" cgroup.procs cgroup.subtree_control cgroup.threads; do
-            chown "$user" "$group/$file"
-        done
+        delegate "$user" "$group"
+        # A supervisor's leaf: the group above it is what is delegated.
+        case "$group" in */fumehood-supervisor) delegate "$user" "${group%/*}" ;; esac
     fi
     echo "--- $name ($user)"
     (echo 0 > "$group/cgroup.procs" && exec su -s /bin/sh "$user" -c "exec $*")

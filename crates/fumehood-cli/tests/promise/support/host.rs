@@ -24,11 +24,13 @@ pub(crate) fn needs_root(why: &str) -> Result<(), Skip> {
     if rustix::process::geteuid().is_root() { Ok(()) } else { skip(format!("only root can {why}")) }
 }
 
-/// Skips where no control group counts and limits whole trees.
+/// Skips where no control group counts and limits whole trees, unless `FUMEHOOD_NO_SKIP` says that
+/// some must.
 pub(crate) fn needs_control_groups() -> Result<(), Skip> {
     static REASON: OnceLock<Option<String>> = OnceLock::new();
     match REASON.get_or_init(|| why_no_control_groups(&run_reported(&[], &["true"]))) {
         None => Ok(()),
+        Some(reason) if std::env::var_os("FUMEHOOD_NO_SKIP").is_some() => panic!("{reason}"),
         Some(reason) => skip(reason.clone()),
     }
 }
