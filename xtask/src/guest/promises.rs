@@ -12,7 +12,7 @@ use crate::build::root;
 const FAMILIES: [&str; 3] = ["limits", "leftovers::", "report::"];
 
 /// Much of the suite's time goes into waiting; the guest has two processors.
-const THREADS: &str = "--test-threads=4";
+const THREADS: &str = "--test-threads=4 --color=never";
 
 /// How much longer than usual everything may take under emulation.
 const SLOWNESS: &str = "20";

@@ -60,6 +60,28 @@ static void brood(long number, long mebibytes)
 	wait_for_all();
 }
 
+// Children that have taken this much at the same time, and end then.
+static void family(long number, long mebibytes)
+{
+	int fed[2];
+	char byte = 0;
+	must(!pipe(fed), "pipe");
+	for (long i = 0; i < number; i++) {
+		pid_t child = fork();
+		must(child >= 0, "fork");
+		if (child == 0) {
+			signal(SIGTERM, SIG_DFL);
+			eat(mebibytes);
+			must(write(fed[1], &byte, 1) == 1, "write");
+			for (;;) pause();
+		}
+	}
+	for (long i = 0; i < number; i++) must(read(fed[0], &byte, 1) == 1, "read");
+	signal(SIGTERM, SIG_IGN);
+	kill(0, SIGTERM);
+	while (wait(0) > 0) {}
+}
+
 static void map_file(const char *path, long mebibytes)
 {
 	int fd = open(path, O_RDWR | O_CREAT, 0600);
@@ -195,6 +217,7 @@ int main(int argc, char **argv)
 	long first = atol(path), second = argc > 3 ? atol(argv[3]) : 0;
 	if (!strcmp(what, "eat")) eat(first);
 	else if (!strcmp(what, "brood")) brood(first, second);
+	else if (!strcmp(what, "family")) family(first, second);
 	else if (!strcmp(what, "map-file")) map_file(path, second);
 	else if (!strcmp(what, "fill")) fill(path, second);
 	else if (!strcmp(what, "sparse")) sparse(path, second);

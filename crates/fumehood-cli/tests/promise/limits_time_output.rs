@@ -1,7 +1,7 @@
 //! Clocks, output, and what a program may use up.
 
 use crate::support::{
-    Feed, Fumehood, Probe, Promise, marker, promises, run, run_reported, wait_until_gone,
+    Feed, Fumehood, Probe, Promise, marker, promises, run, run_reported, slowness, wait_until_gone,
 };
 
 promises![
@@ -95,14 +95,15 @@ fn a_large_file_is_refused() -> Promise {
 }
 
 fn scratch_is_limited() -> Promise {
+    let long = format!("{}s", 50 * slowness());
     for dir in ["/workspace", "/tmp", "/dev/shm"] {
         // Two files, so that the limit of one file is not what stops it: 256 MiB is the default.
         let script = format!(
-            "head -c 200M /dev/zero >{dir}/a || echo too early; \
-             head -c 200M /dev/zero >{dir}/b 2>/dev/null && echo too late; echo tried"
+            "head -c 209715200 /dev/zero >{dir}/a || echo too early; \
+             head -c 209715200 /dev/zero >{dir}/b 2>/dev/null && echo too late; echo tried"
         );
         assert_eq!(
-            run(&["--timeout", "50s"], &["sh", "-c", &script]).prints(),
+            run(&["--timeout", &long], &["sh", "-c", &script]).prints(),
             "tried",
             "in {dir}"
         );
@@ -170,7 +171,9 @@ fn every_limit_has_a_finite_default() -> Promise {
         assert!(ran.standing(guarantee) == "held" || !reason.is_empty(), "{standing}");
     }
     let script = "head -c 20000000 /dev/zero";
-    Fumehood::new(&[], &["sh", "-c", script]).feed(Feed::Null).run().exits(153);
+    let long = format!("{}s", 10 * slowness());
+    let flags = ["--timeout", &long];
+    Fumehood::new(&flags, &["sh", "-c", script]).feed(Feed::Null).run().exits(153);
     Ok(())
 }
 
