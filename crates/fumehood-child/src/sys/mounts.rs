@@ -1,0 +1,199 @@
+//! Files, mounts and the names of things.
+
+use core::ffi::CStr;
+use core::mem::size_of;
+
+use linux_raw_sys::general as nr;
+use linux_raw_sys::net;
+
+use super::{Fd, Result, call, close, ioctl};
+
+/// `openat(2)`.
+///
+/// # Errors
+/// Those of the path.
+pub fn open(path: &CStr, flags: u32) -> Result<Fd> {
+    plain!(__NR_openat, Fd::CWD.word(), path.as_ptr(), flags | nr::O_CLOEXEC, 0)
+        .map(|fd| Fd(fd as i32))
+}
+
+/// `openat2(2)` below `dir`, which is `/` for the path, without following any symbolic link.
+///
+/// # Errors
+/// `ELOOP` for a symbolic link in the path, and those of the path.
+pub fn open_beneath(dir: Fd, path: &CStr, flags: u32, mode: u32) -> Result<Fd> {
+    let resolve = nr::RESOLVE_IN_ROOT | nr::RESOLVE_NO_SYMLINKS | nr::RESOLVE_NO_MAGICLINKS;
+    let how = [u64::from(flags | nr::O_CLOEXEC), u64::from(mode), u64::from(resolve)];
+    plain!(__NR_openat2, dir.word(), path.as_ptr(), how.as_ptr(), size_of::<[u64; 3]>())
+        .map(|fd| Fd(fd as i32))
+}
+
+/// `mkdirat(2)`.
+///
+/// # Errors
+/// Those of the path.
+pub fn mkdir(dir: Fd, path: &CStr, mode: u32) -> Result<()> {
+    plain!(__NR_mkdirat, dir.word(), path.as_ptr(), mode).map(drop)
+}
+
+/// `mknodat(2)` of an empty regular file.
+///
+/// # Errors
+/// Those of the path.
+pub fn make_file(dir: Fd, path: &CStr) -> Result<()> {
+    plain!(__NR_mknodat, dir.word(), path.as_ptr(), nr::S_IFREG | 0o644, 0).map(drop)
+}
+
+/// `symlinkat(2)`.
+///
+/// # Errors
+/// Those of the path.
+pub fn symlink(target: &CStr, dir: Fd, path: &CStr) -> Result<()> {
+    plain!(__NR_symlinkat, target.as_ptr(), dir.word(), path.as_ptr()).map(drop)
+}
+
+/// `faccessat(2)`, for existence only.
+#[must_use]
+pub fn exists(path: &CStr) -> bool {
+    plain!(__NR_faccessat, Fd::CWD.word(), path.as_ptr(), 0).is_ok()
+}
+
+/// `chdir(2)`.
+///
+/// # Errors
+/// Those of the path.
+pub fn chdir(path: &CStr) -> Result<()> {
+    plain!(__NR_chdir, path.as_ptr()).map(drop)
+}
+
+/// `fchdir(2)`.
+///
+/// # Errors
+/// Those of the descriptor.
+pub fn fchdir(dir: Fd) -> Result<()> {
+    plain!(__NR_fchdir, dir.word()).map(drop)
+}
+
+/// Makes all mounts of this mount namespace private: nothing propagates either way.
+///
+/// # Errors
+/// `EPERM` where a security module forbids mounting.
+pub fn make_mounts_private() -> Result<()> {
+    let flags = nr::MS_REC | nr::MS_PRIVATE;
+    plain!(__NR_mount, 0, c"/".as_ptr(), 0, flags, 0).map(drop)
+}
+
+/// `open_tree(2)` with `OPEN_TREE_CLONE`: a detached copy of the mount at `path`.
+///
+/// # Errors
+/// Those of the path; `EPERM`.
+pub fn clone_tree(path: &CStr, recursive: bool) -> Result<Fd> {
+    let recursive = if recursive { nr::AT_RECURSIVE } else { 0 };
+    let flags = nr::OPEN_TREE_CLONE | nr::OPEN_TREE_CLOEXEC | recursive;
+    plain!(__NR_open_tree, Fd::CWD.word(), path.as_ptr(), flags).map(|fd| Fd(fd as i32))
+}
+
+/// `mount_setattr(2)`: sets attributes on a mount, or on it and all below it.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.12, `EPERM`.
+pub fn set_mount_attr(mount: Fd, attributes: u64, recursive: bool) -> Result<()> {
+    let recursive = if recursive { nr::AT_RECURSIVE } else { 0 };
+    let attr = [attributes, 0, 0, 0];
+    plain!(
+        __NR_mount_setattr,
+        mount.word(),
+        c"".as_ptr(),
+        nr::AT_EMPTY_PATH | recursive,
+        attr.as_ptr(),
+        size_of::<[u64; 4]>()
+    )
+    .map(drop)
+}
+
+/// `move_mount(2)` of a detached mount onto an open directory or file.
+///
+/// # Errors
+/// `EINVAL`, `EPERM`, `ENOTDIR`.
+pub fn attach(mount: Fd, target: Fd) -> Result<()> {
+    let flags = nr::MOVE_MOUNT_F_EMPTY_PATH | nr::MOVE_MOUNT_T_EMPTY_PATH;
+    plain!(__NR_move_mount, mount.word(), c"".as_ptr(), target.word(), c"".as_ptr(), flags)
+        .map(drop)
+}
+
+/// `move_mount(2)` of a detached mount onto a path below `dir`, without following a link in its last
+/// component.
+///
+/// # Errors
+/// Those of the path; `EINVAL`, `EPERM`.
+pub fn attach_at(mount: Fd, dir: Fd, path: &CStr) -> Result<()> {
+    plain!(
+        __NR_move_mount,
+        mount.word(),
+        c"".as_ptr(),
+        dir.word(),
+        path.as_ptr(),
+        nr::MOVE_MOUNT_F_EMPTY_PATH
+    )
+    .map(drop)
+}
+
+/// Mounts a new file system, detached: `fsopen(2)`, `fsconfig(2)` per option, `fsmount(2)`.
+///
+/// # Errors
+/// `EPERM` where the mount is forbidden, `EINVAL` for an option.
+pub fn new_mount<'a>(
+    kind: &CStr,
+    options: impl Iterator<Item = (&'a CStr, &'a CStr)>,
+    attributes: u64,
+) -> Result<Fd> {
+    const SET_STRING: u32 = 1;
+    const CREATE: u32 = 6;
+    let context = plain!(__NR_fsopen, kind.as_ptr(), nr::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        plain!(__NR_fsconfig, context, SET_STRING, key.as_ptr(), value.as_ptr(), 0)?;
+    }
+    plain!(__NR_fsconfig, context, CREATE, 0, 0, 0)?;
+    let mount = plain!(__NR_fsmount, context, nr::FSMOUNT_CLOEXEC, attributes)?;
+    close(Fd(context as i32));
+    Ok(Fd(mount as i32))
+}
+
+/// `pivot_root(".", ".")`, detaches the old root, and enters the new one.
+///
+/// # Errors
+/// `EINVAL` where the current root is the initial ramfs.
+pub fn pivot_here() -> Result<()> {
+    plain!(__NR_pivot_root, c".".as_ptr(), c".".as_ptr())?;
+    plain!(__NR_umount2, c".".as_ptr(), nr::MNT_DETACH)?;
+    chdir(c"/")
+}
+
+/// `sethostname(2)`.
+///
+/// # Errors
+/// `EPERM`.
+pub fn set_hostname(name: &[u8]) -> Result<()> {
+    plain!(__NR_sethostname, name.as_ptr(), name.len()).map(drop)
+}
+
+/// Brings the loopback interface up; some kernels have it up from the start and refuse to touch it.
+///
+/// # Errors
+/// `EPERM` where capabilities were taken away in the new network namespace.
+pub fn loopback_up() -> Result<()> {
+    const SIOCGIFFLAGS: u32 = 0x8913;
+    const SIOCSIFFLAGS: u32 = 0x8914;
+    const IFF_UP: u8 = 1;
+    let socket = plain!(__NR_socket, net::AF_UNIX, net::SOCK_DGRAM | nr::O_CLOEXEC, 0)?;
+    let socket = Fd(socket as i32);
+    // struct ifreq: 16 bytes of name, then the flags IFF_UP | IFF_RUNNING.
+    let mut request = [0u8; 40];
+    (request[0], request[1], request[16]) = (b'l', b'o', 0x41);
+    let mut up = ioctl(socket, SIOCSIFFLAGS, request.as_ptr() as usize);
+    if up.is_err() && ioctl(socket, SIOCGIFFLAGS, request.as_mut_ptr() as usize).is_ok() {
+        up = if request[16] & IFF_UP != 0 { Ok(0) } else { up };
+    }
+    close(socket);
+    up.map(drop)
+}

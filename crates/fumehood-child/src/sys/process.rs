@@ -1,0 +1,260 @@
+//! Processes: cloning, executing, waiting, ending.
+
+use core::ffi::CStr;
+use core::mem::size_of;
+use core::ptr;
+
+use linux_raw_sys::general as nr;
+
+use super::{Errno, Fd, Result, arch, call, check};
+
+/// Arguments of `clone3(2)`, the fields that are used here.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct CloneArgs {
+    /// `CLONE_*` flags.
+    pub flags: u64,
+    /// Where the kernel puts a pidfd, as an address of an `i32`.
+    pub pidfd: u64,
+    /// Unused.
+    pub child_tid: u64,
+    /// Unused.
+    pub parent_tid: u64,
+    /// Signal that the parent gets at the child's end.
+    pub exit_signal: u64,
+    /// Lowest address of the child's stack, or 0 to go on with a copy of the parent's.
+    pub stack: u64,
+    /// Size of that stack.
+    pub stack_size: u64,
+    /// Unused.
+    pub tls: u64,
+    /// Unused.
+    pub set_tid: u64,
+    /// Unused.
+    pub set_tid_size: u64,
+    /// Descriptor of a version 2 control group, with `CLONE_INTO_CGROUP`.
+    pub cgroup: u64,
+}
+
+/// Which side of a clone this is.
+#[derive(Clone, Copy, Debug)]
+pub enum Cloned {
+    /// The caller; the child's process id and pidfd.
+    Parent {
+        /// Process id as the caller's namespace sees it.
+        pid: i32,
+        /// The child's pidfd, close-on-exec.
+        pidfd: Fd,
+    },
+    /// The new process, with copies of all memory and descriptors.
+    Child,
+}
+
+/// Clones the calling process with a copy of its memory, as `fork(2)` does but without libc.
+///
+/// `CLONE_VM` is refused: the child would run on the caller's stack. Where a filter hides
+/// `clone3(2)`, as those of container engines do, the older `clone(2)` takes its place; only a
+/// control group needs the newer one.
+///
+/// # Errors
+/// Those of `clone3(2)`: `EPERM` where user namespaces are forbidden, `ENOSPC` and `EUSERS` where
+/// their number is used up, `EAGAIN` at a limit of processes.
+pub fn fork(flags: u64, cgroup: Option<Fd>) -> Result<Cloned> {
+    if flags & u64::from(nr::CLONE_VM) != 0 {
+        return Err(Errno::INVAL);
+    }
+    let mut pidfd: i32 = -1;
+    let mut args = CloneArgs {
+        flags: flags | u64::from(nr::CLONE_PIDFD),
+        pidfd: ptr::from_mut(&mut pidfd) as u64,
+        exit_signal: u64::from(nr::SIGCHLD),
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= nr::CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.0 as u64;
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of all memory, this stack included, so
+    // returning twice is returning once in each of two processes. `args` and `pidfd` outlive the
+    // call.
+    let cloned = unsafe {
+        call(nr::__NR_clone3, [ptr::from_ref(&args) as usize, size_of::<CloneArgs>(), 0, 0, 0, 0])
+    };
+    let pid = match cloned {
+        Err(Errno::NOSYS) if cgroup.is_none() => {
+            let flags = (args.flags | args.exit_signal) as usize;
+            // SAFETY: as above; stack 0 goes on with the copy of this one. The kernel writes the
+            // pidfd to the third argument.
+            unsafe { call(nr::__NR_clone, [flags, 0, args.pidfd as usize, 0, 0, 0]) }?
+        }
+        other => other?,
+    };
+    Ok(if pid == 0 { Cloned::Child } else { Cloned::Parent { pid: pid as i32, pidfd: Fd(pidfd) } })
+}
+
+/// Runs `entry(argument)` in a child that shares this process's memory, on a stack of its own,
+/// and waits until the child has executed a program or exited, as `vfork(2)` does.
+///
+/// # Errors
+/// Those of `clone3(2)`.
+pub fn vfork<T>(stack: &mut [u8], entry: extern "C" fn(&T) -> !, argument: &T) -> Result<i32> {
+    let base = stack.as_mut_ptr() as usize;
+    let top = (base + stack.len()) & !15;
+    let args = CloneArgs {
+        flags: u64::from(nr::CLONE_VM | nr::CLONE_VFORK),
+        exit_signal: u64::from(nr::SIGCHLD),
+        stack: base as u64,
+        stack_size: (top - base) as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: `stack` is borrowed exclusively until the child no longer uses it (CLONE_VFORK
+    // suspends this process until then), `entry` never returns, and `argument` outlives the child's
+    // use of it for the same reason. The function pointer and the reference are both one word.
+    let ret = unsafe {
+        arch::clone_with_stack(
+            nr::__NR_clone3 as usize,
+            ptr::from_ref(&args) as usize,
+            size_of::<CloneArgs>(),
+            entry as usize,
+            ptr::from_ref(argument) as usize,
+        )
+    };
+    if check(ret) != Err(Errno::NOSYS) {
+        return check(ret).map(|pid| pid as i32);
+    }
+    // SAFETY: as above. clone(2) takes the flags and the top of the stack; its other arguments
+    // belong to flags that are not set.
+    let ret = unsafe {
+        arch::clone_with_stack(
+            nr::__NR_clone as usize,
+            (args.flags | args.exit_signal) as usize,
+            top,
+            entry as usize,
+            ptr::from_ref(argument) as usize,
+        )
+    };
+    check(ret).map(|pid| pid as i32)
+}
+
+/// `execve(2)`. Returns only on failure.
+///
+/// `argv` and `envp` are arrays of string addresses that end in 0.
+pub fn execve(path: &CStr, argv: &[usize], envp: &[usize]) -> Errno {
+    if argv.last() != Some(&0) || envp.last() != Some(&0) {
+        return Errno::INVAL;
+    }
+    match plain!(__NR_execve, path.as_ptr(), argv.as_ptr(), envp.as_ptr()) {
+        Ok(_) => Errno::INVAL,
+        Err(errno) => errno,
+    }
+}
+
+/// `exit_group(2)`.
+pub fn exit(status: i32) -> ! {
+    loop {
+        let _ = plain!(__NR_exit_group, status);
+    }
+}
+
+/// `unshare(2)`.
+///
+/// # Errors
+/// `EPERM`, `EINVAL`, `ENOSPC`.
+pub fn unshare(flags: u64) -> Result<()> {
+    plain!(__NR_unshare, flags).map(drop)
+}
+
+/// `getpid(2)`.
+#[must_use]
+pub fn getpid() -> i32 {
+    plain!(__NR_getpid).map_or(0, |pid| pid as i32)
+}
+
+/// `kill(2)`.
+///
+/// # Errors
+/// `ESRCH`, `EPERM`, `EINVAL`.
+pub fn kill(pid: i32, signal: i32) -> Result<()> {
+    plain!(__NR_kill, pid as isize, signal).map(drop)
+}
+
+/// `setsid(2)`.
+///
+/// # Errors
+/// `EPERM` for a process group leader.
+pub fn setsid() -> Result<()> {
+    plain!(__NR_setsid).map(drop)
+}
+
+/// User and system time and other counts of `getrusage(2)`, in the kernel's layout.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rusage {
+    /// User time: seconds, microseconds.
+    pub user: [i64; 2],
+    /// System time: seconds, microseconds.
+    pub system: [i64; 2],
+    /// Largest resident set of any one process, in KiB.
+    pub maxrss: i64,
+    rest: [i64; 13],
+}
+
+/// `wait4(2)` for any child: its process id and wait status, or `None` if none has ended.
+///
+/// # Errors
+/// `ECHILD` if there is no child.
+pub fn wait_any(block: bool) -> Result<Option<(i32, i32)>> {
+    let mut status: i32 = 0;
+    let options = nr::__WALL as usize | if block { 0 } else { nr::WNOHANG as usize };
+    // SAFETY: `status` is written by the kernel and outlives the call.
+    let pid = unsafe {
+        call(
+            nr::__NR_wait4,
+            [(-1isize) as usize, ptr::from_mut(&mut status) as usize, options, 0, 0, 0],
+        )
+    }?;
+    Ok((pid != 0).then_some((pid as i32, status)))
+}
+
+/// Whether a child has ended, which leaves it to be waited for (`waitid(2)` with `WNOWAIT`).
+#[must_use]
+pub fn has_ended(pid: i32) -> bool {
+    let options = nr::WEXITED | nr::WNOHANG | nr::WNOWAIT;
+    let mut info = [0u64; 16];
+    // SAFETY: `info` has the size of a siginfo_t, is written by the kernel and outlives the call.
+    let waited = unsafe {
+        let info = info.as_mut_ptr() as usize;
+        call(nr::__NR_waitid, [nr::P_PID as usize, pid as usize, info, options as usize, 0, 0])
+    };
+    // The first field is the signal number: SIGCHLD, or 0 where no child has ended.
+    waited.is_ok() && info[0] as u32 == nr::SIGCHLD
+}
+
+/// `getrusage(RUSAGE_CHILDREN)`: all children that have been waited for, and theirs.
+#[must_use]
+pub fn rusage_children() -> Rusage {
+    const RUSAGE_CHILDREN: isize = -1;
+    let mut usage = Rusage::default();
+    // SAFETY: `usage` has the kernel's layout and outlives the call.
+    let ret = unsafe {
+        call(
+            nr::__NR_getrusage,
+            [RUSAGE_CHILDREN as usize, ptr::from_mut(&mut usage) as usize, 0, 0, 0, 0],
+        )
+    };
+    if ret.is_ok() { usage } else { Rusage::default() }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+#[must_use]
+pub fn now() -> u64 {
+    let mut time = [0i64; 2];
+    // SAFETY: `time` has the layout of a timespec on 64-bit kernels and outlives the call.
+    let _ = unsafe {
+        call(
+            nr::__NR_clock_gettime,
+            [nr::CLOCK_MONOTONIC as usize, ptr::from_mut(&mut time) as usize, 0, 0, 0, 0],
+        )
+    };
+    (time[0] as u64).wrapping_mul(1_000_000_000).wrapping_add(time[1] as u64)
+}
