@@ -3,6 +3,7 @@
 //! Each ends in time, with the outcome and exit status that the documentation names, and leaves
 //! nothing behind.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -137,8 +138,9 @@ fn a_fork_bomb_is_held_until_its_time_is_up() -> Promise {
     };
     assert_eq!(ran.outcome(), "timed-out", "{ran}");
     if needs_control_groups().is_ok() {
-        // The init is counted, too.
-        assert_eq!(figure(&ran, "peak_pids"), 33, "{ran}");
+        // The init is counted, too. The kernel notes a peak without a lock, and two processors may
+        // overwrite each other's.
+        assert!((32..=33).contains(&figure(&ran, "peak_pids")), "{ran}");
     }
     ran.exits(124);
     Ok(())
@@ -327,13 +329,14 @@ fn sources_differ_as_documented() -> Promise {
         let ran = bomb(&[], &args)?.exits(0);
         let (peak, cpu) = (figure(&ran, "peak_memory"), cpu_us(&ran));
         let source = |name: &str| ran.report()["usage"][name]["source"].to_string();
-        println!(
+        let line = format!(
             "measured: | {name} | {} KiB, {} | {} ms, {} |",
             peak >> 10,
             source("peak_memory"),
             cpu / 1000,
             source("user_us")
         );
+        drop(writeln!(std::io::stdout(), "{line}"));
         let whole = if args[0] == "spin" { 0 } else { 64 };
         let least = if counted { whole } else { alone };
         assert!((least * MIB..(least + 6) * MIB).contains(&peak), "{name}: {peak}\n{ran}");
