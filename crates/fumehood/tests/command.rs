@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Test = fn() -> Result<(), Failed>;
 
+#[expect(clippy::print_stderr, reason = "a skip gives its reason")]
 fn main() {
     fumehood::init();
     let arguments = Arguments::from_args();

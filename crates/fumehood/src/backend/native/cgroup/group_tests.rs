@@ -261,8 +261,11 @@ fn many_groups_at_once_leave_nothing() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(dirs.len() >= 40);
-    let left: Vec<_> = dirs.iter().filter(|dir| dir.exists()).collect();
-    assert!(left.is_empty(), "{left:?}");
+    // On a slow machine a dropped group is left to the next sweep.
+    eventually("all groups are gone", || {
+        super::remains::sweep();
+        !dirs.iter().any(|dir| dir.exists())
+    });
 }
 
 /// Prints what each step of a group's life costs; asserts only that it was measured.
