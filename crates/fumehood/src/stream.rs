@@ -91,7 +91,6 @@ pub(crate) async fn drain(
 ) -> io::Result<()> {
     let pipe = Descriptor::new(pipe)?;
     let mut buffer = vec![0; CHUNK];
-    let mut told = false;
     let keep = matches!(to, Drain::Capture);
     loop {
         let len = match pipe.read(&mut buffer).await {
@@ -104,13 +103,17 @@ pub(crate) async fn drain(
             Err(error) => return Err(error),
         };
         let within = carried.admit(buffer.get(..len).unwrap_or(&[]), cap.limit, keep);
-        if carried.is_truncated() && cap.excess == Excess::Kill && !told {
-            told = true;
+        let is_over = carried.is_truncated() && cap.excess == Excess::Kill;
+        if is_over {
             exceeded.notify_one();
         }
         if !pass_on(&mut to, within).await {
             // Nobody listens any more: the program goes on, its output goes nowhere.
             to = Drain::Capture;
+        }
+        if is_over {
+            // Reading on would let a flood go on for as long as the kill takes.
+            return Ok(());
         }
     }
 }

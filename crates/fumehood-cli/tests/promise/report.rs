@@ -154,10 +154,11 @@ fn a_required_guarantee_that_no_host_gives_is_refused() -> Promise {
 }
 
 fn figures_name_their_source() -> Promise {
-    let ran = run_reported(&[], &["sh", "-c", "sleep 0.2"]).exits(0);
+    let ran = run_reported(&[], &["sh", "-c", "sleep 0.5"]).exits(0);
     let wall = &ran.report()["usage"]["wall_us"];
     assert_eq!(wall["source"], "monotonic clock");
-    assert!(wall["value"].as_u64().expect("a number") >= 200_000, "{wall}");
+    // The clock starts when the supervisor hears of the start, which a busy machine delays.
+    assert!(wall["value"].as_u64().expect("a number") >= 250_000, "{wall}");
     for figure in ["user_us", "system_us", "peak_memory"] {
         let source = ran.report()["usage"][figure]["source"].as_str();
         assert!(source.is_some_and(|source| !source.is_empty()), "{figure}: {source:?}");
