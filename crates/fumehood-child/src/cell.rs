@@ -4,48 +4,100 @@ use core::ffi::CStr;
 
 use linux_raw_sys::{general as nr, prctl as pr};
 
-use crate::step::{Reader, Sink, Step, StepError};
+use crate::prelude::Prelude;
+use crate::step::{Reader, Step, StepError};
 use crate::sys::{self, Errno, Fd, MAX_FDS, Result};
+
+const MAX_LAPS: usize = 4096;
+
+/// Time per step, 4 bytes each, in nanoseconds.
+#[derive(Debug)]
+pub(crate) struct Laps {
+    bytes: &'static mut [u8],
+    len: usize,
+    then: u64,
+}
+
+impl Laps {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self { bytes: sys::map(MAX_LAPS * 4)?, len: 0, then: sys::now() })
+    }
+
+    /// Starts the clock of the next step: time spent waiting belongs to none.
+    fn start(&mut self) {
+        self.then = sys::now();
+    }
+
+    fn note(&mut self) {
+        let now = sys::now();
+        let lap = u32::try_from(now.saturating_sub(self.then)).unwrap_or(u32::MAX);
+        let end = self.len.saturating_add(4);
+        if let Some(space) = self.bytes.get_mut(self.len..end) {
+            space.iter_mut().zip(lap.to_le_bytes()).for_each(|(to, from)| *to = from);
+            self.len = end;
+        }
+        self.then = now;
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}
 
 /// What later steps need of earlier ones.
 #[derive(Debug)]
 pub(crate) struct Cell {
     /// Descriptors that came with the list.
-    pub(crate) fds: [Fd; MAX_FDS],
+    fds: [Fd; MAX_FDS],
     /// How many of them there are.
-    pub(crate) count: usize,
+    count: usize,
     /// The new root; the current directory as long as there is none.
     root: Fd,
     /// The Landlock ruleset that the program enforces on itself.
     pub(crate) ruleset: Option<Fd>,
+    /// How long each step took.
+    pub(crate) laps: Laps,
+    /// Index of the next step.
+    index: u32,
 }
 
 impl Cell {
-    pub(crate) const fn new(fds: [Fd; MAX_FDS], count: usize) -> Self {
-        Self { fds, count, root: Fd::CWD, ruleset: None }
+    pub(crate) const fn new(laps: Laps) -> Self {
+        Self { fds: [Fd(-1); MAX_FDS], count: 0, root: Fd::CWD, ruleset: None, laps, index: 0 }
     }
 
-    /// Does all steps in order and notes how long each took, in nanoseconds.
+    /// Does the steps that depend on no job.
+    pub(crate) fn begin(&mut self, prelude: &Prelude) -> core::result::Result<(), StepError> {
+        self.laps.start();
+        prelude.steps().iter().flatten().try_for_each(|step| self.do_one(step))
+    }
+
+    /// Does the steps of a list in their order; the descriptors are those that came with it.
     pub(crate) fn build(
         &mut self,
         list: &[u8],
-        laps: &mut impl Sink,
+        fds: [Fd; MAX_FDS],
+        count: usize,
     ) -> core::result::Result<(), StepError> {
+        (self.fds, self.count) = (fds, count);
+        self.laps.start();
         let mut reader = Reader::new(list);
-        let mut index = 0;
-        let mut then = sys::now();
         while !reader.is_empty() {
+            let index = self.index;
             let step = Step::decode(&mut reader).ok_or(StepError { index, errno: Errno::PROTO })?;
-            self.apply(&step).map_err(|errno| StepError { index, errno })?;
-            let now = sys::now();
-            let lap = u32::try_from(now.saturating_sub(then)).unwrap_or(u32::MAX);
-            laps.put(&lap.to_le_bytes());
-            then = now;
-            index = index.saturating_add(1);
+            self.do_one(&step)?;
         }
         let left = self.fds.iter().take(self.count).filter(|&&fd| fd != Fd(-1));
         left.for_each(|&fd| sys::close(fd));
         self.count = 0;
+        Ok(())
+    }
+
+    fn do_one(&mut self, step: &Step<'_>) -> core::result::Result<(), StepError> {
+        let index = self.index;
+        self.apply(step).map_err(|errno| StepError { index, errno })?;
+        self.laps.note();
+        self.index = index.saturating_add(1);
         Ok(())
     }
 

@@ -5,47 +5,42 @@
 
 use linux_raw_sys::general as nr;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Laps};
+use crate::prelude::Prelude;
 use crate::program::{NotStarted, Start};
-use crate::step::{Field, Reader, Sink, Step, StepError};
+use crate::step::{Field, Reader, Step, StepError};
 use crate::sys::{self, Errno, Fd, MAX_FDS, PollFd, Result};
 use crate::terminal;
 use crate::wire::{self, Buffer, Ended, Failure, Kind, Message};
 
 const STACK_LEN: usize = 64 * 1024;
-const MAX_CELL_LAPS: usize = 4096;
 const KILL: i32 = 9;
 
 /// Lives the life of an init; `socket` leads to the supervisor, and `release` becomes readable
-/// when the ids of the user namespace are set.
-pub fn main(socket: Fd, release: Fd) -> ! {
+/// when the ids of the user namespace are set. A `prelude` is done unasked.
+pub fn main(socket: Fd, release: Fd, prelude: Option<&Prelude>) -> ! {
     // A launcher may ignore SIGCHLD, which would have the kernel reap the program unseen.
-    sys::reset_signals();
+    sys::default_signal(nr::SIGCHLD);
     sys::block_signals();
     sys::umask(0);
     let mut byte = [0];
     if sys::read(release, &mut byte) != Ok(1) {
         sys::exit(1);
     }
-    let status = i32::from(live(keep_only(socket)).is_err());
+    let status = i32::from(live(sys::keep_only(socket), prelude).is_err());
     sys::exit(status)
 }
 
-/// Closes every descriptor but one: whatever the supervisor had open must not live on here.
-fn keep_only(socket: Fd) -> Fd {
-    let kept = Fd(0);
-    if socket != kept {
-        let _ = sys::dup_onto(socket, kept);
+fn live(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
+    let mut cell = Cell::new(Laps::new()?);
+    if let Some(prelude) = prelude {
+        let done = cell.begin(prelude);
+        answer(socket, &cell, done, false)?;
     }
-    let _ = sys::close_range(1, u32::MAX);
-    kept
-}
-
-fn live(socket: Fd) -> Result<()> {
     let mut fds = [Fd(-1); MAX_FDS];
     let (list, count) = expect(socket, Kind::Cell, &mut fds)?;
-    let mut cell = Cell::new(fds, count);
-    build(socket, &mut cell, list)?;
+    let done = cell.build(list, fds, count);
+    answer(socket, &cell, done, true)?;
     let (list, count) = expect(socket, Kind::Program, &mut fds)?;
     let children = sys::signalfd(nr::SIGCHLD)?;
     let program = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
@@ -61,29 +56,16 @@ fn expect(socket: Fd, kind: Kind, fds: &mut [Fd; MAX_FDS]) -> Result<(&'static m
     }
 }
 
-/// Time per step, 4 bytes each.
-struct Laps {
-    bytes: &'static mut [u8],
-    len: usize,
-}
-
-impl Sink for Laps {
-    fn put(&mut self, bytes: &[u8]) {
-        let end = self.len.saturating_add(bytes.len());
-        if let Some(space) = self.bytes.get_mut(self.len..end) {
-            space.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-            self.len = end;
-        }
-    }
-}
-
-fn build(socket: Fd, cell: &mut Cell, list: &[u8]) -> Result<()> {
-    let mut laps = Laps { bytes: sys::map(MAX_CELL_LAPS * 4)?, len: 0 };
-    match cell.build(list, &mut laps) {
-        Ok(()) => {
-            let done = laps.bytes.get(..laps.len).unwrap_or(&[]);
-            wire::send(socket, Kind::Ready, done, None)
-        }
+/// Tells the supervisor that a step failed, or that the cell stands when that was the last of them.
+fn answer(
+    socket: Fd,
+    cell: &Cell,
+    done: core::result::Result<(), StepError>,
+    last: bool,
+) -> Result<()> {
+    match done {
+        Ok(()) if last => wire::send(socket, Kind::Ready, cell.laps.bytes(), None),
+        Ok(()) => Ok(()),
         Err(error) => {
             fail(socket, Kind::CellFailed, error, false)?;
             Err(error.errno)

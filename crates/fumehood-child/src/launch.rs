@@ -4,6 +4,7 @@ use core::ffi::CStr;
 
 use linux_raw_sys::general as nr;
 
+use crate::prelude::Prelude;
 use crate::step::Sink;
 use crate::sys::{self, Cloned, Errno, Fd, Result};
 use crate::wire::Buffer;
@@ -19,6 +20,8 @@ pub struct Launch<'a> {
     pub cgroup: Option<Fd>,
     /// The init's end of the socket to its supervisor.
     pub socket: Fd,
+    /// What the init does before anything is asked of it.
+    pub prelude: Option<Prelude>,
 }
 
 /// Lines for the id maps of a user namespace (`user_namespaces(7)`).
@@ -109,7 +112,7 @@ pub fn launch(launch: &Launch<'_>) -> core::result::Result<Spawned, LaunchError>
     if let Ok(Cloned::Child) = cloned {
         // Held open here, the writing end would hide the launcher's death.
         sys::close(release);
-        crate::init::main(launch.socket, waiting);
+        crate::init::main(launch.socket, waiting, launch.prelude.as_ref());
     }
     sys::close(waiting);
     let spawned = match cloned {

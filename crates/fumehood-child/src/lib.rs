@@ -14,6 +14,7 @@
 
 pub mod init;
 pub mod launch;
+pub mod prelude;
 pub mod program;
 pub mod step;
 pub mod sys;

@@ -191,16 +191,13 @@ pub struct Message {
 /// # Errors
 /// Those of `sendmsg(2)`: the supervisor is gone.
 pub fn send(socket: Fd, kind: Kind, body: &[u8], fd: Option<Fd>) -> Result<()> {
-    let len = u32::try_from(body.len()).map_err(|_| Errno::TOOBIG)?;
-    send_all(socket, &kind.header(len), fd)?;
-    send_all(socket, body, None)
-}
-
-fn send_all(socket: Fd, mut bytes: &[u8], mut fd: Option<Fd>) -> Result<()> {
-    while !bytes.is_empty() {
-        match sys::send(socket, bytes, fd) {
+    let header = kind.header(u32::try_from(body.len()).map_err(|_| Errno::TOOBIG)?);
+    let mut left = [&header[..], body];
+    let mut fd = fd;
+    while !(left[0].is_empty() && left[1].is_empty()) {
+        match sys::send(socket, left, fd) {
             Ok(sent) => {
-                bytes = bytes.get(sent..).unwrap_or(&[]);
+                left = left_after(left, sent);
                 fd = None;
             }
             Err(Errno::INTR) => {}
@@ -208,6 +205,11 @@ fn send_all(socket: Fd, mut bytes: &[u8], mut fd: Option<Fd>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn left_after([first, second]: [&[u8]; 2], sent: usize) -> [&[u8]; 2] {
+    let rest = second.get(sent.saturating_sub(first.len())..).unwrap_or(&[]);
+    [first.get(sent..).unwrap_or(&[]), rest]
 }
 
 /// Receives one message and the descriptors that came with it; `None` at the end of the stream.

@@ -7,6 +7,7 @@
 use linux_raw_sys::general as nr;
 
 use crate::launch::{IdMaps, Launch, LaunchStep, launch};
+use crate::prelude::Prelude;
 use crate::step::{Field, Reader, Sink};
 use crate::sys::{self, Errno, Fd, MAX_FDS};
 use crate::wire::{self, Buffer, Failure, Kind};
@@ -28,6 +29,8 @@ pub struct Request<'a> {
     pub gid_map: &'a [u8],
     /// Whether `setgroups(2)` is denied.
     pub deny_setgroups: bool,
+    /// What the init does unasked.
+    pub prelude: Option<Prelude>,
 }
 
 impl<'a> Request<'a> {
@@ -38,6 +41,9 @@ impl<'a> Request<'a> {
         self.uid_map.put(sink);
         self.gid_map.put(sink);
         self.deny_setgroups.put(sink);
+        if let Some(prelude) = &self.prelude {
+            prelude.encode(sink);
+        }
     }
 
     /// Reads a request.
@@ -50,8 +56,13 @@ impl<'a> Request<'a> {
             uid_map: reader.get()?,
             gid_map: reader.get()?,
             deny_setgroups: reader.get()?,
+            prelude: None,
         };
-        reader.is_empty().then_some(request)
+        if reader.is_empty() {
+            return Some(request);
+        }
+        let prelude = Some(Prelude::decode(&mut reader)?);
+        reader.is_empty().then_some(Self { prelude, ..request })
     }
 }
 
@@ -65,7 +76,7 @@ pub fn main(socket: Fd) -> ! {
     let _ = sys::setsid();
     [INT, QUIT, TERM, PIPE, nr::SIGCHLD].into_iter().for_each(sys::ignore_signal);
     let _ = sys::chdir(c"/");
-    let _ = sys::close_range(socket.0.unsigned_abs().saturating_add(1), u32::MAX);
+    let socket = sys::keep_only(socket);
     loop {
         let mut packet = [0; MAX_REQUEST];
         let mut fds = [Fd(-1); MAX_FDS];
@@ -84,15 +95,19 @@ pub fn main(socket: Fd) -> ! {
 
 fn serve(packet: &[u8], fds: &[Fd]) {
     let Some(&socket) = fds.first() else { return };
-    let answered = match Request::decode(packet) {
+    let cloned = match Request::decode(packet) {
         Some(request) => clone(&request, socket, fds.get(1).copied()),
         None => Err((LaunchStep::Message, Errno::PROTO)),
     };
-    if let Err((step, errno)) = answered {
-        let mut body = Buffer::<16>::new();
-        Failure { index: step as u32, errno: errno.0, interpreter: false }.encode(&mut body);
-        let _ = wire::send(socket, Kind::NotSpawned, body.bytes(), None);
+    if let Err(error) = cloned {
+        refuse(socket, error);
     }
+}
+
+fn refuse(socket: Fd, (step, errno): (LaunchStep, Errno)) {
+    let mut body = Buffer::<16>::new();
+    Failure { index: step as u32, errno: errno.0, interpreter: false }.encode(&mut body);
+    let _ = wire::send(socket, Kind::NotSpawned, body.bytes(), None);
 }
 
 fn clone(request: &Request<'_>, socket: Fd, cgroup: Option<Fd>) -> Result<(), (LaunchStep, Errno)> {
@@ -101,7 +116,8 @@ fn clone(request: &Request<'_>, socket: Fd, cgroup: Option<Fd>) -> Result<(), (L
         gid: request.gid_map,
         deny_setgroups: request.deny_setgroups,
     });
-    let spawned = launch(&Launch { flags: request.flags, ids, cgroup, socket })?;
+    let Request { flags, prelude, .. } = *request;
+    let spawned = launch(&Launch { flags, ids, cgroup, socket, prelude })?;
     let mut body = Buffer::<4>::new();
     spawned.pid.put(&mut body);
     let told = wire::send(socket, Kind::Spawned, body.bytes(), Some(spawned.pidfd));

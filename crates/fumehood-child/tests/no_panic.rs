@@ -10,6 +10,7 @@ use std::process::Command;
 fn assembly(dir: &Path) -> String {
     let built = Command::new(env!("CARGO"))
         .args(["rustc", "--quiet", "--package", "fumehood-child", "--lib", "--release"])
+        .args(["--target", "host-tuple"])
         .arg("--target-dir")
         .arg(dir)
         .args(["--", "--emit", "asm", "-C", "codegen-units=1"])
@@ -17,7 +18,9 @@ fn assembly(dir: &Path) -> String {
         .status()
         .unwrap();
     assert!(built.success());
-    let files = std::fs::read_dir(dir.join("release/deps")).unwrap();
+    let targets = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let built = targets.map(|target| target.join("release/deps")).find(|deps| deps.is_dir());
+    let files = std::fs::read_dir(built.unwrap()).unwrap();
     let is_ours = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         name.starts_with("fumehood_child-") && name.ends_with(".s")

@@ -15,3 +15,14 @@ pub(crate) fn leaves_out(mechanism: &str) -> bool {
 pub(crate) const fn leaves_out(_mechanism: &str) -> bool {
     false
 }
+
+/// Whether a test wants anything left out.
+#[cfg(feature = "sabotage")]
+pub(crate) fn leaves_something_out() -> bool {
+    std::env::var_os("FUMEHOOD_SABOTAGE").is_some_and(|named| !named.is_empty())
+}
+
+#[cfg(not(feature = "sabotage"))]
+pub(crate) const fn leaves_something_out() -> bool {
+    false
+}

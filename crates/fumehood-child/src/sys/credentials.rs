@@ -79,10 +79,7 @@ pub fn set_filter(instructions: &[u8], flags: u32) -> Result<()> {
 /// Puts every signal back to its default and unblocks them all: neither handlers nor ignored
 /// signals nor a mask of the supervisor reach the program.
 pub fn reset_signals() {
-    let default = [0u64; 4];
-    for signal in 1..=64 {
-        let _ = plain!(__NR_rt_sigaction, signal, default.as_ptr(), 0, 8);
-    }
+    (1..=64).for_each(default_signal);
     let none = 0u64;
     let _ = plain!(__NR_rt_sigprocmask, nr::SIG_SETMASK, ptr::from_ref(&none), 0, 8);
 }
@@ -91,6 +88,12 @@ pub fn reset_signals() {
 pub fn block_signals() {
     let all = u64::MAX;
     let _ = plain!(__NR_rt_sigprocmask, nr::SIG_SETMASK, ptr::from_ref(&all), 0, 8);
+}
+
+/// Puts one signal back to its default.
+pub fn default_signal(signal: u32) {
+    let default = [0u64; 4];
+    let _ = plain!(__NR_rt_sigaction, signal, default.as_ptr(), 0, 8);
 }
 
 /// Sets one signal to be ignored.

@@ -21,6 +21,18 @@ pub fn close_range(first: u32, last: u32) -> Result<()> {
     plain!(__NR_close_range, first, last, 0).map(drop)
 }
 
+/// Closes every descriptor but one, which becomes number 0: whatever the process that was cloned had
+/// open must not live on in the clone.
+#[must_use]
+pub fn keep_only(fd: Fd) -> Fd {
+    let kept = Fd(0);
+    if fd != kept {
+        let _ = dup_onto(fd, kept);
+    }
+    let _ = close_range(1, u32::MAX);
+    kept
+}
+
 /// `dup3(2)`; onto itself it clears close-on-exec, so that the caller needs no special case.
 ///
 /// # Errors
@@ -161,12 +173,12 @@ fn descriptors(control: &[u8], fds: &mut [Fd; MAX_FDS]) -> usize {
     count.min(length.saturating_sub(HEADER) / 4)
 }
 
-/// `sendmsg(2)` of bytes and at most one descriptor, without `SIGPIPE`.
+/// `sendmsg(2)` of two pieces of bytes and at most one descriptor, without `SIGPIPE`.
 ///
 /// # Errors
 /// Those of the socket.
-pub fn send(socket: Fd, bytes: &[u8], fd: Option<Fd>) -> Result<usize> {
-    let iov = [bytes.as_ptr() as usize, bytes.len()];
+pub fn send(socket: Fd, [first, second]: [&[u8]; 2], fd: Option<Fd>) -> Result<usize> {
+    let iov = [first.as_ptr() as usize, first.len(), second.as_ptr() as usize, second.len()];
     // A control message: length 16 + 4, SOL_SOCKET, SCM_RIGHTS, the number, padding.
     let scm = (u64::from(net::SCM_RIGHTS) << 32) | u64::from(net::SOL_SOCKET);
     let control = [20u64, scm, fd.map_or(0, |fd| u64::from(fd.0 as u32))];
@@ -174,7 +186,7 @@ pub fn send(socket: Fd, bytes: &[u8], fd: Option<Fd>) -> Result<usize> {
         name: 0,
         namelen: 0,
         iov: iov.as_ptr() as usize,
-        iovlen: 1,
+        iovlen: 2,
         control: if fd.is_some() { control.as_ptr() as usize } else { 0 },
         controllen: if fd.is_some() { size_of::<[u64; 3]>() } else { 0 },
         flags: 0,

@@ -10,7 +10,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::cgroup::Group;
 use super::control::{Control, Message};
 use super::diagnose::{self, Namespace, Refusal};
-use super::launch::{Init, Launcher, NotLaunched};
+use super::launch::{Init, Launcher, NotLaunched, Shape};
 use super::script::{self, Script, TerminalSize};
 use super::{tree, trees};
 use crate::plan::Plan;
@@ -67,8 +67,13 @@ impl Cell {
     pub(crate) async fn build(launcher: &Launcher, plan: &Plan) -> Result<Self, NotBuilt> {
         let group = tree::group(plan)?;
         let tree::Way { born, join } = tree::way(group.as_ref())?;
+        let pending = match launcher.begin(&Shape::of(plan), born) {
+            Ok(pending) => pending,
+            Err(refused) => return Err(not_launched(launcher, refused).await),
+        };
+        // While the kernel makes the namespaces the steps are written down.
         let script = script::cell(plan, join, trees::clone_listed(plan)?)?;
-        let Init { control, pid, pidfd } = match launcher.launch(plan, born).await {
+        let Init { control, pid, pidfd } = match pending.init().await {
             Ok(init) => init,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fumehood_child::launch::{IdMaps, Launch, LaunchStep, launch};
+use fumehood_child::prelude::Prelude;
 use fumehood_child::wire::{Failure, Kind};
 use fumehood_child::zygote::Request;
 use fumehood_child::{Errno, Fd};
@@ -14,7 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::control::Control;
 use super::diagnose::Namespace;
 use crate::plan::{Identity, Namespaces, Plan};
-use crate::sabotage::leaves_out;
+use crate::sabotage::{leaves_out, leaves_something_out};
 use crate::zygote::Zygote;
 use crate::{Error, Result};
 
@@ -53,14 +54,22 @@ impl From<Error> for NotLaunched {
 }
 
 impl Launcher {
-    /// Clones an init for this plan, in a control group of version 2 if there is one.
-    pub(crate) async fn launch(
+    /// Has an init cloned, in a control group of version 2 if there is one.
+    pub(crate) fn begin(
         &self,
-        plan: &Plan,
+        shape: &Shape,
         group: Option<BorrowedFd<'_>>,
-    ) -> Result<Init, NotLaunched> {
-        let maps = plan.namespaces.base.then(|| Maps::new(plan.identity));
-        self.clone_init(clone_flags(plan.namespaces), maps.as_ref(), group).await
+    ) -> Result<Pending, NotLaunched> {
+        let (ours, theirs) = sockets().map_err(|error| Error::internal("make a socket", error))?;
+        let control =
+            Control::new(ours).map_err(|error| Error::internal("watch a socket", error))?;
+        match self {
+            Self::Direct => Ok(Pending::There(direct(control, &theirs, shape, group)?)),
+            Self::Zygote(zygote) => {
+                with_zygote(zygote, &shape.request(), theirs.as_fd(), group)?;
+                Ok(Pending::Asked(control))
+            }
+        }
     }
 
     /// Tries one kind of namespace, inside a user namespace of its own where it is another kind.
@@ -69,28 +78,68 @@ impl Launcher {
     /// # Errors
     /// The kernel's refusal to clone.
     pub(crate) async fn try_kind(&self, kind: Namespace) -> Result<(), NotLaunched> {
-        self.clone_init(Namespace::User.flag() | kind.flag(), None, None).await.map(drop)
+        let flags = Namespace::User.flag() | kind.flag();
+        let shape = Shape { flags, maps: None, prelude: None };
+        self.begin(&shape, None)?.init().await.map(drop)
     }
+}
 
-    async fn clone_init(
-        &self,
-        flags: u64,
-        maps: Option<&Maps>,
-        group: Option<BorrowedFd<'_>>,
-    ) -> Result<Init, NotLaunched> {
-        let (ours, theirs) = sockets().map_err(|error| Error::internal("make a socket", error))?;
-        let control =
-            Control::new(ours).map_err(|error| Error::internal("watch a socket", error))?;
+/// An init that has been asked for.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    There(Init),
+    Asked(Control),
+}
+
+impl Pending {
+    /// Waits until it is there.
+    pub(crate) async fn init(self) -> Result<Init, NotLaunched> {
         match self {
-            Self::Direct => direct(control, &theirs, flags, maps, group),
-            Self::Zygote(zygote) => {
-                let request = request(flags, maps);
-                with_zygote(zygote, &request, theirs.as_fd(), group)?;
-                drop(theirs);
-                spawned(control).await
-            }
+            Self::There(init) => Ok(init),
+            Self::Asked(control) => spawned(control).await,
         }
     }
+}
+
+/// What an init is like when it begins.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    flags: u64,
+    maps: Option<Maps>,
+    prelude: Option<Prelude>,
+}
+
+impl Shape {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        Self {
+            flags: clone_flags(plan.namespaces),
+            maps: plan.namespaces.base.then(|| Maps::new(plan.identity)),
+            prelude: prelude(plan).filter(|_| !leaves_something_out()),
+        }
+    }
+
+    fn request(&self) -> Request<'_> {
+        let maps = self.maps.as_ref();
+        Request {
+            flags: self.flags,
+            maps_ids: maps.is_some(),
+            uid_map: maps.map_or(b"", |maps| maps.uid.as_bytes()),
+            gid_map: maps.map_or(b"", |maps| maps.gid.as_bytes()),
+            deny_setgroups: maps.is_some_and(|maps| maps.deny_setgroups),
+            prelude: self.prelude,
+        }
+    }
+}
+
+/// What the init does first, where it has namespaces to do it in.
+pub(super) fn prelude(plan: &Plan) -> Option<Prelude> {
+    plan.namespaces.base.then_some(Prelude {
+        uid: plan.identity.uid,
+        gid: plan.identity.gid,
+        clear_groups: plan.identity.by_root,
+        own_processes: plan.namespaces.pid,
+        own_network: plan.namespaces.net && !leaves_out("net"),
+    })
 }
 
 fn sockets() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -115,6 +164,7 @@ fn clone_flags(namespaces: Namespaces) -> u64 {
 }
 
 /// The id maps of a cell's user namespace, as text.
+#[derive(Debug)]
 struct Maps {
     uid: String,
     gid: String,
@@ -131,24 +181,13 @@ impl Maps {
     }
 }
 
-fn request(flags: u64, maps: Option<&Maps>) -> Request<'_> {
-    Request {
-        flags,
-        maps_ids: maps.is_some(),
-        uid_map: maps.map_or(b"", |maps| maps.uid.as_bytes()),
-        gid_map: maps.map_or(b"", |maps| maps.gid.as_bytes()),
-        deny_setgroups: maps.is_some_and(|maps| maps.deny_setgroups),
-    }
-}
-
 fn direct(
     control: Control,
     theirs: &OwnedFd,
-    flags: u64,
-    maps: Option<&Maps>,
+    shape: &Shape,
     group: Option<BorrowedFd<'_>>,
 ) -> Result<Init, NotLaunched> {
-    let ids = maps.map(|maps| IdMaps {
+    let ids = shape.maps.as_ref().map(|maps| IdMaps {
         uid: maps.uid.as_bytes(),
         gid: maps.gid.as_bytes(),
         deny_setgroups: maps.deny_setgroups,
@@ -156,7 +195,8 @@ fn direct(
     let socket = Fd(theirs.as_raw_fd());
     let refused = |(step, errno)| NotLaunched::Refused { step, errno };
     let cgroup = group.map(|group| Fd(group.as_raw_fd()));
-    let spawned = launch(&Launch { flags, ids, cgroup, socket }).map_err(refused)?;
+    let Shape { flags, prelude, .. } = *shape;
+    let spawned = launch(&Launch { flags, ids, cgroup, socket, prelude }).map_err(refused)?;
     let pid = spawned.pid;
     let pidfd = own(spawned.pidfd);
     spawned.release().map_err(|errno| refused((LaunchStep::Message, errno)))?;

@@ -14,12 +14,12 @@ use linux_raw_sys::general as nr;
 use rustix::process::{Resource, getrlimit};
 
 use super::cgroup::Resource as Held;
-use super::tree;
+use super::{launch, tree};
 use crate::job::{Access, Limit};
 use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, inside};
 use crate::plan::{Identity, Plan};
 use crate::policy::landlock::{Allowed, Fence};
-use crate::sabotage::leaves_out;
+use crate::sabotage::{leaves_out, leaves_something_out};
 use crate::{Error, Result};
 
 /// A list of steps, compiled for the child.
@@ -76,57 +76,41 @@ pub(crate) fn cell(
     trees: Vec<(usize, OwnedFd)>,
 ) -> Result<Script> {
     let mut script = Script::default();
-    // First of all: whatever comes after is counted and limited.
-    for (fd, group) in (0..).zip(groups) {
-        script.push(&Step::JoinCgroup { fd });
-        script.fds.push(group);
-    }
-    if plan.namespaces.base {
+    if let Some(prelude) = launch::prelude(plan) {
+        prelude.steps().iter().flatten().for_each(|step| script.push(step));
+        if !leaves_something_out() {
+            // The init does these unasked.
+            script.bytes.clear();
+        }
+        join(&mut script, groups);
+        // Its root becomes the group that the init is in now.
         script.push(&Step::CgroupNamespace {});
-    }
-    // Before anything that another process could look at: from here on nobody of the same user
-    // can read what this copy of the supervisor still has in memory.
-    script.push(&Step::NonDumpable {});
-    if plan.namespaces.base {
-        // File systems belong to whoever mounts them, so the ids come before the mounts.
-        script.push(&set_ids(plan.identity));
-        end_with_supervisor(&mut script, plan);
         build_root(&mut script, plan, trees)?;
         // Landlock looks up its paths in the root that the program will have.
         fence(&mut script, plan)?;
         drop_privileges(&mut script);
     } else {
-        end_with_supervisor(&mut script, plan);
+        join(&mut script, groups);
+        script.push(&Step::NonDumpable {});
+        // Without a process namespace it must outlive its supervisor until it has killed what it
+        // watches over.
+        script.push(&Step::Subreaper {});
         fence(&mut script, plan)?;
         drop_privileges_on_the_host(&mut script, plan.identity);
     }
     Ok(script)
 }
 
-/// The end of process 1 is the end of its namespace, so the kernel may kill it at once. Any other
-/// init must outlive its supervisor for as long as it takes to kill what it watches over; the end
-/// of its line tells it to.
-fn end_with_supervisor(script: &mut Script, plan: &Plan) {
-    if plan.namespaces.pid {
-        // A change of ids clears the death signal (prctl(2)), so it is set after.
-        script.push(&Step::DieWithParent {});
-    } else {
-        script.push(&Step::Subreaper {});
+/// Before there is anything that a program could make grow.
+fn join(script: &mut Script, groups: Vec<OwnedFd>) {
+    for (fd, group) in (0..).zip(groups) {
+        script.push(&Step::JoinCgroup { fd });
+        script.fds.push(group);
     }
-}
-
-const fn set_ids(identity: Identity) -> Step<'static> {
-    // An unprivileged writer of the id maps must deny setgroups(2) for good (user_namespaces(7)).
-    Step::SetIds { uid: identity.uid, gid: identity.gid, clear_groups: identity.by_root }
 }
 
 fn build_root(script: &mut Script, plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<()> {
     script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
-    if plan.namespaces.net && !leaves_out("net") {
-        script.push(&Step::Loopback {});
-    }
-    script.push(&Step::PrivateMounts {});
-    script.push(&Step::NewRoot { size: c"16m", inodes: c"16384" });
     let mut trees = trees.into_iter().peekable();
     for (index, entry) in plan.root.iter().enumerate() {
         match trees.next_if(|(at, _)| *at == index) {

@@ -18,7 +18,7 @@ use super::locate::{CgroupMount, Membership, Place, Version};
 use super::locate::{parse_memberships, parse_mounts, place_of_dir, places};
 use super::v1::Controller;
 use super::{v1, v2};
-use crate::{Guarantee, Layer, Missing};
+use crate::{Guarantee, Layer, Limits, Missing};
 
 /// What can be limited or counted for a whole tree of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -387,8 +387,13 @@ fn has_controllers(dir: &Path) -> io::Result<bool> {
 /// cell asks for it; the first group with a share makes the kernel patch its own code, which can
 /// take milliseconds.
 fn try_together(parent: &Parent, owner: &Owner) -> Option<Group> {
-    let limits =
-        GroupLimits { memory: Some(64 << 20), pids: Some(16), cpus_milli: None, account: true };
+    // Those of a job that says nothing, so that its cell can have the group as it is.
+    let limits = GroupLimits {
+        memory: Limits::MEMORY.finite().map(|size| size.0),
+        pids: Limits::PIDS.finite().map(|pids| pids + 1),
+        cpus_milli: None,
+        account: true,
+    };
     let group = Group::create_named(parent, owner.name(), &limits).ok()?;
     group.cpu_total_us().ok().flatten().map(|_| group)
 }

@@ -1,0 +1,68 @@
+//! The first steps of every ordinary cell: those that depend on nothing that a job says.
+
+use crate::Step;
+use crate::step::{Field, Reader, Sink};
+
+/// `size=` of the memory file system that is the root. It holds mount points and a few small files.
+const ROOT_SIZE: &core::ffi::CStr = c"16m";
+/// `nr_inodes=` of the same.
+const ROOT_INODES: &core::ffi::CStr = c"16384";
+
+/// Who the processes of a cell are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prelude {
+    /// User id inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+    /// Whether supplementary groups are dropped, which only a launcher with privileges can.
+    pub clear_groups: bool,
+    /// Whether there is a process namespace.
+    pub own_processes: bool,
+    /// Whether there is a network namespace.
+    pub own_network: bool,
+}
+
+impl Prelude {
+    /// The steps, in their order.
+    #[must_use]
+    pub const fn steps(&self) -> [Option<Step<'static>>; 6] {
+        let Self { uid, gid, clear_groups, own_processes, own_network } = *self;
+        [
+            // Before anything that another process could look at: from here on nobody of the same
+            // user can read what this copy of its launcher still has in memory.
+            Some(Step::NonDumpable {}),
+            // File systems belong to whoever mounts them, so the ids come before the mounts.
+            Some(Step::SetIds { uid, gid, clear_groups }),
+            // A change of ids clears the death signal (prctl(2)), so it is set after. The end of
+            // process 1 is the end of its namespace, so the kernel may kill it at once. Any other
+            // init must outlive its supervisor for as long as it takes to kill what it watches
+            // over; the end of its line tells it to.
+            Some(if own_processes { Step::DieWithParent {} } else { Step::Subreaper {} }),
+            if own_network { Some(Step::Loopback {}) } else { None },
+            Some(Step::PrivateMounts {}),
+            Some(Step::NewRoot { size: ROOT_SIZE, inodes: ROOT_INODES }),
+        ]
+    }
+
+    /// Writes it down.
+    pub fn encode(&self, sink: &mut impl Sink) {
+        self.uid.put(sink);
+        self.gid.put(sink);
+        self.clear_groups.put(sink);
+        self.own_processes.put(sink);
+        self.own_network.put(sink);
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            uid: reader.get()?,
+            gid: reader.get()?,
+            clear_groups: reader.get()?,
+            own_processes: reader.get()?,
+            own_network: reader.get()?,
+        })
+    }
+}
