@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 pub mod init;
+pub mod janitor;
 pub mod launch;
 pub mod prelude;
 pub mod program;

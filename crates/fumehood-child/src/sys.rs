@@ -39,6 +39,8 @@ impl Errno {
     pub const CHILD: Self = Self(10);
     /// Permission denied.
     pub const ACCES: Self = Self(13);
+    /// In use.
+    pub const BUSY: Self = Self(16);
     /// File exists.
     pub const EXIST: Self = Self(17);
     /// Not a directory.
@@ -97,11 +99,13 @@ macro_rules! plain {
 mod credentials;
 mod descriptors;
 mod landlock;
+mod listing;
 mod mounts;
 mod process;
 
 pub use credentials::*;
 pub use descriptors::*;
 pub use landlock::*;
+pub use listing::*;
 pub use mounts::*;
 pub use process::*;

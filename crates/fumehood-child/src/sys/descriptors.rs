@@ -109,6 +109,12 @@ pub fn poll(fds: &mut [PollFd]) -> Result<usize> {
     unsafe { call(nr::__NR_ppoll, [fds.as_mut_ptr() as usize, fds.len(), 0, 0, 0, 0]) }
 }
 
+/// Waits for that many milliseconds, or less if a signal comes.
+pub fn sleep_ms(milliseconds: u32) {
+    let time = [u64::from(milliseconds / 1000), u64::from(milliseconds % 1000) * 1_000_000];
+    let _ = plain!(__NR_ppoll, 0, 0, time.as_ptr(), 0, 0);
+}
+
 /// How many descriptors one message can carry (`SCM_MAX_FD`, unix(7)).
 pub const MAX_FDS: usize = 253;
 

@@ -98,18 +98,48 @@ pub fn fork(flags: u64, cgroup: Option<Fd>) -> Result<Cloned> {
 /// # Errors
 /// Those of `clone3(2)`.
 pub fn vfork<T>(stack: &mut [u8], entry: extern "C" fn(&T) -> !, argument: &T) -> Result<i32> {
+    let flags = u64::from(nr::CLONE_VM | nr::CLONE_VFORK);
+    // SAFETY: `stack` is borrowed exclusively until the child no longer uses it (CLONE_VFORK
+    // suspends this process until then), `entry` never returns, and `argument` outlives the child's
+    // use of it for the same reason.
+    unsafe { clone_sharing(flags, nr::SIGCHLD, stack, entry, argument) }
+}
+
+/// Runs `entry(argument)` in a child that shares this process's memory, on a stack of its own, at
+/// the same time as this process. Its end is told to nobody.
+///
+/// # Errors
+/// Those of `clone3(2)`.
+pub fn share<T: Sync>(
+    stack: &'static mut [u8],
+    entry: extern "C" fn(&T) -> !,
+    argument: &'static T,
+) -> Result<i32> {
+    // SAFETY: stack and argument live as long as the memory does, the stack is nobody else's, `entry`
+    // never returns, and code of this crate uses neither libc nor thread-local storage, so that it
+    // may run beside any other thread of this memory.
+    unsafe { clone_sharing(u64::from(nr::CLONE_VM), 0, stack, entry, argument) }
+}
+
+/// SAFETY for callers: `flags` have CLONE_VM; the child has `stack` to itself and `argument` stays
+/// valid until it executes a program or exits; `entry` never returns.
+unsafe fn clone_sharing<T>(
+    flags: u64,
+    exit_signal: u32,
+    stack: &mut [u8],
+    entry: extern "C" fn(&T) -> !,
+    argument: &T,
+) -> Result<i32> {
     let base = stack.as_mut_ptr() as usize;
     let top = (base + stack.len()) & !15;
     let args = CloneArgs {
-        flags: u64::from(nr::CLONE_VM | nr::CLONE_VFORK),
-        exit_signal: u64::from(nr::SIGCHLD),
+        flags,
+        exit_signal: u64::from(exit_signal),
         stack: base as u64,
         stack_size: (top - base) as u64,
         ..CloneArgs::default()
     };
-    // SAFETY: `stack` is borrowed exclusively until the child no longer uses it (CLONE_VFORK
-    // suspends this process until then), `entry` never returns, and `argument` outlives the child's
-    // use of it for the same reason. The function pointer and the reference are both one word.
+    // SAFETY: as the caller says. The function pointer and the reference are both one word.
     let ret = unsafe {
         arch::clone_with_stack(
             nr::__NR_clone3 as usize,

@@ -47,6 +47,10 @@ impl Dir {
         }
     }
 
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

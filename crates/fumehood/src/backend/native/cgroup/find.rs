@@ -13,6 +13,7 @@ use super::advice::{self, Surroundings};
 use super::delegate::{self, Spot};
 use super::dir::{Dir, parse_procs};
 use super::group::{Group, GroupLimits};
+use super::janitor;
 use super::label::Owner;
 use super::locate::{CgroupMount, Membership, Place, Version};
 use super::locate::{parse_memberships, parse_mounts, place_of_dir, places};
@@ -259,6 +260,7 @@ impl View {
         let controllers = delegate::enable(base, &dir, pids, self.around)?;
         // Only now: enabling may have moved this process.
         delegate::require_common_ancestor(&Self::look()?.own_v2()?, base, self.around)?;
+        janitor::engage([dir.as_fd()].into_iter(), &self.owner);
         let parent = Arc::new(v2::Parent { dir, group: base.group.clone(), controllers });
         let spare = try_together(&Parent::V2(Arc::clone(&parent)), &self.owner);
         let tried = spare.is_some();
@@ -294,6 +296,7 @@ impl View {
         if branches.is_empty() {
             return Err(Blocked::new("no hierarchy can be written to", advice::UNIFIED));
         }
+        janitor::engage(branches.iter().map(|branch| branch.dir.as_fd()), &self.owner);
         let parent = Arc::new(v1::Parent { branches });
         let spare = try_together(&Parent::V1(Arc::clone(&parent)), &self.owner);
         let tried = spare.is_some();

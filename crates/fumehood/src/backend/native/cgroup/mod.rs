@@ -12,6 +12,7 @@ mod dir;
 mod find;
 mod gc;
 mod group;
+mod janitor;
 mod label;
 mod locate;
 mod remains;
