@@ -110,6 +110,7 @@ mod host;
 mod job;
 mod plan;
 pub mod policy;
+mod pool;
 mod report;
 mod sabotage;
 mod sandbox;
@@ -131,6 +132,7 @@ pub use job::{
     Stdin,
 };
 pub use plan::{Entry, Filter, Identity, Namespaces, Plan};
+pub use pool::{Pool, PoolConfig, PoolMetrics};
 pub use report::{
     Confinement, Figure, Outcome, Output, Report, Source, Standing, StepTime, Stream, TimeLimit,
     Timing, Usage, signal_name,

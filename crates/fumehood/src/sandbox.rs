@@ -14,8 +14,9 @@ use crate::backend::native::script::TerminalSize;
 use crate::backend::native::tree;
 use crate::host::Host;
 use crate::plan::Plan;
+use crate::pool::InProgress;
 use crate::stream::{Drain, Feed};
-use crate::supervise::{self, Ends, Order, Wiring};
+use crate::supervise::{self, Ends, Order, Spent, Wiring};
 use crate::zygote::Zygote;
 use crate::{Error, ErrorKind, Job, Report, Result, Stdin};
 
@@ -83,17 +84,30 @@ impl Sandbox {
     /// Only if the program could not be started: see [`ErrorKind`].
     pub async fn spawn(&self, job: &Job, streams: Streams) -> Result<Running> {
         let asked = Instant::now();
-        let wiring = Wiring {
-            stdin: source(job, streams.stdin)?,
-            stdout: streams.stdout,
-            stderr: streams.stderr,
-        };
+        let (wiring, terminal) = streams.wiring(job)?;
         let feeds = !matches!(wiring.stdin, Feed::Nothing);
-        let (plan, started, ends) = self.start(job, feeds, streams.terminal).await?;
-        let inner = supervise::Running::new(plan, started, ends, wiring, asked);
-        let (orders, received) = mpsc::channel(ORDERS);
-        let handle = Handle { orders, pid: inner.pid() };
-        Ok(Running { state: Some((inner, received)), handle })
+        let (plan, started, ends) = self.start(job, feeds, terminal).await?;
+        Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, asked)))
+    }
+
+    /// Starts a job in a cell that was built for its plan.
+    pub(crate) async fn spawn_in(
+        &self,
+        plan: Plan,
+        cell: Cell,
+        streams: Streams,
+    ) -> Result<Running> {
+        let asked = Instant::now();
+        let (wiring, terminal) = streams.wiring(&plan.job)?;
+        let feeds = !matches!(wiring.stdin, Feed::Nothing);
+        let (plan, started, ends) = match start_in(cell, &plan, feeds, terminal).await {
+            Ok((started, ends)) => (plan, started, ends),
+            Err(NotBuilt::Failed(error)) => return Err(error),
+            // The host does not let a program start as it is planned: nothing has run, and the long
+            // way knows what to do without.
+            Err(NotBuilt::Blocked(_)) => self.start(&plan.job, feeds, terminal).await?,
+        };
+        Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, asked)))
     }
 
     /// Tries the full plan, and weaker ones only as far as the job waives what they lack.
@@ -142,7 +156,7 @@ impl Sandbox {
     }
 
     async fn build_only(&self, plan: &Plan) -> Result<(), NotBuilt> {
-        Cell::build(&self.launcher, plan).await?.stand().await
+        Cell::build(&self.launcher, plan).await?.park().await.map(drop)
     }
 
     pub(crate) async fn attempt(
@@ -152,14 +166,23 @@ impl Sandbox {
         terminal: Option<TerminalSize>,
     ) -> Result<(Started, Ends), NotBuilt> {
         let cell = Cell::build(&self.launcher, plan).await?;
-        let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
-        let (ends, stdio) = if terminal.is_some() {
-            (Ends::default(), Vec::new())
-        } else {
-            supervise::pipes(plan, feeds).map_err(|error| Error::internal("make pipes", error))?
-        };
-        Ok((cell.start(plan, stdio, terminal).await?, ends))
+        start_in(cell, plan, feeds, terminal).await
     }
+}
+
+async fn start_in(
+    cell: Cell,
+    plan: &Plan,
+    feeds: bool,
+    terminal: Option<TerminalSize>,
+) -> Result<(Started, Ends), NotBuilt> {
+    let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
+    let (ends, stdio) = if terminal.is_some() {
+        (Ends::default(), Vec::new())
+    } else {
+        supervise::pipes(plan, feeds).map_err(|error| Error::internal("make pipes", error))?
+    };
+    Ok((cell.start(plan, stdio, terminal).await?, ends))
 }
 
 const DEFAULT_SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };
@@ -231,6 +254,11 @@ impl Streams {
         self
     }
 
+    fn wiring(self, job: &Job) -> Result<(Wiring, Option<TerminalSize>)> {
+        let Self { stdin, stdout, stderr, terminal } = self;
+        Ok((Wiring { stdin: source(job, stdin)?, stdout, stderr }, terminal))
+    }
+
     pub(crate) fn no_stdin(&mut self) {
         self.stdin = Some(Feed::Nothing);
     }
@@ -264,11 +292,36 @@ fn piped(drain: &mut Drain) -> DuplexStream {
 /// A program that runs. Dropping it kills the program and everything it started.
 #[derive(Debug)]
 pub struct Running {
-    state: Option<(supervise::Running, mpsc::Receiver<Order>)>,
+    state: Option<(supervise::Running, mpsc::Receiver<Order>, Option<InProgress>)>,
     handle: Handle,
 }
 
 impl Running {
+    fn new(inner: supervise::Running) -> Self {
+        let (orders, received) = mpsc::channel(ORDERS);
+        let handle = Handle { orders, pid: inner.pid() };
+        Self { state: Some((inner, received, None)), handle }
+    }
+
+    pub(crate) fn plan(&self) -> Option<&Plan> {
+        self.state.as_ref().map(|(running, ..)| running.plan())
+    }
+
+    /// Has the cell go back to a pool.
+    pub(crate) fn in_pool(
+        mut self,
+        spent: Option<mpsc::UnboundedSender<Spent>>,
+        progress: InProgress,
+    ) -> Self {
+        if let Some((running, _, in_progress)) = &mut self.state {
+            *in_progress = Some(progress);
+            if let Some(spent) = spent {
+                running.hand_over(spent);
+            }
+        }
+        self
+    }
+
     /// Watches the program until it has ended. It makes progress, and its limits are enforced, only
     /// while this future is polled.
     ///
@@ -276,7 +329,7 @@ impl Running {
     /// [`ErrorKind::Internal`] if the supervision itself failed, or was waited for twice.
     pub async fn wait(&mut self) -> Result<Report> {
         let again = || Error::internal("wait", std::io::Error::other("was waited for already"));
-        let (running, orders) = self.state.take().ok_or_else(again)?;
+        let (running, orders, _in_progress) = self.state.take().ok_or_else(again)?;
         running.wait(orders).await
     }
 

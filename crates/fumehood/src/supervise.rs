@@ -102,6 +102,16 @@ pub(crate) struct Running {
     wiring: Wiring,
     timing: Timing,
     started: Instant,
+    /// Who wants the cell back when it has been used.
+    spent: Option<mpsc::UnboundedSender<Spent>>,
+}
+
+/// What is left of a cell when its program has ended: an init on its way out, and its group.
+#[derive(Debug)]
+pub(crate) struct Spent {
+    // Dropped in this order: the group is removed when nothing runs in it any more.
+    pub(crate) init: Handle,
+    pub(crate) group: Option<Group>,
 }
 
 impl Running {
@@ -123,7 +133,18 @@ impl Running {
             wiring,
             timing: Timing { setup_us, steps: started.steps },
             started: now,
+            spent: None,
         }
+    }
+
+    /// By which plan it was started.
+    pub(crate) const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Gives what is left of the cell to somebody, rather than waiting until nothing is.
+    pub(crate) fn hand_over(&mut self, spent: mpsc::UnboundedSender<Spent>) {
+        self.spent = Some(spent);
     }
 
     /// The process id of the cell's init on the host.
@@ -133,7 +154,8 @@ impl Running {
 
     /// Watches the program until it has ended and its output is delivered.
     pub(crate) async fn wait(self, mut orders: mpsc::Receiver<Order>) -> Result<Report> {
-        let Self { plan, mut init, mut group, ends, terminal, wiring, timing, started, .. } = self;
+        let Self { plan, mut init, mut group, ends, terminal, wiring, timing, started, spent } =
+            self;
         let (stdout, stderr) = (Carried::default(), Carried::default());
         let size = terminal.as_ref().and_then(|end| end.try_clone().ok());
         let exceeded = [Notify::new(), Notify::new()];
@@ -152,9 +174,14 @@ impl Running {
             stderr.mark_truncated();
         }
         let tally = Tally::read(group.as_ref(), &ended, wall);
-        drop(init);
-        if let Some(group) = &mut group {
-            remove(group).await;
+        match spent {
+            Some(taker) => drop(taker.send(Spent { init, group })),
+            None => {
+                drop(init);
+                if let Some(group) = &mut group {
+                    remove(group).await;
+                }
+            }
         }
         let outputs = [stdout.take(), stderr.take()];
         let stop = stop.or_else(|| excess(cap, &outputs));

@@ -4,6 +4,7 @@ mod build;
 mod limits;
 mod node;
 mod read;
+mod shape;
 mod stdin;
 mod validate;
 mod values;

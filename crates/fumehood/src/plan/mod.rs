@@ -9,6 +9,7 @@ pub(crate) mod without;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::backend::native::script::{self, TerminalSize};
 use crate::backend::native::{tree, trees};
@@ -36,11 +37,11 @@ pub struct Plan {
     /// Which namespaces it gets.
     pub namespaces: Namespaces,
     /// What is in its root; empty where it has none of its own.
-    pub root: Vec<Entry>,
+    pub root: Arc<[Entry]>,
     /// Index in `root` of the first entry that the job listed.
     pub(crate) listed_from: usize,
     /// The filter of its system calls; none where that was waived.
-    pub filter: Option<Filter>,
+    pub filter: Option<Arc<Filter>>,
     /// Whether the user id on the host is that of root, because there is no other.
     pub is_root: bool,
     /// The Landlock fence around it; none where the kernel has none and that was waived.
@@ -126,9 +127,9 @@ impl Plan {
             env,
             identity: identity(host, namespaces),
             namespaces,
-            root,
+            root: root.into(),
             listed_from,
-            filter: if without.filter { None } else { Some(filter(job, host)?) },
+            filter: if without.filter { None } else { Some(Arc::new(filter(job, host)?)) },
             is_root: host.is_real_root && !host.can_be_nobody,
             fence: if without.fence { None } else { Fence::new(host.landlock_abi) },
             guarantees: BTreeMap::new(),
@@ -139,6 +140,30 @@ impl Plan {
         plan.refuse_missing()?;
         // Only who does without a root of its own wants to know what does not work without one.
         if !namespaces.base {
+            plan.without_root()?;
+        }
+        Ok(plan)
+    }
+
+    /// The plan of another job whose cell would be the same: everything that shapes the cell is
+    /// taken over, and the rest judged as for any job.
+    pub(crate) fn again(&self, job: &Job) -> Result<Self> {
+        debug_assert!(job.same_cell(&self.job), "the jobs differ in more than their data");
+        job.validate()?;
+        let env = Environment::resolve(&job.env, job.tty, |name| std::env::var_os(name))?;
+        let mut plan = Self {
+            candidates: candidates(job, &env),
+            env,
+            job: job.clone(),
+            root: Arc::clone(&self.root),
+            filter: self.filter.clone(),
+            blocked: self.blocked.clone(),
+            guarantees: BTreeMap::new(),
+            ..*self
+        };
+        plan.guarantees = standing::guarantees(&plan);
+        plan.refuse_missing()?;
+        if !plan.namespaces.base {
             plan.without_root()?;
         }
         Ok(plan)

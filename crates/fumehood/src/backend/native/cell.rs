@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use fumehood_child::launch::LaunchStep;
 use fumehood_child::wire::{self, Kind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::cgroup::Group;
@@ -12,7 +13,7 @@ use super::control::{Control, Message};
 use super::diagnose::{self, Namespace, Refusal};
 use super::launch::{Init, Launcher, NotLaunched, Shape};
 use super::script::{self, Script, TerminalSize};
-use super::{tree, trees};
+use super::{tree, trees, watch};
 use crate::plan::Plan;
 use crate::plan::without::Blocked;
 use crate::support::Facts;
@@ -25,6 +26,8 @@ pub(crate) struct Cell {
     init: Handle,
     group: Option<Group>,
     labels: Vec<String>,
+    /// How long its steps took, once they are known to be done.
+    parked: Option<Vec<StepTime>>,
 }
 
 /// The line to an init, and the certainty that it ends.
@@ -48,6 +51,14 @@ impl Handle {
         self.control.send(Kind::Signal, body.bytes(), &[]).await
     }
 
+    /// Waits until the init is no more.
+    pub(crate) async fn ended(&mut self) {
+        let Ok(pidfd) = self.pidfd.try_clone() else { return };
+        if let Ok(watched) = watch::owned(pidfd) {
+            let _ = watched.readable().await;
+        }
+    }
+
     /// Kills the init, and with it everything in its process namespace.
     pub(crate) fn kill(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -65,7 +76,15 @@ impl Drop for Handle {
 impl Cell {
     /// Clones an init and sends it the steps of the cell, without waiting for it to do them.
     pub(crate) async fn build(launcher: &Launcher, plan: &Plan) -> Result<Self, NotBuilt> {
-        let group = tree::group(plan)?;
+        Self::build_in(launcher, plan, tree::group(plan)?).await
+    }
+
+    /// [`build`](Self::build) in this control group.
+    pub(crate) async fn build_in(
+        launcher: &Launcher,
+        plan: &Plan,
+        group: Option<Group>,
+    ) -> Result<Self, NotBuilt> {
         let tree::Way { born, join } = tree::way(group.as_ref())?;
         let pending = match launcher.begin(&Shape::of(plan), born) {
             Ok(pending) => pending,
@@ -79,7 +98,7 @@ impl Cell {
         };
         let init = Handle { control, pidfd, pid };
         send(&init, Kind::Cell, &script).await?;
-        Ok(Self { init, group, labels: script.labels })
+        Ok(Self { init, group, labels: script.labels, parked: None })
     }
 
     /// Starts the program: the cell is used up.
@@ -91,8 +110,10 @@ impl Cell {
     ) -> Result<Started, NotBuilt> {
         let mut program = script::program(plan, terminal)?;
         program.fds = stdio;
-        let mut steps = Vec::with_capacity(self.labels.len() + program.labels.len());
-        self.assert_member(&mut steps).await?;
+        let mut steps = match self.parked.take() {
+            Some(steps) => steps,
+            None => self.assert_member().await?.unwrap_or_default(),
+        };
         send(&self.init, Kind::Program, &program).await?;
         // The program's ends of its pipes are its own now.
         program.fds.clear();
@@ -114,13 +135,22 @@ impl Cell {
 }
 
 impl Cell {
-    /// Waits until the cell is confined, and gives it up: for who only wants to know whether it can
-    /// be.
-    pub(crate) async fn stand(mut self) -> Result<(), NotBuilt> {
-        match self.next().await? {
-            Message { kind: Kind::Ready, .. } => Ok(()),
-            Message { body, .. } => Err(cell_failed(&self.labels, &body)),
-        }
+    /// Waits until the cell is confined.
+    pub(crate) async fn park(mut self) -> Result<Self, NotBuilt> {
+        let steps = match self.assert_member().await? {
+            Some(steps) => steps,
+            None => self.ready().await?,
+        };
+        self.parked = Some(steps);
+        Ok(self)
+    }
+
+    /// Whether its init still lives.
+    pub(crate) fn is_alive(&self) -> bool {
+        // The pidfd of a process that has ended is readable (pidfd_open(2)).
+        let mut watched = [PollFd::new(&self.init.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut watched, Some(&now)) == Ok(0)
     }
 
     async fn next(&mut self) -> Result<Message> {
@@ -128,20 +158,25 @@ impl Cell {
         message.ok_or_else(died)
     }
 
+    /// What the steps of the cell took, when they are done.
+    async fn ready(&mut self) -> Result<Vec<StepTime>, NotBuilt> {
+        match self.next().await? {
+            Message { kind: Kind::Ready, body, .. } => Ok(times(&self.labels, &body)),
+            Message { body, .. } => Err(cell_failed(&self.labels, &body)),
+        }
+    }
+
     /// Makes sure, before there is a program, that the init is in the cell's group. It has mostly
     /// got there while the program's steps were written down; if not, the cell is waited for.
-    async fn assert_member(&mut self, steps: &mut Vec<StepTime>) -> Result<(), NotBuilt> {
-        let Some(group) = &self.group else { return Ok(()) };
+    async fn assert_member(&mut self) -> Result<Option<Vec<StepTime>>, NotBuilt> {
+        let Some(group) = &self.group else { return Ok(None) };
         if tree::is_member(group, self.init.pid)? {
-            return Ok(());
+            return Ok(None);
         }
-        match self.next().await? {
-            Message { kind: Kind::Ready, body, .. } => steps.extend(times(&self.labels, &body)),
-            Message { body, .. } => return Err(cell_failed(&self.labels, &body)),
-        }
+        let steps = self.ready().await?;
         let group = self.group.as_ref();
         match group.map_or(Ok(true), |group| tree::is_member(group, self.init.pid))? {
-            true => Ok(()),
+            true => Ok(Some(steps)),
             false => Err(tree::elsewhere().into()),
         }
     }

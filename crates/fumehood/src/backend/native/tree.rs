@@ -44,6 +44,16 @@ pub(crate) fn group(plan: &Plan) -> Result<Option<Group>> {
     group.map(Some).map_err(|error| Error::internal("make a control group", error))
 }
 
+/// Makes a group in which something ran as good as new.
+pub(crate) fn reset(group: &mut Group, plan: &Plan) -> std::io::Result<()> {
+    let limits = limits(plan);
+    if limits.cpus_milli.is_some() {
+        // It may lack the hierarchy that this takes.
+        return Err(std::io::ErrorKind::Unsupported.into());
+    }
+    group.reset(&limits)
+}
+
 fn limits(plan: &Plan) -> GroupLimits {
     let limits = &plan.job.limits;
     let held = |resource| holds(resource).is_ok();

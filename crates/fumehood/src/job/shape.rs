@@ -1,0 +1,90 @@
+//! Which jobs can have the same cell.
+
+use super::{Job, Limits};
+
+impl Job {
+    /// Whether a cell that was built for one of the two can run the other: whether they differ only
+    /// in what a cell gets when its program starts, and in what its supervisor watches.
+    ///
+    /// Every field is named here, so that none that is added is forgotten.
+    pub(crate) fn same_cell(&self, other: &Self) -> bool {
+        let Self {
+            args: _,
+            env: _,
+            cwd: _,
+            stdin: _,
+            tty: _,
+            root,
+            mounts,
+            network,
+            hostname,
+            limits,
+            require: _,
+            waive,
+            seccomp,
+            backend,
+        } = self;
+        *root == other.root
+            && *mounts == other.mounts
+            && *network == other.network
+            && *hostname == other.hostname
+            && limits.same_cell(&other.limits)
+            && *waive == other.waive
+            && *seccomp == other.seccomp
+            && *backend == other.backend
+    }
+}
+
+impl Limits {
+    fn same_cell(&self, other: &Self) -> bool {
+        let Self {
+            wall_time: _,
+            cpu_time: _,
+            memory: _,
+            pids: _,
+            output: _,
+            output_excess: _,
+            file_size: _,
+            open_files: _,
+            workspace: _,
+            tmp: _,
+            inodes: _,
+            cpus: _,
+            grace: _,
+        } = self;
+        self.memory() == other.memory()
+            && self.pids() == other.pids()
+            && self.cpus() == other.cpus()
+            && self.workspace() == other.workspace()
+            && self.tmp() == other.tmp()
+            && self.inodes() == other.inodes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{ByteSize, Job, Network};
+
+    #[test]
+    fn data_do_not_shape_a_cell() {
+        let one = Job::new(["true"]);
+        let other = Job::new(["python3", "-c", "pass"]).env("A", "b").cwd("/tmp");
+        let other = other.limits(|limits| limits.memory = Some(ByteSize::mib(512).into()));
+        assert!(one.same_cell(&other), "512 MiB is the default");
+    }
+
+    #[test]
+    fn confinement_does() {
+        let one = Job::new(["true"]);
+        let differing = [
+            one.clone().network(Network::Host),
+            one.clone().mount("/srv", "/srv"),
+            one.clone().limits(|limits| limits.memory = Some(ByteSize::mib(64).into())),
+            one.clone().limits(|limits| limits.pids = Some(7.into())),
+            one.clone().limits(|limits| limits.workspace = Some(ByteSize::mib(1).into())),
+        ];
+        for other in differing {
+            assert!(!one.same_cell(&other), "{other:?}");
+        }
+    }
+}
