@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::export::ExportArgs;
 use crate::help::{EXAMPLES, EXPLAIN_EXAMPLES, RUN_EXAMPLES, RUN_NOTES};
+use crate::policy::PolicyArgs;
 
 /// Run a program that nobody should trust, and learn what held while it ran.
 #[derive(Debug, Parser)]
@@ -23,6 +25,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     Explain(ExplainArgs),
     Gc(GcArgs),
+    Export(ExportArgs),
+    Policy(PolicyArgs),
     /// Print completions for a shell
     Completions {
         shell: Shell,

@@ -21,6 +21,15 @@ fn facts(args: &ExplainArgs) -> Result<Facts> {
     Facts::of(&Plan::new(&lower::job(&args.job)?)?)
 }
 
+/// What `explain --json` prints about a plan.
+pub(crate) fn document(plan: &Plan) -> Result<serde_json::Value> {
+    let facts = Facts::of(plan)?;
+    serde_json::to_value(&facts).map_err(|error| {
+        let doing = "write JSON".to_owned();
+        fumehood::ErrorKind::Internal { doing, source: error.into() }.into()
+    })
+}
+
 fn show(facts: &Facts, json: bool) -> Result<()> {
     if json { output::json(facts) } else { output::print(&text::render(facts)) }
 }

@@ -46,3 +46,14 @@ pub(crate) const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   $ fumehood explain -- python3 main.py
   $ fumehood explain --json --network host -- true";
+
+pub(crate) const EXPORT_EXAMPLES: &str = "\
+Examples:
+  $ fumehood export --list
+  $ fumehood export . -o project.zip
+  $ fumehood export . -o project.tar.gz --gitignore --json";
+
+pub(crate) const POLICY_EXAMPLES: &str = "\
+Examples:
+  $ fumehood policy
+  $ fumehood policy --json --network host";

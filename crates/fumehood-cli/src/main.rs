@@ -4,11 +4,13 @@ mod args;
 mod check;
 mod exit;
 mod explain;
+mod export;
 mod gc;
 mod generate;
 mod help;
 mod lower;
 mod output;
+mod policy;
 mod report;
 mod run;
 mod signals;
@@ -36,6 +38,8 @@ fn dispatch(command: &Command) -> u8 {
         Command::Check(args) => check::check(args),
         Command::Explain(args) => explain::explain(args),
         Command::Gc(args) => gc::gc(args),
+        Command::Export(args) => export::export(args),
+        Command::Policy(args) => policy::policy(args),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man => generate::man(),
         Command::Schema { document } => generate::schema(*document),

@@ -51,7 +51,7 @@ pub(crate) fn failed(failure: &Error) -> u8 {
     exit::of_error(failure)
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // Nobody to tell it to is no reason to fail.
     let _ = writeln!(anstream::stderr(), "{} {line}", styled(STRONG, "fumehood:"));
 }
@@ -130,6 +130,9 @@ fn describe(error: &Error) -> Value {
         }
         ErrorKind::Start { step, source } => {
             ("start", json!({ "step": step, "errno": source.raw_os_error() }))
+        }
+        ErrorKind::Export { path, problem } => {
+            ("export", json!({ "path": path, "problem": problem }))
         }
         ErrorKind::NoLauncher => ("no-launcher", json!({})),
         ErrorKind::Internal { source, .. } => {

@@ -280,8 +280,14 @@ fn examples(text: &str) -> Vec<Example> {
 #[test]
 fn examples_in_help_work_when_pasted() {
     let mut tried = 0;
-    for help in [&["--help"][..], &["run", "--help"], &["explain", "--help"], &["check", "--help"]]
-    {
+    for help in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["explain", "--help"],
+        &["check", "--help"],
+        &["export", "--help"],
+        &["policy", "--help"],
+    ] {
         let output = fumehood(help);
         assert_ended(&output, 0);
         for example in examples(text(&output.stdout)) {
@@ -299,7 +305,7 @@ fn examples_in_the_readme_work_when_pasted() {
         eprintln!("skipped: there is no {}", readme.display());
         return;
     };
-    let commands = ["run", "check", "explain", "completions", "man", "schema"];
+    let commands = ["run", "check", "explain", "completions", "man", "schema", "export", "policy"];
     for example in examples(&readme) {
         let runs = commands.iter().any(|name| example.line.contains(&format!("fumehood {name}")));
         if runs {

@@ -52,6 +52,13 @@ pub enum ErrorKind {
         /// The kernel's error.
         source: std::io::Error,
     },
+    /// Files cannot be exported as asked. What was written of an archive is of no use.
+    Export {
+        /// The file or directory that is in the way.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The process has no launcher: [`init`](crate::init) was not called first in `main`, and no
     /// installed `fumehood` binary was found.
     NoLauncher,
@@ -167,6 +174,7 @@ impl fmt::Display for Error {
                 write!(f, "program {program:?} cannot be executed: {detail}")
             }
             ErrorKind::Start { step, .. } => write!(f, "failed to start: {step}"),
+            ErrorKind::Export { path, problem } => write!(f, "cannot export: {path}: {problem}"),
             ErrorKind::NoLauncher => f.write_str(
                 "no launcher: call fumehood::init() first in main, or install the fumehood binary",
             ),

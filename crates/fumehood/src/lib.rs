@@ -120,6 +120,7 @@ mod supervise;
 mod support;
 mod units;
 mod usage;
+mod workspace;
 mod zygote;
 
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
@@ -143,4 +144,6 @@ pub use support::{
     Ability, Container, Facts, Support, Try, UserNamespace, apparmor_profile, support,
 };
 pub use units::{ByteSize, ParseUnitError, format_duration, parse_duration};
+#[cfg(feature = "export")]
+pub use workspace::export;
 pub use zygote::init;
