@@ -59,6 +59,13 @@ pub enum ErrorKind {
         /// What is wrong with it.
         problem: String,
     },
+    /// An image cannot be imported, found or used.
+    Image {
+        /// The image, the archive that it is in, or the store.
+        image: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The process has no launcher: [`init`](crate::init) was not called first in `main`, and no
     /// installed `fumehood` binary was found.
     NoLauncher,
@@ -175,6 +182,7 @@ impl fmt::Display for Error {
             }
             ErrorKind::Start { step, .. } => write!(f, "failed to start: {step}"),
             ErrorKind::Export { path, problem } => write!(f, "cannot export: {path}: {problem}"),
+            ErrorKind::Image { image, problem } => write!(f, "image {image}: {problem}"),
             ErrorKind::NoLauncher => f.write_str(
                 "no launcher: call fumehood::init() first in main, or install the fumehood binary",
             ),

@@ -107,6 +107,7 @@ mod error;
 mod gc;
 mod guarantee;
 mod host;
+pub mod image;
 mod job;
 mod plan;
 pub mod policy;

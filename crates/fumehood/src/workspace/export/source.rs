@@ -92,7 +92,8 @@ struct Changed;
 
 /// What an error while this file was copied means.
 pub(super) fn copying(listed: &ExportedFile, error: io::Error) -> Error {
-    if error.get_ref().is_some_and(|cause| cause.is::<Changed>()) {
+    let cause = error.get_ref();
+    if cause.and_then(|cause| cause.downcast_ref::<Changed>()).is_some() {
         return changed(listed);
     }
     Error::internal(format!("write {} to the archive", listed.path), error)

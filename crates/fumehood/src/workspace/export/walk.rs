@@ -1,7 +1,7 @@
 //! Finding what is to be exported.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -62,7 +62,7 @@ impl Walk<'_> {
         let ignored = self.ignored(path, &open, above)?;
         // In order, so that the same tree breaks the same limit with the same file.
         for name in self.list(path, &open)? {
-            self.entry(path, &open, name, depth, &ignored)?;
+            self.entry(path, &open, &name, depth, &ignored)?;
         }
         Ok(())
     }
@@ -107,12 +107,12 @@ impl Walk<'_> {
         &mut self,
         parent: &Path,
         open: &OwnedFd,
-        name: OsString,
+        name: &OsStr,
         depth: usize,
         ignored: &Ignored,
     ) -> Result<()> {
-        let path = parent.join(&name);
-        let stat = match statat(open.as_fd(), &name, AtFlags::SYMLINK_NOFOLLOW) {
+        let path = parent.join(name);
+        let stat = match statat(open.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(error) => return Err(unreadable(&path, &error.into())),
         };
