@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::export::ExportArgs;
 use crate::help::{EXAMPLES, EXPLAIN_EXAMPLES, RUN_EXAMPLES, RUN_NOTES};
+use crate::image::ImageArgs;
 use crate::policy::PolicyArgs;
 
 /// Run a program that nobody should trust, and learn what held while it ran.
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     Gc(GcArgs),
     Export(ExportArgs),
+    Image(ImageArgs),
     Policy(PolicyArgs),
     /// Print completions for a shell
     Completions {
@@ -126,6 +128,15 @@ pub(crate) struct InsideArgs {
     /// Inherit a variable although its name looks like a secret
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_secret: Vec<String>,
+    /// Run in an image that was imported, with its entrypoint, variables, user and directory
+    #[arg(long, value_name = "NAME", conflicts_with = "rootfs")]
+    pub(crate) image: Option<String>,
+    /// Run this program instead of the image's entrypoint and command; the empty text for none
+    #[arg(long, value_name = "PROGRAM", requires = "image")]
+    pub(crate) entrypoint: Option<String>,
+    /// Show this directory, read-only, as the root of the file system
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
     /// Working directory inside [default: /workspace]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<PathBuf>,

@@ -47,6 +47,12 @@ Examples:
   $ fumehood explain -- python3 main.py
   $ fumehood explain --json --network host -- true";
 
+pub(crate) const IMAGE_EXAMPLES: &str = "\
+Examples:
+  $ fumehood image list
+  docker save busybox | fumehood image import -
+  fumehood run --image busybox -- sh -c 'echo hello'";
+
 pub(crate) const EXPORT_EXAMPLES: &str = "\
 Examples:
   $ fumehood export --list

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fumehood::{
     Access, BackendName, Error, Excess, Guarantee, Job, Limit, Mount, Network, ParseUnitError,
-    Result, Seccomp, Stdin, parse_duration,
+    Result, Root, Seccomp, Stdin, parse_duration,
 };
 
 use crate::args::{ConfineArgs, InsideArgs, JobArgs, LimitArgs};
@@ -28,7 +28,7 @@ pub(crate) fn job(args: &JobArgs) -> Result<Job> {
 /// A job file's job, or one that has every default but that standard input is passed on.
 fn base(args: &JobArgs) -> Result<Job> {
     let Some(file) = &args.file else {
-        if args.program.is_empty() {
+        if args.program.is_empty() && args.inside.image.is_none() {
             let problem = "name a program, such as: fumehood run -- echo hello; or a --job file";
             return Err(Error::invalid("PROGRAM", "none", problem));
         }
@@ -63,6 +63,7 @@ fn unreadable(flag: &str, file: &Path, error: &std::io::Error) -> Error {
 
 fn inside(args: &InsideArgs, job: &mut Job) -> Result<()> {
     environment(args, job)?;
+    root(args, job)?;
     for volume in &args.volume {
         job.mounts.push(read_volume(volume)?);
     }
@@ -85,6 +86,18 @@ fn inside(args: &InsideArgs, job: &mut Job) -> Result<()> {
         job.stdin = Stdin::Inherit;
     }
     job.tty |= args.tty;
+    Ok(())
+}
+
+fn root(args: &InsideArgs, job: &mut Job) -> Result<()> {
+    if let Some(dir) = &args.rootfs {
+        job.root = Root::Dir(on_host("--rootfs", dir)?);
+    }
+    if let Some(name) = &args.image {
+        let program = args.entrypoint.clone().map(|one| Some(one).filter(|one| !one.is_empty()));
+        let entrypoint = program.map(|one| one.into_iter().collect());
+        job.root = Root::Image { image: name.clone(), entrypoint };
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod export;
 mod gc;
 mod generate;
 mod help;
+mod image;
 mod lower;
 mod output;
 mod policy;
@@ -39,6 +40,7 @@ fn dispatch(command: &Command) -> u8 {
         Command::Explain(args) => explain::explain(args),
         Command::Gc(args) => gc::gc(args),
         Command::Export(args) => export::export(args),
+        Command::Image(args) => image::image(args),
         Command::Policy(args) => policy::policy(args),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man => generate::man(),

@@ -134,6 +134,9 @@ fn describe(error: &Error) -> Value {
         ErrorKind::Export { path, problem } => {
             ("export", json!({ "path": path, "problem": problem }))
         }
+        ErrorKind::Image { image, problem } => {
+            ("image", json!({ "image": image, "problem": problem }))
+        }
         ErrorKind::NoLauncher => ("no-launcher", json!({})),
         ErrorKind::Internal { source, .. } => {
             ("internal", json!({ "errno": source.raw_os_error() }))

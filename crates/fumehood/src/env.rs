@@ -102,9 +102,24 @@ impl Environment {
         tty: bool,
         caller: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self> {
+        Self::resolve_over(&[], env, tty, caller)
+    }
+
+    /// The same over variables that an image sets, which replace [`DEFAULTS`]. They are no secrets of
+    /// the caller's, whatever they are called.
+    ///
+    /// # Errors
+    /// Those of [`Environment::resolve`].
+    pub(crate) fn resolve_over(
+        image: &[(String, String)],
+        env: &Env,
+        tty: bool,
+        caller: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self> {
         check(env)?;
         let mut variables: BTreeMap<String, OsString> =
             DEFAULTS.map(|(name, value)| (name.to_owned(), value.into())).into();
+        variables.extend(image.iter().map(|(name, value)| (name.clone(), value.into())));
         if tty {
             let term = caller("TERM").unwrap_or_else(|| TERM.into());
             variables.insert("TERM".to_owned(), term);

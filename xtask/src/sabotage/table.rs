@@ -22,7 +22,10 @@ pub(crate) const MECHANISMS: [Mechanism; 17] = [
     ),
     mechanism("ipc", &["report::namespaces_are_those_of_the_report"]),
     mechanism("host-id", &["privileges::is_not_root_on_the_host"]),
-    mechanism("read-only", &["filesystem::every_other_mount_is_read_only"]),
+    mechanism(
+        "read-only",
+        &["filesystem::every_other_mount_is_read_only", "images::an_image_cannot_be_written"],
+    ),
     mechanism("wall-clock", &["exit_codes::a_time_limit_is_124"]),
     mechanism("output-cap", &["limits_time_output::too_much_output_ends_the_run"]),
     mechanism("hostname", &["environment::the_host_name_is_not_the_host_s"]),

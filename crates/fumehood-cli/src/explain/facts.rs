@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fumehood::env::looks_secret;
+use fumehood::image::Image;
 use fumehood::policy::landlock::{Allowed, Fence};
 use fumehood::policy::seccomp::Arch;
 use fumehood::{
@@ -15,6 +16,8 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Serialize)]
 pub(super) struct Facts {
     pub(super) program: Program,
+    /// What the image says, of which the program above is made.
+    pub(super) image: Option<Image>,
     pub(super) identity: Identity,
     pub(super) namespaces: Vec<&'static str>,
     pub(super) root: Vec<Object>,
@@ -86,6 +89,7 @@ impl Facts {
     pub(super) fn of(plan: &Plan) -> Result<Self> {
         Ok(Self {
             program: program(plan),
+            image: plan.image.clone(),
             identity: identity(plan),
             namespaces: namespaces(plan),
             root: plan.root.iter().map(object).collect(),
@@ -135,6 +139,8 @@ fn environment(plan: &Plan) -> BTreeMap<String, Variable> {
             "job"
         } else if asked.inherit.contains(name) {
             "caller"
+        } else if plan.image.iter().any(|image| image.config.env.iter().any(|one| one.0 == name)) {
+            "image"
         } else {
             "default"
         }
@@ -161,6 +167,9 @@ fn object(entry: &Entry) -> Object {
         Entry::Device { path } => ("device", path.clone(), "the host's".to_owned()),
         Entry::Tmpfs { target, size, inodes, .. } => {
             ("tmpfs", target.clone(), format!("{}, {} inodes", bytes(*size), number(*inodes)))
+        }
+        Entry::Cover { path, data } => {
+            ("cover", path.clone(), format!("{} bytes, over the root's own", data.len()))
         }
         Entry::Proc => ("proc", "/proc".into(), "fresh, read-only".to_owned()),
         Entry::Devpts => ("devpts", "/dev/pts".into(), "fresh".to_owned()),

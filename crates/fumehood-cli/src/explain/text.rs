@@ -1,6 +1,7 @@
 //! What a plan says, for people.
 
 use fumehood::Standing;
+use fumehood::image::Image;
 
 use super::facts::{Facts, Landlock, Syscalls};
 use crate::output;
@@ -10,6 +11,7 @@ use crate::table::{STRONG, Table, styled};
 pub(super) fn render(facts: &Facts) -> String {
     [
         section("program", &program(facts)),
+        section("image", &facts.image.as_ref().map_or_else(none, image)),
         section("root", &root(facts)),
         section("environment", &environment(facts)),
         section("limits", &table(facts.limits.iter().map(|(name, value)| [*name, value]))),
@@ -48,6 +50,27 @@ fn program(facts: &Facts) -> String {
             ["user inside", &format!("{}:{}", identity.uid, identity.gid)],
             ["user on the host", &format!("{}:{}", identity.host_uid, identity.host_gid)],
             ["namespaces", &facts.namespaces.join(", ")],
+        ]
+        .into_iter(),
+    )
+}
+
+fn image(image: &Image) -> String {
+    let config = &image.config;
+    let user = config.user.as_ref().map_or_else(
+        || "none or root: the sandbox's own".to_owned(),
+        |user| format!("{}, {}:{}", user.name, user.uid, user.gid),
+    );
+    let variables: Vec<_> = config.env.iter().map(|(name, _)| name.as_str()).collect();
+    table(
+        [
+            ["names", &image.names.join(", ")],
+            ["digest", &image.digest],
+            ["entrypoint", &format!("{:?}", config.entrypoint)],
+            ["command", &format!("{:?}", config.cmd)],
+            ["directory", config.workdir.as_deref().unwrap_or("none")],
+            ["user", &user],
+            ["variables", &variables.join(" ")],
         ]
         .into_iter(),
     )

@@ -8,6 +8,7 @@ mod death;
 mod environment;
 mod exit_codes;
 mod filesystem;
+mod images;
 mod job_files;
 mod leftovers;
 mod limits_time_output;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let families = [
         exit_codes::trials(),
         filesystem::trials(),
+        images::trials(),
         processes::trials(),
         network::trials(),
         privileges::trials(),

@@ -83,6 +83,13 @@ impl Job {
         self
     }
 
+    /// Sets the file system that the program sees at `/`.
+    #[must_use]
+    pub fn root(mut self, root: Root) -> Self {
+        self.root = root;
+        self
+    }
+
     /// Makes a host file or directory visible inside, read-only.
     #[must_use]
     pub fn mount(self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {

@@ -4,6 +4,7 @@ mod build;
 mod limits;
 mod node;
 mod read;
+mod root;
 mod shape;
 mod stdin;
 mod validate;
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 use crate::Guarantee;
 pub use limits::{Cpus, Excess, Limit, Limits};
+pub use root::Root;
 pub use stdin::Stdin;
 
 /// A program to run, and everything that it may see and use.
@@ -46,8 +48,9 @@ pub use stdin::Stdin;
 #[schemars(description = "A program to run, and everything that it may see and use.")]
 #[non_exhaustive]
 pub struct Job {
-    /// The program and its arguments. The program is resolved inside the sandbox on its `PATH`.
-    #[schemars(length(min = 1))]
+    /// The program and its arguments. The program is resolved inside the sandbox on its `PATH`. Only
+    /// where the root is an image can it be left out: the image names one then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// The environment of the program.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -132,16 +135,6 @@ pub struct Env {
     /// Names that look like secrets and may be inherited all the same: each must be in `inherit`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub allow_secret: BTreeSet<String>,
-}
-
-/// The file system that a program sees at `/`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Root {
-    /// The host's system directories by an allow-list, read-only.
-    #[default]
-    Host,
 }
 
 /// A host file or directory that is visible inside.

@@ -3,9 +3,10 @@
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::node::{Document, Node};
+use super::root;
 use super::values::{
-    access, backend, count, cpus, excess, guarantees, limit, names, network, path, root, seccomp,
-    size, stdin, string, time,
+    access, backend, count, cpus, excess, guarantees, limit, names, network, path, seccomp, size,
+    stdin, string, time,
 };
 use super::{
     Access, BackendName, Cpus, Env, Excess, Job, Limit, Limits, Mount, Network, Root, Seccomp,
@@ -88,7 +89,7 @@ deserialize! {
     Job: job;
     Env: env;
     Stdin: stdin;
-    Root: root;
+    Root: root::read;
     Mount: mount;
     Access: access;
     Network: network;
@@ -104,13 +105,16 @@ deserialize! {
 fn job(node: &Node<'_>) -> Result<Job> {
     let fields = node.fields_besides(JOB, "limits", LIMITS)?;
     let what = r#"the program and its arguments, such as ["python3", "main.py"]"#;
-    let args = fields.required("args", what)?;
-    let mut job = Job::new(args.list::<_, Vec<_>>(what, string)?);
+    let mut job = Job::new(Vec::<String>::new());
+    fields.read("root", &mut job.root, root::read)?;
+    fields.read("args", &mut job.args, |node| node.list(what, string))?;
+    if !matches!(job.root, Root::Image { .. }) {
+        fields.required("args", what)?;
+    }
     fields.read("env", &mut job.env, env)?;
     fields.read("cwd", &mut job.cwd, path)?;
     fields.read("stdin", &mut job.stdin, stdin)?;
     fields.read("tty", &mut job.tty, Node::boolean)?;
-    fields.read("root", &mut job.root, root)?;
     fields.read("mounts", &mut job.mounts, |node| node.list("a list of mounts", mount))?;
     fields.read("network", &mut job.network, network)?;
     fields.read("hostname", &mut job.hostname, |node| Ok(node.text("a host name")?.to_owned()))?;

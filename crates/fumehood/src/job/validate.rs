@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::{Access, Cpus, Job, Limit, Limits, Mount, Network, Seccomp, Stdin};
+use super::{Access, Cpus, Job, Limit, Limits, Mount, Network, Root, Seccomp, Stdin};
 use crate::{ByteSize, Error, Guarantee, Result, env, format_duration};
 
 /// Inside directories that the sandbox makes itself: a mount there would replace what confines.
@@ -27,7 +27,8 @@ impl Job {
     ///
     /// [`InvalidJob`](crate::ErrorKind::InvalidJob), which names the first field that is wrong.
     pub fn validate(&self) -> Result<()> {
-        args(&self.args)?;
+        args(&self.args, &self.root)?;
+        root(&self.root)?;
         env::check(&self.env)?;
         inside("cwd", &self.cwd)?;
         stdin(&self.stdin, self.tty)?;
@@ -46,11 +47,26 @@ fn refuse(field: impl Into<String>, value: impl Display, problem: impl Into<Stri
     Err(Error::invalid(field, value, problem))
 }
 
-fn args(args: &[String]) -> Result<()> {
-    if args.first().is_none_or(String::is_empty) {
+fn args(args: &[String], root: &Root) -> Result<()> {
+    let by_image = args.is_empty() && matches!(root, Root::Image { .. });
+    if args.first().is_none_or(String::is_empty) && !by_image {
         return refuse("args", format_args!("{args:?}"), "must start with the name of a program");
     }
     args.iter().enumerate().try_for_each(|(index, arg)| no_nul(&format!("args[{index}]"), arg))
+}
+
+fn root(root: &Root) -> Result<()> {
+    match root {
+        Root::Host => Ok(()),
+        Root::Dir(dir) => on_host("root.dir", dir),
+        Root::Image { image, .. } if image.is_empty() => {
+            refuse("root.image", "\"\"", "must be the name of an image: fumehood image list")
+        }
+        Root::Image { image, entrypoint } => {
+            no_nul("root.image", image)?;
+            entrypoint.iter().flatten().try_for_each(|text| no_nul("root.entrypoint", text))
+        }
+    }
 }
 
 fn no_nul(field: &str, text: &str) -> Result<()> {

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::node::Node;
-use super::{Access, BackendName, Cpus, Excess, Limit, Network, Root, Seccomp, Stdin};
+use super::{Access, BackendName, Cpus, Excess, Limit, Network, Seccomp, Stdin};
 use crate::{ByteSize, Guarantee, ParseUnitError, Result, parse_duration};
 
 /// A limit whose amount is read by `amount`.
@@ -98,10 +98,6 @@ pub(super) fn seccomp(node: &Node<'_>) -> Result<Seccomp> {
         "default" => Ok(Seccomp::Default),
         _ => Err(node.refuse(r#"must be "default" or {"profile": "/path"}"#)),
     }
-}
-
-pub(super) fn root(node: &Node<'_>) -> Result<Root> {
-    node.choice(&[("host", Root::Host)])
 }
 
 pub(super) fn access(node: &Node<'_>) -> Result<Access> {

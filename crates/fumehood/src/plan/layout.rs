@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::own_root::OwnRoot;
 use crate::job::{Access, Job, Mount};
 use crate::{Error, Limit, Result};
 
@@ -65,6 +66,13 @@ pub enum Entry {
     Proc,
     /// The pseudo-terminal file system.
     Devpts,
+    /// A file that is made for the program and covers one of the root's.
+    Cover {
+        /// Where it is.
+        path: PathBuf,
+        /// What it holds.
+        data: Vec<u8>,
+    },
     /// A path that is hidden if it exists.
     Mask {
         /// Where it is.
@@ -125,15 +133,32 @@ const DEVICES: [&str; 6] =
 pub(crate) const EMPTY_DIR: &str = "/dev/.masked-dir";
 pub(crate) const EMPTY_FILE: &str = "/dev/.masked-file";
 
+/// Where a file that covers another is before it does.
+pub(crate) fn cover_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Path::new("/dev").join(format!(".cover-{name}"))
+}
+
 /// The whole root of a job on this host, and the index of the first entry that the job listed: all
 /// before it lie on the root itself, never below a tree of the host.
-pub(crate) fn layout(job: &Job, own_proc: bool) -> Result<(Vec<Entry>, usize)> {
+pub(crate) fn layout(
+    job: &Job,
+    own: Option<&OwnRoot>,
+    own_proc: bool,
+) -> Result<(Vec<Entry>, usize)> {
     let mut root = Vec::with_capacity(80);
-    system_directories(&mut root);
-    etc(job, &mut root);
+    if let Some(own) = own {
+        super::own_root::entries(own, &mut root)?;
+    } else {
+        system_directories(&mut root);
+        etc(job, &mut root);
+    }
     devices(job, &mut root);
     proc(own_proc, &mut root);
     scratch(job, &mut root);
+    if let Some(own) = own {
+        super::own_root::etc(own, job, &mut root);
+    }
     let listed_from = root.len();
     for (index, mount) in parents_first(&job.mounts) {
         super::mounts::place(index, mount, &mut root)?;
@@ -181,7 +206,7 @@ fn etc(job: &Job, root: &mut Vec<Entry>) {
 }
 
 /// Files of /etc that describe the sandbox, not the host.
-fn made_files(job: &Job) -> Vec<(&'static str, String)> {
+pub(super) fn made_files(job: &Job) -> Vec<(&'static str, String)> {
     let name = &job.hostname;
     let mut files = vec![
         (
@@ -260,12 +285,18 @@ fn tmpfs(job: &Job, target: &str, size: Limit<crate::ByteSize>) -> Entry {
     }
 }
 
-fn dir(root: &mut Vec<Entry>, path: &str, mode: u32) {
+pub(super) fn dir(root: &mut Vec<Entry>, path: &str, mode: u32) {
     root.push(Entry::Dir { path: path.into(), mode });
 }
 
 fn read_only(path: &str, directory: bool) -> Entry {
-    Entry::Bind { source: path.into(), target: path.into(), access: Access::ReadOnly, directory }
+    bind(Path::new(path), Path::new(path), directory)
+}
+
+/// Shows something of the host, read-only.
+pub(super) fn bind(source: &Path, target: &Path, directory: bool) -> Entry {
+    let (source, target) = (source.into(), target.into());
+    Entry::Bind { source, target, access: Access::ReadOnly, directory }
 }
 
 /// Mounts in an order in which a parent comes before what is mounted in it.

@@ -3,6 +3,7 @@
 
 pub(crate) mod layout;
 mod mounts;
+pub(crate) mod own_root;
 pub(crate) mod standing;
 pub(crate) mod without;
 
@@ -15,11 +16,13 @@ use crate::backend::native::script::{self, TerminalSize};
 use crate::backend::native::{tree, trees};
 use crate::env::Environment;
 use crate::host::{Host, NOBODY};
+use crate::image::Image;
 use crate::policy::landlock::Fence;
 use crate::policy::seccomp;
 use crate::sabotage::leaves_out;
 use crate::{Error, ErrorKind, Guarantee, Job, Missing, Network, Result, Seccomp, Standing};
 pub use layout::Entry;
+use own_root::OwnRoot;
 use without::{Blocked, Without};
 
 /// What will be done for a job on this host.
@@ -36,6 +39,10 @@ pub struct Plan {
     pub identity: Identity,
     /// Which namespaces it gets.
     pub namespaces: Namespaces,
+    /// The image that it runs in, if it does.
+    pub image: Option<Image>,
+    /// Where its root is on the host, if that is not the host's own.
+    pub(crate) root_dir: Option<PathBuf>,
     /// What is in its root; empty where it has none of its own.
     pub root: Arc<[Entry]>,
     /// Index in `root` of the first entry that the job listed.
@@ -118,14 +125,22 @@ impl Plan {
     pub(crate) fn make(job: &Job, host: &Host, blocked: Vec<Blocked>) -> Result<Self> {
         let without = without::together(&blocked);
         job.validate()?;
-        let env = Environment::resolve(&job.env, job.tty, |name| std::env::var_os(name))?;
+        let own = OwnRoot::of(job)?;
+        let job = &own_root::applied(job, own.as_ref())?;
+        let env = own.as_ref().map_or(&[][..], OwnRoot::env);
+        let env = Environment::resolve_over(env, &job.env, job.tty, |name| std::env::var_os(name))?;
         let namespaces = namespaces(job, without);
-        let (root, listed_from) =
-            if namespaces.base { layout::layout(job, namespaces.pid)? } else { (Vec::new(), 0) };
+        let (root, listed_from) = if namespaces.base {
+            layout::layout(job, own.as_ref(), namespaces.pid)?
+        } else {
+            (Vec::new(), 0)
+        };
         let mut plan = Self {
             candidates: candidates(job, &env),
             env,
-            identity: identity(host, namespaces),
+            identity: identity(host, namespaces, own.as_ref().and_then(OwnRoot::user)),
+            root_dir: own.as_ref().map(|own| own.dir.clone()),
+            image: own.and_then(|own| own.image),
             namespaces,
             root: root.into(),
             listed_from,
@@ -184,6 +199,10 @@ impl Plan {
     /// Without a mount namespace there is no place but the host's: nothing can be mounted, and the
     /// default working directory does not exist.
     fn without_root(&mut self) -> Result<()> {
+        if let Some(dir) = &self.root_dir {
+            let problem = "without a mount namespace there is no root but the host's";
+            return Err(Error::invalid("root", dir.display(), problem));
+        }
         for (index, mount) in self.job.mounts.iter().enumerate() {
             if mount.source != mount.target {
                 let field = format!("mounts[{index}].target");
@@ -208,10 +227,11 @@ impl Plan {
 
 /// Started by root, the program becomes nobody. Where there is no nobody, in a user namespace that
 /// maps one id only, it stays who its caller is.
-fn identity(host: &Host, namespaces: Namespaces) -> Identity {
+fn identity(host: &Host, namespaces: Namespaces, user: Option<(u32, u32)>) -> Identity {
     let by_root = host.can_be_nobody && !leaves_out("host-id");
     let (host_uid, host_gid) = if by_root { NOBODY } else { (host.uid, host.gid) };
-    let (uid, gid) = if namespaces.base { (1000, 1000) } else { (host_uid, host_gid) };
+    let (uid, gid) =
+        if namespaces.base { user.unwrap_or((1000, 1000)) } else { (host_uid, host_gid) };
     Identity { uid, gid, host_uid, host_gid, by_root }
 }
 

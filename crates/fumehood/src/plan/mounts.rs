@@ -127,7 +127,7 @@ fn at(entry: &Entry) -> Option<&Path> {
     Some(match entry {
         Entry::Dir { path, .. } | Entry::Link { path, .. } | Entry::File { path, .. } => path,
         Entry::Bind { target, .. } | Entry::Tmpfs { target, .. } => target,
-        Entry::Device { path } => path,
+        Entry::Device { path } | Entry::Cover { path, .. } => path,
         Entry::Proc => Path::new("/proc"),
         Entry::Devpts => Path::new("/dev/pts"),
         Entry::Mask { .. } => return None,
@@ -155,7 +155,7 @@ fn below(entry: &Entry, above: &Path, rest: &Path) -> Place {
             on_host(source, rest, above, *access)
         }
         Entry::Proc | Entry::Devpts if here => Place::Directory,
-        Entry::File { .. } | Entry::Device { .. } if here => Place::File,
+        Entry::File { .. } | Entry::Device { .. } | Entry::Cover { .. } if here => Place::File,
         _ => Place::Missing(above.into()),
     }
 }

@@ -102,6 +102,9 @@ fn explained(plan: &Plan, guarantee: Guarantee) -> Standing {
 
 fn standing(plan: &Plan, guarantee: Guarantee) -> Standing {
     match guarantee {
+        Guarantee::Filesystem if plan.root_dir.is_some() => {
+            in_namespace(plan, &["mount namespace", "pivot_root into the root that the job names"])
+        }
         Guarantee::Filesystem => {
             in_namespace(plan, &["mount namespace", "pivot_root into an allow-list root"])
         }

@@ -16,7 +16,7 @@ use rustix::process::{Resource, getrlimit};
 use super::cgroup::Resource as Held;
 use super::{launch, tree};
 use crate::job::{Access, Limit};
-use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, inside};
+use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, cover_of, inside};
 use crate::plan::{Identity, Plan};
 use crate::policy::landlock::{Allowed, Fence};
 use crate::sabotage::{leaves_out, leaves_something_out};
@@ -158,6 +158,7 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
             script.push_for(&Step::Proc { target: c"proc", attributes }, "/proc");
         }
         Entry::Devpts => script.push_for(&Step::Devpts { target: c"dev/pts" }, "/dev/pts"),
+        Entry::Cover { path, data } => cover(script, path, data)?,
         Entry::Mask { path, directory } => {
             let with = if *directory { EMPTY_DIR } else { EMPTY_FILE };
             let (path_inside, with) = (c_string(inside(path))?, c_string(inside(Path::new(with)))?);
@@ -165,6 +166,16 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
             script.push_for(&Step::Mask { path: &path_inside, with: &with, attributes }, path);
         }
     }
+    Ok(())
+}
+
+/// Puts a file that is made here, where it can be, in place of one that cannot be changed.
+fn cover(script: &mut Script, path: &Path, data: &[u8]) -> Result<()> {
+    let with = c_string(inside(&cover_of(path)))?;
+    script.push_for(&Step::File { path: &with, mode: 0o644, data }, cover_of(path));
+    let to = c_string(inside(path))?;
+    let attributes = u64::from(QUIET | nr::MOUNT_ATTR_RDONLY);
+    script.push_for(&Step::Mask { path: &to, with: &with, attributes }, path);
     Ok(())
 }
 

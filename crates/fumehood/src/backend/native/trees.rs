@@ -21,7 +21,8 @@ pub(crate) fn clone_listed(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
     let listed = plan.root.iter().enumerate().filter_map(|(index, entry)| match entry {
         Entry::Bind { source, target, .. } => {
             let asked = plan.job.mounts.iter().any(|mount| mount.target == *target);
-            asked.then_some((index, source))
+            let of_root = plan.root_dir.as_ref().is_some_and(|dir| source.starts_with(dir));
+            (asked || of_root).then_some((index, source))
         }
         _ => None,
     });
