@@ -156,7 +156,7 @@ fn promises(plan: &Plan, support: &Support) -> BTreeMap<Guarantee, Promise> {
 
 fn files(plan: &Plan) -> Files {
     let mut files = Files { read_only: Vec::new(), writable: Vec::new(), scratch: Vec::new() };
-    for entry in &plan.root {
+    for entry in plan.root.iter() {
         match entry {
             Entry::Bind { source, target, access, .. } => {
                 let shown = Shown { path: target.clone(), on_host: source.clone() };

@@ -95,7 +95,7 @@ impl Facts {
             root: plan.root.iter().map(object).collect(),
             environment: environment(plan),
             limits: limits(&plan.job.limits),
-            syscalls: plan.filter.as_ref().and_then(syscalls),
+            syscalls: plan.filter.as_deref().and_then(syscalls),
             landlock: plan.fence.as_ref().map(landlock),
             steps: plan.steps()?,
             guarantees: plan.guarantees.clone(),

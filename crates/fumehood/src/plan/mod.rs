@@ -20,7 +20,7 @@ use crate::image::Image;
 use crate::policy::landlock::Fence;
 use crate::policy::seccomp;
 use crate::sabotage::leaves_out;
-use crate::{Error, ErrorKind, Guarantee, Job, Missing, Network, Result, Seccomp, Standing};
+use crate::{Error, ErrorKind, Guarantee, Job, Missing, Network, Result, Root, Seccomp, Standing};
 pub use layout::Entry;
 use own_root::OwnRoot;
 use without::{Blocked, Without};
@@ -164,6 +164,10 @@ impl Plan {
     /// taken over, and the rest judged as for any job.
     pub(crate) fn again(&self, job: &Job) -> Result<Self> {
         debug_assert!(job.same_cell(&self.job), "the jobs differ in more than their data");
+        if job.root != Root::Host {
+            // Such a root has a say in the program's arguments and environment, too.
+            return Self::make(job, Host::current(), self.blocked.clone());
+        }
         job.validate()?;
         let env = Environment::resolve(&job.env, job.tty, |name| std::env::var_os(name))?;
         let mut plan = Self {
@@ -174,6 +178,8 @@ impl Plan {
             filter: self.filter.clone(),
             blocked: self.blocked.clone(),
             guarantees: BTreeMap::new(),
+            image: None,
+            root_dir: None,
             ..*self
         };
         plan.guarantees = standing::guarantees(&plan);
