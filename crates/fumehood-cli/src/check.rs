@@ -86,7 +86,8 @@ fn rows(guarantee: Guarantee, ability: &Ability, required: bool, table: &mut Tab
         (plain, why),
     ]);
     if let Some(fix) = fix {
-        table.row(["", "", &format!("to fix it: {fix}")]);
+        let lines = format!("to fix it: {fix}");
+        lines.lines().for_each(|line| table.row(["", "", line]));
     }
 }
 

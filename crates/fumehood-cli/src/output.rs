@@ -75,7 +75,9 @@ fn unsupported(missing: &[Missing]) -> Vec<String> {
     }
     let mut fixes: Vec<_> = missing.iter().filter_map(|one| one.fix.as_deref()).collect();
     fixes.dedup();
-    lines.extend(fixes.iter().map(|fix| format!("  to fix it: {fix}")));
+    for fix in fixes {
+        lines.extend(format!("to fix it: {fix}").lines().map(|line| format!("  {line}")));
+    }
     let names: Vec<_> = missing.iter().map(|one| one.guarantee.name()).collect();
     lines.push(format!("  to run without: --waive {}", names.join(",")));
     lines

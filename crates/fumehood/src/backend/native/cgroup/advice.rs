@@ -27,7 +27,7 @@ impl Surroundings {
             (false, true) => return OWN_GROUP.to_owned(),
             (false, false) => return CHOWN.to_owned(),
         };
-        format!("{scope}\nor in the service's unit file:\n{UNIT}")
+        format!("{scope}\nor, with systemd 254 or later, in the service's unit file:\n{UNIT}")
     }
 
     /// How to get a group that no other process is in.

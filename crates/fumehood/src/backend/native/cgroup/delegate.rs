@@ -16,6 +16,7 @@ use super::advice::{CONTAINER, Surroundings};
 use super::dir::{Dir, parse_procs};
 use super::find::Blocked;
 use super::locate::{Place, join, unit_of, user_manager_of};
+use super::systemd;
 
 /// The leaf that the supervisor moves into.
 pub(super) const SUPERVISOR: &str = "fumehood-supervisor";
@@ -70,12 +71,17 @@ pub(super) fn require_delegated(own: &Place, around: Surroundings) -> Result<(),
     let dir_of = |group: &str| spot.above(spot.depth_below(group), &own.mount).map(|at| at.dir);
     let Some(unit) = unit_of(&own.group) else { return Ok(()) };
     let Some(unit_dir) = dir_of(unit) else { return Ok(()) }; // A container sees only its own.
-    let manager_marks = || {
-        user_manager_of(&own.group).and_then(dir_of).is_some_and(|dir| is_marked_delegated(&dir))
-    };
-    // systemd before version 251 marks units in a way that only root can see: there, a unit that
-    // an unprivileged user can write to was given to it.
-    if is_marked_delegated(&unit_dir) || !around.is_root && !manager_marks() {
+    if is_marked_delegated(&unit_dir) {
+        return Ok(());
+    }
+    // root does not rely on a group that a user may change. systemd before version 251 marks units
+    // in a way that only root can see: there, one that a user can write to was given to them.
+    let given = !around.is_root
+        && user_manager_of(&own.group).is_none_or(|manager| {
+            !dir_of(manager).is_some_and(|dir| is_marked_delegated(&dir))
+                || systemd::gave(manager, unit, &own.group)
+        });
+    if given {
         return Ok(());
     }
     let reason = format!("systemd has not delegated {unit} to its processes");
@@ -102,7 +108,8 @@ pub(super) fn open(spot: &Spot, own: &Place, around: Surroundings) -> Result<Dir
         .map_err(|error| Blocked::new(error.to_string(), around.delegation()))?;
     let needed = [".", "cgroup.procs", "cgroup.subtree_control"];
     if let Some(file) = needed.into_iter().find(|file| !dir.writable(file)) {
-        let reason = format!("{file} of control group {group} cannot be written to");
+        let file = if file == "." { String::new() } else { format!("{file} of ") };
+        let reason = format!("{file}control group {group} cannot be written to");
         return Err(Blocked::new(reason, around.delegation()));
     }
     Ok(dir)

@@ -130,7 +130,8 @@ impl Hierarchy {
         let unified = view.find_v2(search.companions);
         match unified {
             Ok(found) if found.strength() == Resource::ALL.len() => Ok(found),
-            other => prefer(other, view.find_v1()),
+            other if view.has_v1() => prefer(other, view.find_v1()),
+            other => other,
         }
     }
 
@@ -223,6 +224,11 @@ impl View {
                 fix: Some("mount -t cgroup2 none /sys/fs/cgroup".to_owned()),
             },
         )
+    }
+
+    /// Where there is no hierarchy of version 1, nobody wants to read why it cannot be used.
+    fn has_v1(&self) -> bool {
+        self.memberships.iter().any(|one| one.version() == Version::V1)
     }
 
     fn find_v2(&self, companions: &[Pid]) -> Result<Hierarchy, Blocked> {

@@ -16,6 +16,7 @@ mod janitor;
 mod label;
 mod locate;
 mod remains;
+mod systemd;
 mod v1;
 mod v2;
 
