@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{
     Feed, Fumehood, Live, Promise, TempDir, Traces, marker, names, processes_naming, promises,
-    wait_until_gone,
+    slowness, wait_until_gone,
 };
 
 promises![
@@ -20,7 +20,7 @@ const STUBBORN: &str = "trap '' TERM HUP INT; (sleep 600; :) & (setsid sleep 600
 fn start(scratch: &TempDir, word: &str) -> Live {
     let program = ["sh", "-c", STUBBORN, word];
     let scratch = scratch.path().display().to_string();
-    Fumehood::new(&["--timeout", "60s"], &program)
+    Fumehood::new(&["--timeout", &format!("{}s", 60 * slowness())], &program)
         .env("TMPDIR", &scratch)
         .env("XDG_RUNTIME_DIR", &scratch)
         .feed(Feed::Held)
@@ -57,10 +57,16 @@ fn killed_at_any_moment_it_leaves_nothing() -> Promise {
         live.kill();
         drop(live);
         left_nothing(&scratch, &word, &before);
-        moment += Duration::from_micros(150);
-        assert!(moment < Duration::from_millis(500), "the program never starts");
+        moment += step(moment);
+        assert!(moment < Duration::from_millis(500) * slowness(), "the program never starts");
     }
     Ok(())
+}
+
+/// Where a start takes a hundred times as long, as many moments are enough.
+fn step(moment: Duration) -> Duration {
+    let even = Duration::from_micros(150) * slowness();
+    if slowness() > 1 { even.max(moment / 8) } else { even }
 }
 
 fn a_hundred_runs_leave_nothing() -> Promise {

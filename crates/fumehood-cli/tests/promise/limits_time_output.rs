@@ -1,7 +1,8 @@
 //! Clocks, output, and what a program may use up.
 
 use crate::support::{
-    Feed, Fumehood, Probe, Promise, marker, promises, run, run_reported, slowness, wait_until_gone,
+    Feed, Fumehood, Probe, Promise, flag, given_time, marker, promises, run, run_reported,
+    slowness, wait_until_gone,
 };
 
 promises![
@@ -24,25 +25,38 @@ promises![
 ];
 
 fn output_before_a_time_limit_is_kept() -> Promise {
-    let ran = run(&["--timeout", "1s"], &["sh", "-c", "echo before; sleep 60"]).exits(124);
+    let program = ["sh", "-c", "echo before; sleep 600"];
+    let ran = given_time(
+        |time| Ok(run(&["--timeout", &flag(time)], &program).exits(124)),
+        |ran| ran.stdout_total > 0,
+    )?;
     assert_eq!(ran.text(), "before");
     Ok(())
 }
 
 fn a_time_limit_leaves_no_process() -> Promise {
-    let word = marker();
-    let script = "trap '' TERM HUP; sh -c 'trap \"\" TERM HUP; sleep 600; :' $0 & wait; wait";
-    run(&["--timeout", "500ms"], &["sh", "-c", script, &word]).exits(124);
-    wait_until_gone(&word);
+    let script = "trap '' TERM HUP; \
+                  sh -c 'trap \"\" TERM HUP; echo ready; sleep 600; :' $0 & wait; wait";
+    let stubborn = |time| {
+        let word = marker();
+        let ran = run(&["--timeout", &flag(time)], &["sh", "-c", script, &word]).exits(124);
+        wait_until_gone(&word);
+        Ok(ran)
+    };
+    assert_eq!(given_time(stubborn, |ran| ran.stdout_total > 0)?.text(), "ready");
     Ok(())
 }
 
 fn a_polite_program_may_end_in_its_grace() -> Promise {
-    let script = "trap 'echo tidied up; exit 0' TERM; while :; do sleep 0.02; done";
-    let ran = run_reported(&["--timeout", "500ms", "--grace", "20s"], &["sh", "-c", script]);
-    assert_eq!(ran.text(), "tidied up");
+    let script = "trap 'echo tidied up; exit 0' TERM; echo ready; while :; do sleep 0.02; done";
+    let grace = format!("{}s", 20 * slowness());
+    let polite = |time| {
+        let flags = ["--timeout", &flag(time), "--grace", &grace];
+        Ok(run_reported(&flags, &["sh", "-c", script]).exits(124))
+    };
+    let ran = given_time(polite, |ran| ran.stdout_total > 0)?;
+    assert_eq!(ran.text(), "ready\ntidied up");
     assert_eq!(ran.outcome(), "timed-out", "that it ended politely does not undo the limit");
-    ran.exits(124);
     Ok(())
 }
 
@@ -95,15 +109,18 @@ fn a_large_file_is_refused() -> Promise {
 }
 
 fn scratch_is_limited() -> Promise {
-    let long = format!("{}s", 50 * slowness());
-    let flags = ["--timeout", &long, "--cpu-time", "unlimited"];
+    let sizes = ["--workspace-size", "24MiB", "--tmp-size", "24MiB"];
     for dir in ["/workspace", "/tmp", "/dev/shm"] {
-        // Two files, so that the limit of one file is not what stops it: 256 MiB is the default.
+        // Two files, so that no limit of one file could be what stops it.
         let script = format!(
-            "head -c 209715200 /dev/zero >{dir}/a || echo too early; \
-             head -c 209715200 /dev/zero >{dir}/b 2>/dev/null && echo too late; echo tried"
+            "head -c 20000000 /dev/zero >{dir}/a || echo too early; \
+             head -c 20000000 /dev/zero >{dir}/b 2>/dev/null && echo too late; echo tried"
         );
-        assert_eq!(run(&flags, &["sh", "-c", &script]).prints(), "tried", "in {dir}");
+        assert_eq!(run(&sizes, &["sh", "-c", &script]).prints(), "tried", "in {dir}");
+        // Blocks, and how large they are.
+        let size = run(&[], &["stat", "-f", "-c", "%b %S", dir]).prints();
+        let numbers: Vec<u64> = size.split(' ').filter_map(|word| word.parse().ok()).collect();
+        assert_eq!(numbers.iter().product::<u64>(), 256 << 20, "{dir} by default: {size}");
     }
     Ok(())
 }
@@ -145,7 +162,7 @@ fn a_process_limit_is_enforced_or_refused() -> Promise {
 
 fn a_cpu_time_limit_is_enforced_or_refused() -> Promise {
     let script = "while :; do :; done & while :; do :; done";
-    let flags = ["--cpu-time", "1s", "--timeout", "40s"];
+    let flags = ["--cpu-time", "1s", "--timeout", &format!("{}s", 40 * slowness())];
     let ran = run_reported(&flags, &["sh", "-c", script]);
     match ran.status.code() {
         Some(124) => assert_eq!(ran.report()["outcome"]["limit"], "cpu"),
@@ -168,9 +185,7 @@ fn every_limit_has_a_finite_default() -> Promise {
         assert!(ran.standing(guarantee) == "held" || !reason.is_empty(), "{standing}");
     }
     let script = "head -c 20000000 /dev/zero";
-    let long = format!("{}s", 10 * slowness());
-    let flags = ["--timeout", &long];
-    Fumehood::new(&flags, &["sh", "-c", script]).feed(Feed::Null).run().exits(153);
+    Fumehood::new(&[], &["sh", "-c", script]).feed(Feed::Null).run().exits(153);
     Ok(())
 }
 

@@ -118,6 +118,7 @@ impl Fumehood {
         let mut argv = self.wrap.clone();
         argv.extend([Self::binary().into(), OsString::from("run")]);
         argv.extend(self.flags.iter().cloned());
+        argv.extend(self.more_time());
         if let Some(dir) = &self.report {
             argv.extend([OsString::from("--report"), dir.join("report.json").into()]);
         }
@@ -126,6 +127,23 @@ impl Fumehood {
             argv.extend(self.program.iter().cloned());
         }
         argv
+    }
+
+    /// On a slow machine, what has no limit of time of its own gets more than the default; of CPU
+    /// time only where there must be control groups, or it would be refused.
+    fn more_time(&self) -> Vec<OsString> {
+        let has = |own: &str| self.flags.iter().any(|flag| flag.to_string_lossy().starts_with(own));
+        let mut more = Vec::new();
+        if slowness() == 1 || has("--job") {
+            return more;
+        }
+        if !has("--timeout") {
+            more.extend(["--timeout".into(), format!("{}s", 10 * slowness()).into()]);
+        }
+        if !has("--cpu-time") && std::env::var_os("FUMEHOOD_NO_SKIP").is_some() {
+            more.extend(["--cpu-time".into(), format!("{}s", 10 * slowness()).into()]);
+        }
+        more
     }
 
     /// Starts it.

@@ -3,6 +3,7 @@
 mod fumehood;
 mod host;
 mod image;
+mod pace;
 mod probe;
 mod proc;
 mod temp;
@@ -15,6 +16,7 @@ pub(crate) use host::{
     Listener, host_tool, marker, needs_control_groups, needs_root, python, require_tools, slowness,
 };
 pub(crate) use image::{Images, add, archive, busybox, unpack};
+pub(crate) use pace::{flag, given_time};
 pub(crate) use probe::{Probe, Verdict, parse};
 pub(crate) use proc::{Mount, Process, field, processes_naming, wait_until_gone};
 pub(crate) use temp::{TempDir, clean_up};
