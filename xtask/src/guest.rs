@@ -7,6 +7,7 @@
 
 mod cpio;
 mod promises;
+mod systemd;
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -73,15 +74,18 @@ pub(crate) struct Options {
     pub(crate) kernel: Option<PathBuf>,
     /// What the test binaries are told: filters and options of the test harness.
     arguments: Vec<String>,
-    /// Whether the promises are tried too, and not the unit tests alone.
-    promises: bool,
+    /// Whether the guests have systemd, and its advice is tried instead.
+    systemd: bool,
 }
 
 /// `test-v2 [--timeout SECONDS] [--kernel VMLINUZ] [FILTER…] [-- OPTION…]`: the unit tests and the
 /// promises whose names contain a filter, by default those about control groups, as root and as a
-/// user with a delegated group.
+/// user with a delegated group. `--systemd`: what `fumehood check` advises under systemd.
 pub(crate) fn run(args: &[String]) -> ExitCode {
-    let outcome = parse(args).and_then(|options| test(&options, &machine(&options)?));
+    let outcome = parse(args).and_then(|options| {
+        let test = if options.systemd { systemd::test } else { test };
+        test(&options, &machine(&options)?)
+    });
     match outcome {
         Ok(tally) => {
             println!("{tally}");
@@ -94,18 +98,10 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
     }
 }
 
-/// The unit tests of the control groups, as a part of all tests; skipped where there is no machine
-/// to be had. The promises are left to `test-v2`: emulation is slow enough to break the ones that
-/// wait for something.
+/// The same, as a part of all tests; skipped where there is no machine to be had.
 pub(crate) fn tally() -> Tally {
-    let tried = parse(&[]).and_then(|mut options| match machine(&options) {
-        Ok(kernel) => {
-            options.promises = false;
-            println!("skipped: the promises on version 2; see cargo xtask test-v2");
-            let mut tally = test(&options, &kernel)?;
-            tally += Tally::skipped(1);
-            Ok(tally)
-        }
+    let tried = parse(&[]).and_then(|options| match machine(&options) {
+        Ok(kernel) => test(&options, &kernel),
         Err(error) => {
             println!("skipped: no guest can be had: {error}");
             Ok(Tally::skipped(1))
@@ -126,13 +122,14 @@ fn machine(options: &Options) -> Result<PathBuf> {
 }
 
 fn parse(args: &[String]) -> Result<Options> {
-    let timeout = Duration::from_secs(900);
-    let mut options = Options { timeout, kernel: None, arguments: Vec::new(), promises: true };
+    let timeout = Duration::from_secs(1800);
+    let mut options = Options { timeout, kernel: None, arguments: Vec::new(), systemd: false };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         match arg.as_str() {
             "--timeout" => options.timeout = Duration::from_secs(value()?.parse()?),
+            "--systemd" => options.systemd = true,
             "--kernel" => options.kernel = Some(value()?.into()),
             "--" => {
                 options.arguments.extend(args.by_ref().cloned());
@@ -150,9 +147,7 @@ fn test(options: &Options, kernel: &Path) -> Result<Tally> {
     for binary in &build_tests(&["--package", "fumehood", "--lib"])? {
         payload.add_tests(binary, &unit_arguments(&options.arguments))?;
     }
-    if options.promises {
-        promises::add(&mut payload, &options.arguments)?;
-    }
+    promises::add(&mut payload, &options.arguments)?;
     let built = start.elapsed();
     let Console { outcomes, tally } = boot(&payload, kernel, options)?;
     println!(
@@ -194,14 +189,22 @@ impl Payload {
     }
 }
 
-/// Builds test binaries that need no shared library; their paths.
-pub(crate) fn build_tests(selection: &[&str]) -> Result<Vec<PathBuf>> {
+/// Builds tests that need no shared library; their paths.
+fn build_tests(selection: &[&str]) -> Result<Vec<PathBuf>> {
+    build(&["test", "--no-run"], selection)
+}
+
+/// Builds programs that need no shared library; their paths.
+fn build(command: &[&str], selection: &[&str]) -> Result<Vec<PathBuf>> {
     let output = Command::new(env!("CARGO"))
-        .args(["test", "--no-run", "--message-format=json", "--target", TARGET])
+        .args(command)
+        .args(["--message-format=json", "--target", TARGET])
         .args(selection)
         .args(["--target-dir".as_ref(), target_dir()?.join("static").as_os_str()])
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_PROFILE_TEST_DEBUG", "false")
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .env("CARGO_PROFILE_DEV_STRIP", "true")
         .stderr(Stdio::inherit())
         .output()?;
     let binaries = executables(&String::from_utf8(output.stdout)?);
@@ -344,7 +347,7 @@ fn script(runs: &[Run]) -> String {
 /// that is there need not run a stock kernel.
 fn start_qemu(kernel: &Path, initrd: &Path) -> Result<Child> {
     let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-M", "q35", "-smp", "2", "-m", "1536"]);
+    qemu.args(["-accel", "tcg", "-cpu", "max", "-M", "q35", "-smp", "2", "-m", "2048"]);
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     qemu.args(["-serial", "stdio", "-append", "console=ttyS0 quiet panic=-1 reboot=t"]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);

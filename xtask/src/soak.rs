@@ -3,6 +3,7 @@
 
 mod traces;
 
+use std::env;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -47,7 +48,8 @@ pub(crate) fn soak(args: &[String]) -> Outcome {
 pub(crate) fn run(load: Load) -> Result<Tally, String> {
     let stage = Stage::new()?;
     let soak = Soak {
-        binary: binary_alone(&[])?,
+        binary: env::var_os(BINARY).map_or_else(|| binary_alone(&[]), |path| Ok(path.into()))?,
+        slowness: slowness(),
         word: format!("soak-{}", std::process::id()),
         scratch: stage.home(),
         load,
@@ -84,8 +86,20 @@ pub(crate) fn run(load: Load) -> Result<Tally, String> {
     Ok(if wrong.is_empty() { Tally::PASS } else { Tally::FAIL })
 }
 
+/// Names the binary, and the example of one supervisor for many runs, where there is no cargo to
+/// build them.
+const BINARY: &str = "FUMEHOOD_BIN";
+const EXAMPLE: &str = "FUMEHOOD_MANY";
+
+/// How many times slower than usual this machine is, as for the promises.
+fn slowness() -> u32 {
+    let named = env::var("FUMEHOOD_SLOWNESS").ok();
+    named.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 struct Soak {
     binary: PathBuf,
+    slowness: u32,
     /// In the arguments of every process of ours.
     word: String,
     scratch: PathBuf,
@@ -146,7 +160,11 @@ impl Soak {
 
     fn start(&self, flags: &[&str], script: &str) -> Child {
         let mut command = Command::new(&self.binary);
-        command.arg("run").args(flags).args(["--", "sh", "-c", script, &self.word]);
+        command.arg("run");
+        if !flags.contains(&"--timeout") {
+            command.args(["--timeout", &format!("{}s", 10 * self.slowness)]);
+        }
+        command.args(flags).args(["--", "sh", "-c", script, &self.word]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.env("TMPDIR", &self.scratch);
         let child = command.spawn().expect("the binary was just built");
@@ -170,7 +188,7 @@ impl Soak {
     /// From the first instant to well after the program has started.
     fn kill_one(&self) {
         let mut child = self.start(&[], "sleep 600 & (setsid sleep 600 &) ; sleep 600; :");
-        thread::sleep(Duration::from_micros(random() % 40_000));
+        thread::sleep(Duration::from_micros(random() % 40_000) * self.slowness);
         child.kill().expect("it is our child");
         child.wait().expect("it is our child");
         self.note(|done| done.killed += 1);
@@ -178,7 +196,7 @@ impl Soak {
 
     /// The kernel takes a moment to tear namespaces down.
     fn wait_until_quiet(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20) * self.slowness;
         while traces::processes_naming(&self.word) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
         }
@@ -208,11 +226,20 @@ fn random() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
+/// The example of one supervisor for many runs.
+fn many() -> Command {
+    if let Some(path) = env::var_os(EXAMPLE) {
+        return Command::new(path);
+    }
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "fumehood", "--example", "many", "--"]);
+    command
+}
+
 /// One supervisor that lives long: whether it has as many descriptors as before, and what it says.
 fn descriptors(load: Load) -> Result<Option<String>, String> {
-    let args = ["run", "--quiet", "--package", "fumehood", "--example", "many", "--"];
-    let mut command = cargo();
-    command.args(args).args([load.runs.to_string(), load.concurrency.to_string()]);
+    let mut command = many();
+    command.args([load.runs.to_string(), load.concurrency.to_string()]);
     let output = command.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     println!("{text}");

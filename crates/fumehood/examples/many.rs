@@ -2,7 +2,7 @@
 //! whether the process has as many descriptors as before: `many RUNS CONCURRENCY`.
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fumehood::{Job, Sandbox};
 use tokio::task::JoinSet;
@@ -31,7 +31,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             done??;
         }
         // What was dropped ends by itself, a moment later.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while descriptors()? > before && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         Ok::<_, Box<dyn std::error::Error>>((before, descriptors()?))
     })??;
     println!("{runs} runs by one supervisor: {before} descriptors before, {after} after");

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Payload, Result, Run, User, build_tests, target_dir};
+use super::{Payload, Result, Run, User, build, build_tests, target_dir};
 use crate::build::root;
 
 /// What is tried by default: all that depends on the version of control groups. Emulated, the whole
 /// suite takes a quarter of an hour.
-const FAMILIES: [&str; 3] = ["limits", "leftovers::", "report::"];
+const FAMILIES: [&str; 4] = ["limits", "leftovers::", "report::", "death::killed"];
 
 /// Much of the suite's time goes into waiting; the guest has two processors.
 const THREADS: &str = "--test-threads=4 --color=never";
@@ -34,25 +34,42 @@ pub(super) fn add(payload: &mut Payload, arguments: &[String]) -> Result<()> {
         payload.files.push((compile(name)?, format!("/tests/{name}")));
     }
     let (filters, options) = split(arguments);
-    for filter in filters {
-        for (user, group) in [(User::Root, "/"), (User::Tester, USER_GROUP)] {
-            payload.runs.push(Run {
-                name: format!("promises:{filter}:{}", user.name()),
-                user,
-                group: group.to_owned(),
-                command: command(&filter, &options),
-            });
+    for filter in &filters {
+        let tests = format!("/tests/promise {filter} {THREADS} {}", options.join(" "));
+        payload.run_twice(&format!("promises:{filter}"), &tests);
+    }
+    if arguments.is_empty() {
+        for program in build(&["build"], &SOAK)? {
+            let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            payload.files.push((program, format!("/tests/{name}")));
         }
+        payload.run_twice("soak", MANY_RUNS);
     }
     Ok(())
 }
 
-fn command(filter: &str, options: &[String]) -> String {
-    let options = options.join(" ");
-    format!(
-        "env FUMEHOOD_NO_SKIP=1 FUMEHOOD_BIN=/tests/fumehood FUMEHOOD_PROBES=/tests \
-         FUMEHOOD_SLOWNESS={SLOWNESS} /tests/promise {filter} {THREADS} {options}"
-    )
+/// Cargo's names of what is needed for many runs.
+const SOAK: [&str; 8] =
+    ["--package", "xtask", "--bin", "xtask", "--package", "fumehood", "--example", "many"];
+
+const MANY_RUNS: &str =
+    "env FUMEHOOD_MANY=/tests/many /tests/xtask soak --runs 60 --concurrency 4 --kill-every 5";
+
+impl Payload {
+    /// As root in the root group, and as a user with a delegated group.
+    fn run_twice(&mut self, name: &str, command: &str) {
+        for (user, group) in [(User::Root, "/"), (User::Tester, USER_GROUP)] {
+            self.runs.push(Run {
+                name: format!("{name}:{}", user.name()),
+                user,
+                group: group.to_owned(),
+                command: format!(
+                    "env FUMEHOOD_NO_SKIP=1 FUMEHOOD_BIN=/tests/fumehood FUMEHOOD_PROBES=/tests \
+                     FUMEHOOD_SLOWNESS={SLOWNESS} {command}"
+                ),
+            });
+        }
+    }
 }
 
 /// The suite takes one filter at a time.
