@@ -190,10 +190,12 @@ impl Running {
 }
 
 /// Removes a group whose processes are ending. That takes well below a millisecond, and others of
-/// this runtime are not kept waiting for longer than that at a time.
+/// this runtime are not kept waiting for longer than that at a time. On a machine with far too much
+/// to do it can take seconds until the kernel has freed what they had.
 async fn remove(group: &mut Group) {
     const BRIEF: Duration = Duration::from_millis(1);
-    let deadline = Instant::now() + PATIENCE;
+    const LONG: Duration = Duration::from_secs(10);
+    let deadline = Instant::now() + LONG;
     // What cannot be removed by then is kept in mind and tried again; see `Group::drop`.
     while group.destroy(BRIEF).is_err() && Instant::now() < deadline {
         tokio::time::sleep(BRIEF * 4).await;

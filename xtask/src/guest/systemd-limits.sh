@@ -19,7 +19,7 @@ if [ "$held" != 3 ]; then
 fi
 exits 137 "$@" fumehood run --memory 64MiB --timeout 300s --cpu-time 300s -- \
     sh -c 'head -c 200000000 /dev/zero | tail'
-exits 137 "$@" fumehood run --pids-limit 8 --timeout 300s -- \
+exits 137 "$@" fumehood run --pids-limit 8 --timeout 300s --cpu-time 300s -- \
     sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 300 & done; wait'
 exits 124 "$@" fumehood run --cpu-time 1s --timeout 300s -- \
     sh -c 'while :; do :; done & while :; do :; done'
