@@ -28,7 +28,7 @@ Usage: cargo xtask COMMAND
   soak       run many programs, some killed with their supervisor, and count what is left
              [--runs N] [--concurrency C] [--kill-every K]
   test-v2    tests on a kernel with control groups version 2 alone, under qemu
-             [--systemd] [--timeout SECONDS] [--kernel VMLINUZ] [FILTER...]
+             [--systemd] [--timeout SECONDS] [--kernel VMLINUZ] [FILTER... | soak]
   help       this text
 ";
 

@@ -185,10 +185,12 @@ impl Soak {
         }
     }
 
-    /// From the first instant to well after the program has started.
+    /// From the first instant to well after the program has started. A slow machine may be slower
+    /// still while there are many runs.
     fn kill_one(&self) {
         let mut child = self.start(&[], "sleep 600 & (setsid sleep 600 &) ; sleep 600; :");
-        thread::sleep(Duration::from_micros(random() % 40_000) * self.slowness);
+        let longest = if self.slowness > 1 { 200_000 } else { 40_000 };
+        thread::sleep(Duration::from_micros(random() % longest) * self.slowness);
         child.kill().expect("it is our child");
         child.wait().expect("it is our child");
         self.note(|done| done.killed += 1);

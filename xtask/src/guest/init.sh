@@ -13,7 +13,7 @@ if [ ! -e /ready ]; then
 fi
 
 export PATH=/bin HOME=/tmp
-/bin/busybox mkdir -p /proc /sys /dev /tmp /run /usr
+/bin/busybox mkdir -p /proc /sys /dev /tmp /var/tmp /run /usr
 # As everywhere by now: the sandbox shows /usr and the links to it.
 /bin/busybox mv /bin /usr/bin
 /usr/bin/busybox ln -s usr/bin /bin
@@ -23,7 +23,7 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
-for dir in /tmp /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $dir; done
+for dir in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $dir; done
 mount -t cgroup2 -o nsdelegate none /sys/fs/cgroup
 ip link set lo up
 dmesg -n 1

@@ -23,7 +23,8 @@ const PROBES: [&str; 2] = ["probe", "bombs"];
 /// Where a user's runs start: a leaf, because the group above it has to be divided.
 const USER_GROUP: &str = "/promises/fumehood-supervisor";
 
-/// Adds the suite as root in the root group, and as a user with a delegated group.
+/// Adds the suite as root in the root group, and as a user with a delegated group. The filter `soak`
+/// stands for many runs.
 pub(super) fn add(payload: &mut Payload, arguments: &[String]) -> Result<()> {
     for binary in build_tests(&["--package", "fumehood-cli", "--test", "promise"])? {
         let name = binary.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -34,11 +35,11 @@ pub(super) fn add(payload: &mut Payload, arguments: &[String]) -> Result<()> {
         payload.files.push((compile(name)?, format!("/tests/{name}")));
     }
     let (filters, options) = split(arguments);
-    for filter in &filters {
+    for filter in filters.iter().filter(|filter| *filter != "soak") {
         let tests = format!("/tests/promise {filter} {THREADS} {}", options.join(" "));
         payload.run_twice(&format!("promises:{filter}"), &tests);
     }
-    if arguments.is_empty() {
+    if arguments.is_empty() || filters.iter().any(|filter| filter == "soak") {
         for program in build(&["build"], &SOAK)? {
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             payload.files.push((program, format!("/tests/{name}")));
