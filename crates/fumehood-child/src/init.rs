@@ -6,6 +6,7 @@
 use linux_raw_sys::general as nr;
 
 use crate::cell::{Cell, Laps};
+use crate::denial::{Denial, Watched};
 use crate::prelude::Prelude;
 use crate::program::{NotStarted, Start};
 use crate::step::{Field, Reader, Step, StepError};
@@ -43,9 +44,9 @@ fn live(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
     answer(socket, &cell, done, true)?;
     let (list, count) = expect(socket, Kind::Program, &mut fds)?;
     let children = sys::signalfd(nr::SIGCHLD)?;
-    let program = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
+    let (program, watched) = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
     let status = watch(socket, children, program)?;
-    finish(socket, status)
+    finish(socket, status, watched.and_then(Watched::denial))
 }
 
 /// The next message, which must be of that kind; the end of the stream is the supervisor's end.
@@ -79,8 +80,14 @@ fn fail(socket: Fd, kind: Kind, error: StepError, interpreter: bool) -> Result<(
     wire::send(socket, kind, body.bytes(), None)
 }
 
-/// Starts the program and tells the supervisor; the program's process id.
-fn start(socket: Fd, list: &[u8], fds: &[Fd], cell: &Cell) -> Result<i32> {
+/// Starts the program and tells the supervisor; the program's process id, and who watches for
+/// calls that are denied.
+fn start(
+    socket: Fd,
+    list: &'static [u8],
+    fds: &[Fd],
+    cell: &Cell,
+) -> Result<(i32, Option<&'static Watched>)> {
     let (stdio, controller) = match stdio(list, fds) {
         Ok(found) => found,
         Err(errno) => {
@@ -89,9 +96,32 @@ fn start(socket: Fd, list: &[u8], fds: &[Fd], cell: &Cell) -> Result<i32> {
         }
     };
     let start = Start::new(list, stdio, cell.ruleset);
-    match start.run(sys::map(STACK_LEN)?) {
+    if start.asks() {
+        let watched = match Watched::new(start, STACK_LEN) {
+            Ok(watched) => watched,
+            Err(errno) => {
+                fail(socket, Kind::ProgramFailed, StepError { index: 0, errno }, false)?;
+                return Err(errno);
+            }
+        };
+        close_all(&stdio, cell.ruleset);
+        let program = announce(socket, watched.started(), watched.start(), controller)?;
+        return Ok((program, Some(watched)));
+    }
+    let started = start.run(sys::map(STACK_LEN)?);
+    close_all(&stdio, cell.ruleset);
+    Ok((announce(socket, started, &start, controller)?, None))
+}
+
+/// Tells the supervisor what came of the start; the program's process id.
+fn announce(
+    socket: Fd,
+    started: core::result::Result<i32, NotStarted>,
+    start: &Start<'_>,
+    controller: Option<Fd>,
+) -> Result<i32> {
+    match started {
         Ok(pid) => {
-            close_all(&stdio, cell.ruleset);
             let mut body = Buffer::<{ 4 + 4 * crate::program::MAX_LAPS }>::new();
             pid.put(&mut body);
             start.laps().for_each(|lap| lap.put(&mut body));
@@ -187,15 +217,21 @@ fn reap(children: Fd, program: i32) -> Result<Option<i32>> {
 }
 
 /// Ends what the program left behind, so that its usage is counted too, and reports.
-fn finish(socket: Fd, status: i32) -> Result<()> {
+fn finish(socket: Fd, status: i32, denial: Option<Denial>) -> Result<()> {
     kill_all();
     let usage = sys::rusage_children();
-    let mut body = Buffer::<32>::new();
+    let mut body = Buffer::<64>::new();
+    let call = denial.and_then(|denial| denial.call);
+    let (number, convention) = call.unwrap_or_default();
     Ended {
         status,
         user_us: microseconds(usage.user),
         system_us: microseconds(usage.system),
         maxrss_kib: u64::try_from(usage.maxrss).unwrap_or(0),
+        denied: denial.is_some(),
+        call_known: call.is_some(),
+        call: number,
+        convention,
     }
     .encode(&mut body);
     wire::send(socket, Kind::Ended, body.bytes(), None)

@@ -23,6 +23,7 @@ pub mod wire;
 pub mod zygote;
 
 mod cell;
+mod denial;
 mod orphans;
 mod terminal;
 

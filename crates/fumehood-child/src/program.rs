@@ -23,6 +23,8 @@ pub struct Start<'a> {
     failed: AtomicU32,
     errno: AtomicI32,
     interpreter: AtomicBool,
+    /// Where the filter asks, or -1.
+    listener: AtomicI32,
     laps: [AtomicU32; MAX_LAPS],
 }
 
@@ -46,6 +48,7 @@ impl<'a> Start<'a> {
             failed: AtomicU32::new(0),
             errno: AtomicI32::new(0),
             interpreter: AtomicBool::new(false),
+            listener: AtomicI32::new(-1),
             laps: [const { AtomicU32::new(0) }; MAX_LAPS],
         }
     }
@@ -55,7 +58,12 @@ impl<'a> Start<'a> {
     /// # Errors
     /// The step that failed; the process is gone then, but has still to be waited for.
     pub fn run(&self, stack: &mut [u8]) -> core::result::Result<i32, NotStarted> {
-        let pid = sys::vfork(stack, enter, self).map_err(|errno| NotStarted {
+        self.outcome(sys::vfork(stack, false, enter, self))
+    }
+
+    /// What came of the clone.
+    pub(crate) fn outcome(&self, cloned: Result<i32>) -> core::result::Result<i32, NotStarted> {
+        let pid = cloned.map_err(|errno| NotStarted {
             error: StepError { index: 0, errno },
             interpreter: false,
         })?;
@@ -68,25 +76,53 @@ impl<'a> Start<'a> {
         }
     }
 
+    /// Clones the process that becomes the program, which shares this thread's descriptors until
+    /// then: a listener of its filter is among them afterwards.
+    ///
+    /// # Errors
+    /// Those of `clone3(2)`.
+    pub(crate) fn run_sharing(&self, stack: &mut [u8]) -> Result<i32> {
+        sys::vfork(stack, true, enter, self)
+    }
+
+    /// Where the program's filter asks, if it has been installed and asks.
+    pub(crate) fn listener(&self) -> Option<Fd> {
+        Some(Fd(self.listener.load(Relaxed))).filter(|fd| fd.0 >= 0)
+    }
+
+    /// Whether the program's filter is to ask.
+    pub(crate) fn asks(&self) -> bool {
+        let mut steps = Steps(Reader::new(self.list));
+        steps.any(|step| matches!(step, Step::Filter { asking, .. } if !asking.is_empty()))
+    }
+
     /// Nanoseconds of every step that was done.
     pub fn laps(&self) -> impl Iterator<Item = u32> {
         self.laps.iter().map(|lap| lap.load(Relaxed)).take_while(|&lap| lap != 0)
     }
 
     fn go(&self) -> StepError {
-        let mut reader = Reader::new(self.list);
         let mut laps = self.laps.iter();
         let mut index = 0;
         let mut then = sys::now();
-        while let Some(step) = Step::decode(&mut reader) {
-            if let Step::Exec { .. } = step {
+        let mut image = None;
+        for step in Steps(Reader::new(self.list)) {
+            // Whatever takes a system call is done before there is a filter: it may kill for it.
+            if let (None, Step::Filter { .. } | Step::Exec { .. }) = (&image, &step) {
+                match self.image() {
+                    Ok(found) => image = Some(found),
+                    Err(errno) => return StepError { index, errno },
+                }
+            }
+            if let (Step::Exec { .. }, Some(image)) = (&step, &image) {
                 // The last lap is noted before the execution, which does not come back.
                 note(laps.next(), 1);
+                return StepError { index, errno: self.execute(image) };
             }
             if let Err(errno) = self.apply(&step) {
                 return StepError { index, errno };
             }
-            let now = sys::now();
+            let now = if step.is_timed() { sys::now() } else { then };
             note(laps.next(), now.saturating_sub(then).max(1));
             then = now;
             index = index.saturating_add(1);
@@ -113,8 +149,9 @@ impl<'a> Start<'a> {
             Step::Rlimit { resource, soft, hard } => sys::set_rlimit(resource, soft, hard),
             Step::RestrictSelf {} => sys::landlock_restrict(self.ruleset.ok_or(Errno::INVAL)?),
             Step::CloseFds {} => sys::close_range(3, u32::MAX),
-            Step::Filter { instructions, flags } => sys::set_filter(instructions, flags),
-            Step::Exec { candidates, args, env } => Err(self.execute(candidates, args, env)),
+            Step::Filter { instructions, asking, flags, .. } => {
+                self.set_filter(instructions, asking, flags)
+            }
             _ => Err(Errno::INVAL),
         }
     }
@@ -131,27 +168,80 @@ impl<'a> Start<'a> {
         Ok(())
     }
 
+    /// Where the kernel refuses a listener, because an outer supervisor has one or no descriptor is
+    /// left, the filter kills by itself, and nobody learns for which call.
+    fn set_filter(&self, instructions: &[u8], asking: &[u8], flags: u32) -> Result<()> {
+        if !asking.is_empty()
+            && let Ok(listener) = sys::set_listening_filter(asking, flags)
+        {
+            self.listener.store(listener.0, Relaxed);
+            return Ok(());
+        }
+        sys::set_filter(instructions, flags)
+    }
+
+    /// What the last step executes.
+    fn image(&self) -> Result<Image<'a>> {
+        let last = Steps(Reader::new(self.list)).last();
+        let Some(Step::Exec { candidates, args, env }) = last else { return Err(Errno::PROTO) };
+        let mut missing = 0;
+        for (at, path) in candidates.iter().enumerate().take(MAX_LOOKED_UP) {
+            if let Err(Errno::NOENT | Errno::NOTDIR) = sys::exists(path) {
+                missing |= 1 << at;
+            }
+        }
+        Ok(Image { candidates, missing, argv: pointers(args)?, envp: pointers(env)? })
+    }
+
     /// Tries each candidate as `execvp(3)` does: one that does not exist is passed over, one that
     /// may not be executed is remembered.
-    fn execute(&self, candidates: Strings<'_>, args: Strings<'_>, env: Strings<'_>) -> Errno {
-        let (argv, envp) = match (pointers(args), pointers(env)) {
-            (Ok(argv), Ok(envp)) => (argv, envp),
-            (Err(errno), _) | (_, Err(errno)) => return errno,
-        };
+    fn execute(&self, image: &Image<'_>) -> Errno {
         let mut verdict = Errno::NOENT;
-        for path in candidates.iter() {
-            match sys::execve(path, argv, envp) {
-                Errno::NOENT | Errno::NOTDIR => {
-                    if sys::exists(path) {
-                        self.interpreter.store(true, Relaxed);
-                        return Errno::NOENT;
-                    }
+        for (at, path) in image.candidates.iter().enumerate() {
+            if at < MAX_LOOKED_UP && image.missing & (1 << at) != 0 {
+                continue;
+            }
+            match sys::execve(path, image.argv, image.envp) {
+                Errno::NOENT | Errno::NOTDIR if at < MAX_LOOKED_UP => {
+                    self.interpreter.store(true, Relaxed);
+                    return Errno::NOENT;
                 }
+                Errno::NOENT | Errno::NOTDIR => {}
                 Errno::ACCES => verdict = Errno::ACCES,
                 errno => return errno,
             }
         }
         verdict
+    }
+}
+
+/// Of how many candidates it is known, when they are executed, whether they exist.
+const MAX_LOOKED_UP: usize = 64;
+
+/// What is executed, as far as it can be known before.
+struct Image<'a> {
+    candidates: Strings<'a>,
+    /// One bit for each candidate that does not exist.
+    missing: u64,
+    argv: &'static [usize],
+    envp: &'static [usize],
+}
+
+/// The steps of a list; ends early at bytes that hold none.
+struct Steps<'a>(Reader<'a>);
+
+impl<'a> Iterator for Steps<'a> {
+    type Item = Step<'a>;
+
+    fn next(&mut self) -> Option<Step<'a>> {
+        Step::decode(&mut self.0)
+    }
+}
+
+impl Step<'_> {
+    /// Whether the clock can be read after it.
+    const fn is_timed(&self) -> bool {
+        !matches!(self, Self::Filter { timed: false, .. })
     }
 }
 

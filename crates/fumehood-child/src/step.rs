@@ -380,12 +380,18 @@ steps! {
     47 RestrictSelf "landlock" {}
     /// Closes every descriptor from 3 on.
     48 CloseFds "close-fds" {}
-    /// Installs the filter of system calls.
+    /// Installs the filter of system calls. [`Step::Exec`] comes next.
     49 Filter "seccomp" {
         /// Classic BPF instructions, 8 bytes each.
         instructions: &'a [u8],
+        /// The same filter, but that it asks the init instead of killing, so that the call can be
+        /// named; empty where there is nothing to ask. It is done without where the kernel refuses
+        /// a listener.
+        asking: &'a [u8],
         /// `SECCOMP_FILTER_FLAG_*`.
         flags: u32,
+        /// Whether the filter lets `clock_gettime(2)` pass, so that its time can be taken.
+        timed: bool,
     }
     /// Executes the program.
     50 Exec "exec" {

@@ -135,6 +135,14 @@ body! {
         system_us: u64,
         /// Largest resident set of any one of them, in KiB.
         maxrss_kib: u64,
+        /// Whether all was killed because a process made a call that the filter kills for.
+        denied: bool,
+        /// Whether it is known which, in the next two.
+        call_known: bool,
+        /// The number of that call.
+        call: i32,
+        /// Its calling convention, `AUDIT_ARCH_*`.
+        convention: u32,
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Guarantee;
 pub use ending::signal_name;
-pub(crate) use verdict::{Counted, Stop, verdict};
+pub(crate) use verdict::{Counted, Denial, Stop, verdict};
 
 /// How a program ended, what it printed, what it used, and what held while it ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,9 +64,10 @@ pub enum Outcome {
     DiskLimit,
     /// It was refused a process and the control group counted that.
     PidsLimit,
-    /// A system call that the filter kills for.
+    /// A process made a system call that the filter kills for, and all were killed.
     Denied {
-        /// Name of the call where it is known.
+        /// Name of the call, such as `ptrace`; the number and the architecture of one that has no
+        /// name, such as `9999 (x86_64)`; none where it could not be learned.
         syscall: Option<String>,
     },
     /// The caller stopped it.

@@ -15,7 +15,7 @@ use crate::backend::native::cell::{Handle, Started};
 use crate::backend::native::cgroup::Group;
 use crate::backend::native::script::TerminalSize;
 use crate::plan::Plan;
-use crate::report::{self, Stop};
+use crate::report::{self, Denial, Stop};
 use crate::sabotage::leaves_out;
 use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
 use crate::usage::{Meter, Tally};
@@ -448,8 +448,9 @@ fn assemble(
 ) -> Report {
     tally.usage.output = Some(Figure { value: stdout.total + stderr.total, source: Source::Count });
     let cpu_limited = plan.job.limits.cpu_time().finite().is_some();
+    let denial = Denial::of(ended);
     Report {
-        outcome: report::verdict(ended.status, stop, cpu_limited, tally.counted),
+        outcome: report::verdict(ended.status, stop, cpu_limited, tally.counted, denial),
         stdout,
         stderr,
         usage: tally.usage,

@@ -12,7 +12,7 @@ const fn mechanism(name: &'static str, red: &'static [&'static str]) -> Mechanis
     Mechanism { name, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 17] = [
+pub(crate) const MECHANISMS: [Mechanism; 18] = [
     mechanism(
         "net",
         &[
@@ -64,7 +64,12 @@ pub(crate) const MECHANISMS: [Mechanism; 17] = [
             "syscalls::cannot_use_the_32_bit_gate",
             "syscalls::clone3_is_not_implemented",
             "syscalls::only_harmless_socket_families_can_be_used",
+            "denied::every_kind_of_kill_ends_the_run",
         ],
+    ),
+    mechanism(
+        "denial",
+        &["denied::a_call_that_is_killed_for_is_named", "denied::a_call_of_a_child_ends_the_run"],
     ),
 ];
 

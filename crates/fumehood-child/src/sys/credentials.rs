@@ -67,13 +67,49 @@ pub fn umask(mask: u32) {
 /// # Errors
 /// `EINVAL` for a filter that the kernel refuses, `EACCES` without `no_new_privs`.
 pub fn set_filter(instructions: &[u8], flags: u32) -> Result<()> {
+    install(instructions, flags).map(drop)
+}
+
+/// `seccomp(2)`: installs a filter, and opens a listener for the calls on which it asks a
+/// supervisor (`SECCOMP_RET_USER_NOTIF`, `seccomp_unotify(2)`).
+///
+/// # Errors
+/// Those of [`set_filter`]; `EBUSY` where another filter has a listener, `EMFILE`. Nothing is
+/// installed then.
+pub fn set_listening_filter(instructions: &[u8], flags: u32) -> Result<Fd> {
+    const TSYNC: u32 = 1;
+    const NEW_LISTENER: u32 = 8;
+    // The two exclude each other, and a process with one thread has no other to synchronize.
+    install(instructions, flags & !TSYNC | NEW_LISTENER).map(|fd| Fd(fd as i32))
+}
+
+fn install(instructions: &[u8], flags: u32) -> Result<usize> {
     #[repr(C)]
     struct Program {
         len: u16,
         filter: *const u8,
     }
     let program = Program { len: (instructions.len() / 8) as u16, filter: instructions.as_ptr() };
-    plain!(__NR_seccomp, 1, flags, ptr::from_ref(&program)).map(drop)
+    plain!(__NR_seccomp, 1, flags, ptr::from_ref(&program))
+}
+
+/// Waits for a call on which a filter asks, and gives its number and calling convention
+/// (`SECCOMP_IOCTL_NOTIF_RECV`).
+///
+/// # Errors
+/// `ENOENT` if whoever made the call is gone or went on after a signal, and since Linux 6.11 when
+/// nobody is left under the filter; `EINTR`.
+pub fn asked(listener: Fd) -> Result<(i32, u32)> {
+    // _IOWR('!', 0, struct seccomp_notif): 80 bytes that must be zero, id, pid, flags, then the
+    // call: number, convention, instruction pointer, six arguments.
+    const RECV: usize = 0xc050_2100;
+    let mut words = [0u64; 10];
+    // SAFETY: the kernel writes 80 bytes, as the request says, into 80 that outlive the call.
+    unsafe {
+        let words = words.as_mut_ptr() as usize;
+        call(nr::__NR_ioctl, [listener.word(), RECV, words, 0, 0, 0])
+    }?;
+    Ok((words[2] as i32, (words[2] >> 32) as u32))
 }
 
 /// Puts every signal back to its default and unblocks them all: neither handlers nor ignored

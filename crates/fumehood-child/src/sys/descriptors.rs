@@ -98,6 +98,12 @@ impl PollFd {
     pub const fn readable(fd: Fd) -> Self {
         Self { fd: fd.0, events: nr::POLLIN as i16, revents: 0 }
     }
+
+    /// Watches only for the other end to hang up, which is always reported.
+    #[must_use]
+    pub const fn hung_up(fd: Fd) -> Self {
+        Self { fd: fd.0, events: 0, revents: 0 }
+    }
 }
 
 /// `ppoll(2)` without a time limit.
@@ -105,8 +111,22 @@ impl PollFd {
 /// # Errors
 /// `EINTR`.
 pub fn poll(fds: &mut [PollFd]) -> Result<usize> {
-    // SAFETY: `fds` has the kernel's layout; the kernel writes only `revents` of its elements.
-    unsafe { call(nr::__NR_ppoll, [fds.as_mut_ptr() as usize, fds.len(), 0, 0, 0, 0]) }
+    poll_until(fds, 0)
+}
+
+/// `ppoll(2)` that does not wait.
+///
+/// # Errors
+/// `EINTR`.
+pub fn poll_now(fds: &mut [PollFd]) -> Result<usize> {
+    let mut no_time = [0u64; 2];
+    poll_until(fds, no_time.as_mut_ptr() as usize)
+}
+
+fn poll_until(fds: &mut [PollFd], timeout: usize) -> Result<usize> {
+    // SAFETY: `fds` has the kernel's layout; the kernel writes only `revents` of its elements, and
+    // to the timeout, which is none or outlives the call in the frame of the caller.
+    unsafe { call(nr::__NR_ppoll, [fds.as_mut_ptr() as usize, fds.len(), timeout, 0, 0, 0]) }
 }
 
 /// Waits for that many milliseconds, or less if a signal comes.
@@ -220,6 +240,19 @@ pub fn map(len: usize) -> Result<&'static mut [u8]> {
     // SAFETY: the kernel just mapped `len` zeroed, writable bytes there; nothing else refers to
     // them and nothing unmaps them.
     Ok(unsafe { core::slice::from_raw_parts_mut(address as *mut u8, len) })
+}
+
+/// Puts a value where it stays as long as the process.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn keep<T>(value: T) -> Result<&'static T> {
+    let place = map(size_of::<T>().max(1))?.as_mut_ptr().cast::<T>();
+    // SAFETY: a mapping is page-aligned and has the size of a `T`, and nothing else refers to it.
+    unsafe {
+        place.write(value);
+        Ok(&*place)
+    }
 }
 
 /// [`map`] for words.

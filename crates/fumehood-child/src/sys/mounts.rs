@@ -53,9 +53,11 @@ pub fn symlink(target: &CStr, dir: Fd, path: &CStr) -> Result<()> {
 }
 
 /// `faccessat(2)`, for existence only.
-#[must_use]
-pub fn exists(path: &CStr) -> bool {
-    plain!(__NR_faccessat, Fd::CWD.word(), path.as_ptr(), 0).is_ok()
+///
+/// # Errors
+/// Those of the path.
+pub fn exists(path: &CStr) -> Result<()> {
+    plain!(__NR_faccessat, Fd::CWD.word(), path.as_ptr(), 0).map(drop)
 }
 
 /// `chdir(2)`.

@@ -3,6 +3,7 @@
 use core::ffi::CStr;
 use core::mem::size_of;
 use core::ptr;
+use core::sync::atomic::AtomicU32;
 
 use linux_raw_sys::general as nr;
 
@@ -93,16 +94,38 @@ pub fn fork(flags: u64, cgroup: Option<Fd>) -> Result<Cloned> {
 }
 
 /// Runs `entry(argument)` in a child that shares this process's memory, on a stack of its own,
-/// and waits until the child has executed a program or exited, as `vfork(2)` does.
+/// and waits until the child has executed a program or exited, as `vfork(2)` does. With
+/// `shares_fds` it shares the descriptors of this thread until it executes (`CLONE_FILES`).
 ///
 /// # Errors
 /// Those of `clone3(2)`.
-pub fn vfork<T>(stack: &mut [u8], entry: extern "C" fn(&T) -> !, argument: &T) -> Result<i32> {
-    let flags = u64::from(nr::CLONE_VM | nr::CLONE_VFORK);
+pub fn vfork<T>(
+    stack: &mut [u8],
+    shares_fds: bool,
+    entry: extern "C" fn(&T) -> !,
+    argument: &T,
+) -> Result<i32> {
+    let files = if shares_fds { nr::CLONE_FILES } else { 0 };
+    let flags = u64::from(nr::CLONE_VM | nr::CLONE_VFORK | files);
     // SAFETY: `stack` is borrowed exclusively until the child no longer uses it (CLONE_VFORK
-    // suspends this process until then), `entry` never returns, and `argument` outlives the child's
+    // suspends this thread until then), `entry` never returns, and `argument` outlives the child's
     // use of it for the same reason.
     unsafe { clone_sharing(flags, nr::SIGCHLD, stack, entry, argument) }
+}
+
+/// Starts a thread of this process that runs `entry(argument)` on that stack. It has descriptors
+/// and a directory of its own, copies of those of its maker; its signal mask is its maker's.
+///
+/// # Errors
+/// Those of `clone3(2)`.
+pub fn thread<T: Sync>(
+    stack: &'static mut [u8],
+    entry: extern "C" fn(&T) -> !,
+    argument: &'static T,
+) -> Result<()> {
+    let flags = u64::from(nr::CLONE_VM | nr::CLONE_SIGHAND | nr::CLONE_THREAD);
+    // SAFETY: as for `share`.
+    unsafe { clone_sharing(flags, 0, stack, entry, argument) }.map(drop)
 }
 
 /// Runs `entry(argument)` in a child that shares this process's memory, on a stack of its own, at
@@ -164,6 +187,17 @@ unsafe fn clone_sharing<T>(
         )
     };
     check(ret).map(|pid| pid as i32)
+}
+
+/// Waits until the word is no longer `value` (`futex(2)`); it may return early.
+pub fn wait_while(word: &AtomicU32, value: u32) {
+    let wait = nr::FUTEX_WAIT | nr::FUTEX_PRIVATE_FLAG;
+    let _ = plain!(__NR_futex, word.as_ptr(), wait, value, 0);
+}
+
+/// Wakes who waits for that word to change.
+pub fn wake(word: &AtomicU32) {
+    let _ = plain!(__NR_futex, word.as_ptr(), nr::FUTEX_WAKE | nr::FUTEX_PRIVATE_FLAG, i32::MAX);
 }
 
 /// `execve(2)`. Returns only on failure.

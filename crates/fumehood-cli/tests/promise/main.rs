@@ -5,6 +5,7 @@
 //! reason, and the summary counts it.
 
 mod death;
+mod denied;
 mod environment;
 mod exit_codes;
 mod filesystem;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         network::trials(),
         privileges::trials(),
         syscalls::trials(),
+        denied::trials(),
         environment::trials(),
         limits_time_output::trials(),
         limits_tree::trials(),

@@ -15,6 +15,7 @@ promises![
     in_a_container_waiving_exactly_what_is_missing_runs_it,
     the_weaker_mode_still_filters,
     the_weaker_mode_still_hides_files,
+    the_weaker_mode_still_kills,
 ];
 
 const GUARANTEES: [&str; 14] = [
@@ -185,5 +186,22 @@ fn the_weaker_mode_still_hides_files() -> Promise {
     let ran = host.waiving(&missing, &["cat", &path]);
     assert_eq!(ran.stdout_total, 0, "{ran}");
     ran.exits(1);
+    Ok(())
+}
+
+/// Without a process namespace nobody could hold a call up until everyone is killed, so the filter
+/// kills by itself, and the name of the call is lost.
+fn the_weaker_mode_still_kills() -> Promise {
+    let host = Host::without_user_namespaces()?;
+    let dir = TempDir::open_to_all();
+    let rule = r#"{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"}"#;
+    let text = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rule}]}}"#);
+    let profile = dir.file("profile.json", &text).display().to_string();
+    let waived = host.missing().into_iter().flat_map(|name| ["--waive", name]);
+    let flags: Vec<_> = ["--seccomp", &profile].into_iter().chain(waived).collect();
+    let ran = host.run(&flags, &["mkdir", "/tmp/never-made"]);
+    assert_eq!(ran.outcome(), "denied", "{ran}");
+    assert!(ran.report()["outcome"]["syscall"].is_null(), "{ran}");
+    ran.exits(159);
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! How a program ended: a pure function of its wait status and of what was done to it.
 
+use fumehood_child::wire::Ended;
+
 use super::{Outcome, Stream, TimeLimit};
+use crate::policy::seccomp::Arch;
 
 /// Why a supervisor stopped a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +16,30 @@ pub(crate) enum Stop {
     Output(Stream),
     /// The caller asked.
     Cancelled,
+}
+
+/// A system call that the filter kills for; everything in the cell was killed for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Denial {
+    /// Number and calling convention, where they are known.
+    pub(crate) call: Option<(i32, u32)>,
+}
+
+impl Denial {
+    pub(crate) fn of(ended: &Ended) -> Option<Self> {
+        let call = ended.call_known.then_some((ended.call, ended.convention));
+        ended.denied.then_some(Self { call })
+    }
+
+    /// The name of the call, or its number where it has no name.
+    fn name(self) -> Option<String> {
+        let (number, convention) = self.call?;
+        let Some(arch) = Arch::ALL.into_iter().find(|arch| arch.audit() == convention) else {
+            return Some(format!("{number} (convention {convention:#x})"));
+        };
+        let name = u32::try_from(number).ok().and_then(|number| arch.name(number));
+        Some(name.map_or_else(|| format!("{number} ({arch})"), str::to_owned))
+    }
 }
 
 const SIGXCPU: i32 = 24;
@@ -38,6 +65,7 @@ pub(crate) fn verdict(
     stop: Option<Stop>,
     cpu_limited: bool,
     counted: Counted,
+    denial: Option<Denial>,
 ) -> Outcome {
     if counted.out_of_memory {
         return Outcome::OutOfMemory;
@@ -47,8 +75,13 @@ pub(crate) fn verdict(
         Some(Stop::Time(limit)) => return Outcome::TimedOut { limit },
         Some(Stop::Output(stream)) => return Outcome::OutputLimit { stream },
         Some(Stop::Cancelled) => return Outcome::Cancelled,
-        None if counted.pids_denied && status != 0 => return Outcome::PidsLimit,
         None => {}
+    }
+    if let Some(denial) = denial {
+        return Outcome::Denied { syscall: denial.name() };
+    }
+    if counted.pids_denied && status != 0 {
+        return Outcome::PidsLimit;
     }
     // A wait status: the signal in the low 7 bits, or 0 there and the exit status above.
     match status & 0x7f {
@@ -68,36 +101,58 @@ mod tests {
 
     #[test]
     fn what_the_supervisor_did_decides_first() {
-        let stopped = verdict(0, Some(Stop::Time(TimeLimit::Wall)), true, NOTHING);
+        let stopped = verdict(0, Some(Stop::Time(TimeLimit::Wall)), true, NOTHING, None);
         assert_eq!(stopped, Outcome::TimedOut { limit: TimeLimit::Wall });
-        let flooded = verdict(9, Some(Stop::Output(Stream::Stderr)), true, NOTHING);
+        let flooded = verdict(9, Some(Stop::Output(Stream::Stderr)), true, NOTHING, None);
         assert_eq!(flooded, Outcome::OutputLimit { stream: Stream::Stderr });
-        assert_eq!(verdict(15, Some(Stop::Cancelled), true, NOTHING), Outcome::Cancelled);
+        assert_eq!(verdict(15, Some(Stop::Cancelled), true, NOTHING, None), Outcome::Cancelled);
     }
 
     #[test]
     fn a_program_that_ended_by_itself_is_judged_by_its_status() {
-        assert_eq!(verdict(7 << 8, None, true, NOTHING), Outcome::Exited { code: 7 });
-        assert_eq!(verdict(255 << 8, None, true, NOTHING), Outcome::Exited { code: 255 });
-        assert_eq!(verdict(11 | 0x80, None, true, NOTHING), Outcome::Signaled { signal: 11 });
-        assert_eq!(verdict(24, None, true, NOTHING), Outcome::TimedOut { limit: TimeLimit::Cpu });
-        assert_eq!(verdict(24, None, false, NOTHING), Outcome::Signaled { signal: 24 });
-        assert_eq!(verdict(25, None, true, NOTHING), Outcome::DiskLimit);
-        assert_eq!(verdict(31, None, true, NOTHING), Outcome::Denied { syscall: None });
+        assert_eq!(verdict(7 << 8, None, true, NOTHING, None), Outcome::Exited { code: 7 });
+        assert_eq!(verdict(255 << 8, None, true, NOTHING, None), Outcome::Exited { code: 255 });
+        assert_eq!(verdict(11 | 0x80, None, true, NOTHING, None), Outcome::Signaled { signal: 11 });
+        assert_eq!(
+            verdict(24, None, true, NOTHING, None),
+            Outcome::TimedOut { limit: TimeLimit::Cpu }
+        );
+        assert_eq!(verdict(24, None, false, NOTHING, None), Outcome::Signaled { signal: 24 });
+        assert_eq!(verdict(25, None, true, NOTHING, None), Outcome::DiskLimit);
+        assert_eq!(verdict(31, None, true, NOTHING, None), Outcome::Denied { syscall: None });
     }
 
     #[test]
     fn a_kill_for_memory_decides_and_a_refused_process_explains_a_failure() {
         let starved = Counted { out_of_memory: true, ..NOTHING };
-        assert_eq!(verdict(9, None, true, starved), Outcome::OutOfMemory);
-        assert_eq!(verdict(137 << 8, None, true, starved), Outcome::OutOfMemory);
-        assert_eq!(verdict(0, None, true, starved), Outcome::OutOfMemory);
-        assert_eq!(verdict(9, Some(Stop::Memory), true, NOTHING), Outcome::OutOfMemory);
+        assert_eq!(verdict(9, None, true, starved, None), Outcome::OutOfMemory);
+        assert_eq!(verdict(137 << 8, None, true, starved, None), Outcome::OutOfMemory);
+        assert_eq!(verdict(0, None, true, starved, None), Outcome::OutOfMemory);
+        assert_eq!(verdict(9, Some(Stop::Memory), true, NOTHING, None), Outcome::OutOfMemory);
         let crowded = Counted { pids_denied: true, ..NOTHING };
-        assert_eq!(verdict(1 << 8, None, true, crowded), Outcome::PidsLimit);
-        assert_eq!(verdict(0, None, true, crowded), Outcome::Exited { code: 0 });
+        assert_eq!(verdict(1 << 8, None, true, crowded, None), Outcome::PidsLimit);
+        assert_eq!(verdict(0, None, true, crowded, None), Outcome::Exited { code: 0 });
         let late = Some(Stop::Time(TimeLimit::Wall));
         let timed_out = Outcome::TimedOut { limit: TimeLimit::Wall };
-        assert_eq!(verdict(9, late, true, crowded), timed_out);
+        assert_eq!(verdict(9, late, true, crowded, None), timed_out);
+    }
+
+    #[test]
+    fn a_denied_call_is_named_unless_the_supervisor_had_stopped_the_program() {
+        let denied = |call| verdict(9, None, true, NOTHING, Some(Denial { call }));
+        let named = |name: &str| Outcome::Denied { syscall: Some(name.into()) };
+        let x86_64 = Arch::X86_64.audit();
+        assert_eq!(denied(Some((101, x86_64))), named("ptrace"));
+        assert_eq!(denied(Some((117, Arch::Aarch64.audit()))), named("ptrace"));
+        assert_eq!(denied(Some((9999, x86_64))), named("9999 (x86_64)"));
+        assert_eq!(denied(Some((-1, x86_64))), named("-1 (x86_64)"));
+        assert_eq!(denied(Some((26, 0x4000_0003))), named("26 (convention 0x40000003)"));
+        assert_eq!(denied(None), Outcome::Denied { syscall: None });
+        let late = Some(Stop::Time(TimeLimit::Wall));
+        let timed_out = Outcome::TimedOut { limit: TimeLimit::Wall };
+        assert_eq!(verdict(9, late, true, NOTHING, Some(Denial { call: None })), timed_out);
+        let crowded = Counted { pids_denied: true, ..NOTHING };
+        let both = verdict(9, None, true, crowded, Some(Denial { call: Some((101, x86_64)) }));
+        assert_eq!(both, named("ptrace"));
     }
 }

@@ -7,14 +7,17 @@ use std::sync::OnceLock;
 
 use super::{Fumehood, Ran, Skip, TempDir, host_tool, skip};
 
-const SOURCES: [(&str, &str); 2] =
-    [("probe", include_str!("../probe.c")), ("bombs", include_str!("../bombs.c"))];
+const SOURCES: [(&str, &str); 3] = [
+    ("probe", include_str!("../probe.c")),
+    ("bombs", include_str!("../bombs.c")),
+    ("denied", include_str!("../denied.c")),
+];
 
 /// A directory that has them compiled, for machines without a compiler.
 const COMPILED: &str = "FUMEHOOD_PROBES";
 
-/// The compiled programs, shown inside at `/probe`: one that makes system calls, and one that uses
-/// up what is limited.
+/// The compiled programs, shown inside at `/probe`: one that makes system calls, one that uses up
+/// what is limited, and one that makes calls that a filter kills for.
 #[derive(Debug)]
 pub(crate) struct Probe {
     dir: TempDir,
@@ -44,6 +47,11 @@ impl Probe {
     /// A confined run of the one that uses things up.
     pub(crate) fn bomb(&self, flags: &[&str], args: &[&str]) -> Fumehood {
         self.program("/probe/bombs", flags, args)
+    }
+
+    /// A confined run of the one that makes calls that a filter kills for.
+    pub(crate) fn denied(&self, flags: &[&str], args: &[&str]) -> Fumehood {
+        self.program("/probe/denied", flags, args)
     }
 
     fn program(&self, path: &str, flags: &[&str], args: &[&str]) -> Fumehood {

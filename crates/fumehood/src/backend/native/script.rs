@@ -19,6 +19,7 @@ use crate::job::{Access, Limit};
 use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, cover_of, inside};
 use crate::plan::{Identity, Plan};
 use crate::policy::landlock::{Allowed, Fence};
+use crate::policy::seccomp::{self, Arch};
 use crate::sabotage::{leaves_out, leaves_something_out};
 use crate::{Error, Result};
 
@@ -347,11 +348,23 @@ pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Scr
     // Last: from here on the filter judges our own calls, too.
     if let Some(filter) = &plan.filter {
         let instructions = filter.program.to_bytes();
+        let asking = asking(plan).map(|asking| asking.to_bytes()).unwrap_or_default();
         let flags = filter.program.flags();
-        script.push(&Step::Filter { instructions: &instructions, flags });
+        let timed =
+            Arch::host().is_some_and(|arch| filter.program.always_allows(arch, "clock_gettime"));
+        let step = Step::Filter { instructions: &instructions, asking: &asking, flags, timed };
+        script.push(&step);
     }
     exec(&mut script, plan)?;
     Ok(script)
+}
+
+/// The filter in the form that asks where it kills, so that the init learns for which call. Without
+/// a process namespace the init could not kill everyone before somebody is back from the call, and
+/// its own end would let all calls fail instead of killing for them: there the filter kills.
+pub(crate) fn asking(plan: &Plan) -> Option<seccomp::Program> {
+    let filter = plan.filter.as_ref().filter(|_| plan.namespaces.pid && !leaves_out("denial"))?;
+    filter.program.asking()
 }
 
 /// A limit of the caller's own that is lower stays: raising it would take a privilege.
@@ -395,13 +408,21 @@ fn limits(plan: &Plan) -> Vec<(u32, Resource, u64, u64)> {
     set
 }
 
+/// How many processes and threads of a cell are not the program's: its init, and the thread of it
+/// that a filter asks.
+pub(crate) fn own_tasks(plan: &Plan) -> u64 {
+    1 + u64::from(asking(plan).is_some())
+}
+
 /// The init counts as a process of the namespace, too. Where a control group holds the limit this
 /// one is a step behind: the group counts what it refuses, which is the proof of why a program
 /// failed, and this does not.
 fn pids(plan: &Plan) -> u64 {
     match plan.job.limits.pids() {
-        Limit::Finite(pids) if tree::holds(Held::Pids).is_ok() => pids.saturating_add(2),
-        Limit::Finite(pids) if plan.namespaces.base => pids.saturating_add(1),
+        Limit::Finite(pids) if tree::holds(Held::Pids).is_ok() => {
+            pids.saturating_add(own_tasks(plan) + 1)
+        }
+        Limit::Finite(pids) if plan.namespaces.base => pids.saturating_add(own_tasks(plan)),
         Limit::Finite(pids) => pids,
         Limit::Unlimited => u64::MAX,
     }

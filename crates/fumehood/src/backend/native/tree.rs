@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use rustix::process::Pid;
 
 use super::cgroup::{Blocked, Entry, Group, GroupLimits, Hierarchy, Resource, Search};
+use super::script;
 use crate::plan::Plan;
 use crate::{Error, Result};
 
@@ -61,7 +62,11 @@ fn limits(plan: &Plan) -> GroupLimits {
     GroupLimits {
         memory: limits.memory().finite().filter(|_| held(Resource::Memory)).map(|size| size.0),
         // The init of the cell is a member, too.
-        pids: limits.pids().finite().filter(|_| held(Resource::Pids)).map(|pids| pids + 1),
+        pids: limits
+            .pids()
+            .finite()
+            .filter(|_| held(Resource::Pids))
+            .map(|pids| pids.saturating_add(script::own_tasks(plan))),
         cpus_milli: cpus.map(|cpus| cpus.milli),
         account: true,
     }

@@ -96,6 +96,26 @@ impl Program {
         self.insns.iter().flat_map(|insn| insn.to_bytes()).collect()
     }
 
+    /// The same filter, but that it asks a supervisor where this one kills
+    /// (`SECCOMP_RET_USER_NOTIF`); none if it never kills.
+    ///
+    /// A supervisor learns from the question which call it is, and kills instead of answering.
+    /// [`Program::evaluate`] takes the question for the kill that it stands for.
+    #[must_use]
+    pub fn asking(&self) -> Option<Self> {
+        let mut asking = self.clone();
+        let kills = asking.insns.iter_mut().filter(|insn| insn.kills());
+        let count = kills.map(|insn| insn.k = USER_NOTIF).count();
+        (count > 0).then_some(asking)
+    }
+
+    /// Whether a call is made whatever its arguments.
+    #[must_use]
+    pub fn always_allows(&self, arch: Arch, call: &str) -> bool {
+        let always = arch.number(call).and_then(|number| self.constant(arch, number));
+        always.is_some_and(super::Action::allows)
+    }
+
     /// Makes sure that a program can be started under this filter, and can end: the last things
     /// that the sandbox's own child does, after it has installed the filter, are `execve`, and
     /// `exit_group` if that failed.
@@ -105,8 +125,7 @@ impl Program {
     /// One of the two is not allowed whatever its arguments.
     pub fn require_start(&self, arch: Arch) -> Result<(), Error> {
         for call in ["execve", "exit_group"] {
-            let always = arch.number(call).and_then(|number| self.constant(arch, number));
-            if !always.is_some_and(super::Action::allows) {
+            if !self.always_allows(arch, call) {
                 return Err(Error::CannotRun { call, arch });
             }
         }
@@ -114,7 +133,16 @@ impl Program {
     }
 }
 
+/// `SECCOMP_RET_USER_NOTIF`.
+const USER_NOTIF: u32 = 0x7fc0_0000;
+
 impl Insn {
+    fn kills(self) -> bool {
+        use super::Action::{KillProcess, KillThread};
+        let kills = [KillThread.to_return(), KillProcess.to_return()];
+        self.code == op::RETURN && kills.contains(&self.k)
+    }
+
     fn to_bytes(self) -> [u8; 8] {
         let mut bytes = [0; 8];
         bytes[..2].copy_from_slice(&self.code.to_ne_bytes());

@@ -258,3 +258,37 @@ fn a_step_goes_on_at_a_place_that_is_not_next() {
     let program = Program { insns: assembler.finish(), flags: 0 };
     assert_eq!(program.evaluate(&SeccompData::new(Arch::X86_64, 0, [0; 6])), ALLOW);
 }
+
+#[test]
+fn a_filter_asks_exactly_where_it_kills() {
+    let json = json!({
+        "defaultAction": "SCMP_ACT_KILL",
+        "syscalls": [
+            { "names": ["read"], "action": "SCMP_ACT_ALLOW" },
+            { "names": ["write"], "action": "SCMP_ACT_KILL_PROCESS" },
+            { "names": ["close"], "action": "SCMP_ACT_TRAP" },
+            { "names": ["open"], "action": "SCMP_ACT_ERRNO", "errnoRet": 0 },
+        ],
+    });
+    let kills = compiled(&json.to_string(), Arch::X86_64);
+    let asks = kills.asking().unwrap();
+    assert_eq!(asks.flags(), kills.flags());
+    assert_eq!(asks.len(), kills.len());
+    for (kill, ask) in kills.insns().iter().zip(asks.insns()) {
+        let is_kill = kill.code == op::RETURN && [0, 0x8000_0000].contains(&kill.k);
+        let expected = if is_kill { Insn { k: 0x7fc0_0000, ..*kill } } else { *kill };
+        assert_eq!(*ask, expected);
+    }
+    for name in ["read", "close", "open"] {
+        let same = ask(&kills, Arch::X86_64, name, [0; 6]);
+        assert_eq!(ask(&asks, Arch::X86_64, name, [0; 6]), same, "{name}");
+    }
+    assert_eq!(asks.asking(), None, "there is nothing left to ask");
+}
+
+#[test]
+fn the_shipped_profile_has_nothing_to_ask() {
+    for arch in Arch::ALL {
+        assert_eq!(Program::shipped(arch).asking(), None);
+    }
+}
