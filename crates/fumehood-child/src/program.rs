@@ -113,6 +113,7 @@ impl<'a> Start<'a> {
                     Ok(found) => image = Some(found),
                     Err(errno) => return StepError { index, errno },
                 }
+                then = sys::now();
             }
             if let (Step::Exec { .. }, Some(image)) = (&step, &image) {
                 // The last lap is noted before the execution, which does not come back.
@@ -146,6 +147,7 @@ impl<'a> Start<'a> {
                 Ok(())
             }
             Step::Chdir { path } => sys::chdir(path),
+            Step::Nice { value } => sys::set_nice(value),
             Step::Rlimit { resource, soft, hard } => sys::set_rlimit(resource, soft, hard),
             Step::RestrictSelf {} => sys::landlock_restrict(self.ruleset.ok_or(Errno::INVAL)?),
             Step::CloseFds {} => sys::close_range(3, u32::MAX),

@@ -376,6 +376,11 @@ steps! {
         /// Hard limit.
         hard: u64,
     }
+    /// Gives way to others when there is more to do than processors can (`setpriority(2)`).
+    51 Nice "nice" {
+        /// The nice value, 0 to 19.
+        value: u32,
+    }
     /// Enforces the Landlock ruleset of the cell.
     47 RestrictSelf "landlock" {}
     /// Closes every descriptor from 3 on.

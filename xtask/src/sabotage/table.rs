@@ -12,7 +12,7 @@ const fn mechanism(name: &'static str, red: &'static [&'static str]) -> Mechanis
     Mechanism { name, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 18] = [
+pub(crate) const MECHANISMS: [Mechanism; 20] = [
     mechanism(
         "net",
         &[
@@ -40,6 +40,14 @@ pub(crate) const MECHANISMS: [Mechanism; 18] = [
             "filesystem::cannot_find_a_file_made_a_moment_ago",
         ],
     ),
+    mechanism(
+        "nice",
+        &[
+            "neighbours::a_program_gives_way_to_others",
+            "neighbours::a_program_cannot_take_its_place_back",
+        ],
+    ),
+    mechanism("as-one", &["neighbours::a_crowd_competes_as_one"]),
     mechanism("bounding-set", &["privileges::holds_no_capability"]),
     mechanism("no-new-privs", &["privileges::cannot_gain_privileges"]),
     mechanism(

@@ -14,6 +14,7 @@ mod job_files;
 mod leftovers;
 mod limits_time_output;
 mod limits_tree;
+mod neighbours;
 mod network;
 mod privileges;
 mod processes;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         environment::trials(),
         limits_time_output::trials(),
         limits_tree::trials(),
+        neighbours::trials(),
         stdio::trials(),
         tty::trials(),
         job_files::trials(),

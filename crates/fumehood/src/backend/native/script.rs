@@ -339,6 +339,8 @@ pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Scr
     script.push(&Step::Umask { mask: 0o022 });
     let cwd = c_string(plan.job.cwd.as_os_str().as_bytes())?;
     script.push_for(&Step::Chdir { path: &cwd }, &plan.job.cwd);
+    // The init, which has to pass signals on and to kill, keeps its place before the program.
+    script.push(&Step::Nice { value: nice() });
     rlimits(&mut script, plan);
     if plan.fence.is_some() {
         script.push(&Step::RestrictSelf {});
@@ -365,6 +367,15 @@ pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Scr
 pub(crate) fn asking(plan: &Plan) -> Option<seccomp::Program> {
     let filter = plan.filter.as_ref().filter(|_| plan.namespaces.pid && !leaves_out("denial"))?;
     filter.program.asking()
+}
+
+/// The program gives way to whoever is not as nice: a crowd of processes would otherwise keep
+/// supervisors waiting, their own and others'. On a machine with time to spare it costs nothing.
+fn nice() -> u32 {
+    const GIVES_WAY: i32 = 10;
+    const NICEST: i32 = 19;
+    let own = rustix::process::getpriority_process(None).unwrap_or(0);
+    (own + GIVES_WAY).clamp(0, NICEST).unsigned_abs()
 }
 
 /// A limit of the caller's own that is lower stays: raising it would take a privilege.

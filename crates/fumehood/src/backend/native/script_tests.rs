@@ -46,6 +46,7 @@ fn the_program_is_confined_in_this_order() {
         "reset-signals",
         "umask",
         "chdir",
+        "nice",
         "rlimit",
         "landlock",
         "close-fds",

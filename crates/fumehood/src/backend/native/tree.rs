@@ -9,6 +9,7 @@ use rustix::process::Pid;
 use super::cgroup::{Blocked, Entry, Group, GroupLimits, Hierarchy, Resource, Search};
 use super::script;
 use crate::plan::Plan;
+use crate::sabotage::leaves_out;
 use crate::{Error, Result};
 
 /// Environment variable that names a delegated directory of version 2, where the one that this
@@ -69,6 +70,7 @@ fn limits(plan: &Plan) -> GroupLimits {
             .map(|pids| pids.saturating_add(script::own_tasks(plan))),
         cpus_milli: cpus.map(|cpus| cpus.milli),
         account: true,
+        as_one: !leaves_out("as-one"),
     }
 }
 

@@ -402,6 +402,7 @@ fn try_together(parent: &Parent, owner: &Owner) -> Option<Group> {
         pids: Limits::PIDS.finite().map(|pids| pids + 1),
         cpus_milli: None,
         account: true,
+        as_one: true,
     };
     let group = Group::create_named(parent, owner.name(), &limits).ok()?;
     group.cpu_total_us().ok().flatten().map(|_| group)

@@ -24,6 +24,9 @@ pub(crate) struct GroupLimits {
     pub(crate) cpus_milli: Option<u32>,
     /// Whether memory, CPU time and processes are counted even where they are not limited.
     pub(crate) account: bool,
+    /// Whether all processes together compete for CPU time as one, where groups can do that, so
+    /// that a crowd of them gets no more than anybody else.
+    pub(crate) as_one: bool,
 }
 
 /// A control group of ours. Dropping it kills what is in it and removes it.

@@ -109,7 +109,7 @@ pub(super) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 pub(super) fn limits(memory: Option<u64>, pids: Option<u64>) -> GroupLimits {
-    GroupLimits { memory, pids, cpus_milli: None, account: true }
+    GroupLimits { memory, pids, cpus_milli: None, account: true, as_one: false }
 }
 
 /// The freezer hierarchy alone, where that is how version 1 is used.

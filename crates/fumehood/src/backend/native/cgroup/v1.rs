@@ -72,6 +72,8 @@ pub(super) struct Parts {
     parent: Arc<Parent>,
     name: String,
     parts: Vec<Part>,
+    /// Whether a share of CPUs was written.
+    has_quota: bool,
     cpuacct: Gauge,
     oom_control: Gauge,
 }
@@ -89,6 +91,7 @@ impl Parts {
             parent,
             name: name.to_owned(),
             parts: Vec::new(),
+            has_quota: false,
             cpuacct: Gauge::default(),
             oom_control: Gauge::default(),
         }
@@ -128,14 +131,15 @@ impl Parts {
         super::find::require_swap_off(dir.path())
     }
 
-    fn limit_cpus(&self, milli: u32) -> io::Result<()> {
+    fn limit_cpus(&mut self, milli: u32) -> io::Result<()> {
+        self.has_quota = true;
         let dir = self.must(Controller::Cpu)?;
         let (quota, period) = bandwidth(milli);
         dir.set("cpu.cfs_period_us", &period.to_string())?;
         dir.set("cpu.cfs_quota_us", &quota.to_string())
     }
 
-    fn write_limits(&self, limits: &GroupLimits) -> io::Result<()> {
+    fn write_limits(&mut self, limits: &GroupLimits) -> io::Result<()> {
         if let Some(bytes) = limits.memory {
             self.limit_memory(bytes)?;
         }
@@ -157,7 +161,7 @@ impl Parts {
         if let Some(dir) = self.part(Controller::Pids) {
             dir.set("pids.max", "max")?;
         }
-        if let Some(dir) = self.part(Controller::Cpu) {
+        if let Some(dir) = self.part(Controller::Cpu).filter(|_| self.has_quota) {
             dir.set("cpu.cfs_quota_us", "-1")?;
         }
         Ok(())
@@ -240,7 +244,10 @@ fn wanted(limits: &GroupLimits, parent: &Parent) -> Vec<Controller> {
     let has_pids = parent.branch(Controller::Pids).is_some();
     want(limits.memory.is_some() || limits.account, Controller::Memory);
     want(has_pids, Controller::Pids);
-    want(limits.cpus_milli.is_some(), Controller::Cpu);
+    // The kernel divides a processor among groups first. Without one a crowd takes what is due to
+    // a crowd; where sessions count as groups (autogroup, sched(7)), each process can start one.
+    let can_be_one = limits.as_one && parent.branch(Controller::Cpu).is_some();
+    want(limits.cpus_milli.is_some() || can_be_one, Controller::Cpu);
     want(limits.account, Controller::Cpuacct);
     want(!has_pids, Controller::Freezer);
     wanted
