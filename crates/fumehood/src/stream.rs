@@ -5,20 +5,27 @@
 //! promise that a write of up to `PIPE_BUF` bytes then does not (`pipe(7)`).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-use tokio::io::unix::AsyncFd;
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 
-use crate::backend::native::watch;
 use crate::job::{Excess, Limit};
 use crate::{ByteSize, Output};
 
+mod descriptor;
+
+use descriptor::Descriptor;
+
 const CHUNK: usize = 64 << 10;
-const PIPE_BUF: usize = 4096;
+
+/// How much is moved at once: what a pipe of an ordinary user can grow to (`pipe-max-size`).
+const AT_ONCE: usize = 1 << 20;
+
+/// Who prints that much has a larger pipe.
+const MUCH: u64 = 256 << 10;
 
 /// Where a program's standard input comes from.
 #[derive(Debug)]
@@ -57,9 +64,8 @@ impl Carried {
 
     /// Counts `chunk` and returns the part of it that is within the limit.
     fn admit<'a>(&self, chunk: &'a [u8], limit: Limit<ByteSize>, keep: bool) -> &'a [u8] {
+        let room = usize::try_from(self.room(limit)).unwrap_or(usize::MAX);
         let mut output = self.lock();
-        let room = limit.finite().map_or(u64::MAX, |limit| limit.0.saturating_sub(output.total));
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
         let within = chunk.get(..room).unwrap_or(chunk);
         output.total += chunk.len() as u64;
         output.truncated |= within.len() < chunk.len();
@@ -67,6 +73,18 @@ impl Carried {
             output.data.extend_from_slice(within);
         }
         within
+    }
+
+    /// How many bytes are left before the limit.
+    fn room(&self, limit: Limit<ByteSize>) -> u64 {
+        limit.finite().map_or(u64::MAX, |limit| limit.0.saturating_sub(self.lock().total))
+    }
+
+    /// Counts bytes that were passed on unseen, and gives their sum.
+    fn count(&self, bytes: usize) -> u64 {
+        let mut output = self.lock();
+        output.total += bytes as u64;
+        output.total
     }
 
     fn is_truncated(&self) -> bool {
@@ -84,22 +102,25 @@ pub(crate) struct Cap {
 /// Reads a program's output to its end, counts it, and passes on what is within the limit.
 pub(crate) async fn drain(
     pipe: OwnedFd,
-    mut to: Drain,
+    to: Drain,
     cap: Cap,
     carried: &Carried,
     exceeded: &Notify,
 ) -> io::Result<()> {
     let pipe = Descriptor::new(pipe)?;
-    let mut buffer = vec![0; CHUNK];
     let keep = matches!(to, Drain::Capture);
+    let mut to = Outlet::new(to, &pipe);
+    let mut buffer = Vec::new();
     loop {
+        if splice(&pipe, &mut to, cap.limit, carried).await? == Spliced::End {
+            return Ok(());
+        }
+        buffer.resize(CHUNK, 0);
         let len = match pipe.read(&mut buffer).await {
             Ok(0) => return Ok(()),
             Ok(len) => len,
             // What a terminal says when its last user is gone.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-                return Ok(());
-            }
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(()),
             Err(error) => return Err(error),
         };
         let within = carried.admit(buffer.get(..len).unwrap_or(&[]), cap.limit, keep);
@@ -107,9 +128,9 @@ pub(crate) async fn drain(
         if is_over {
             exceeded.notify_one();
         }
-        if !pass_on(&mut to, within).await {
+        if !to.pass_on(within).await {
             // Nobody listens any more: the program goes on, its output goes nowhere.
-            to = Drain::Capture;
+            to = Outlet::None;
         }
         if is_over {
             // Reading on would let a flood go on for as long as the kill takes.
@@ -118,16 +139,85 @@ pub(crate) async fn drain(
     }
 }
 
-/// False if the receiver is gone.
-async fn pass_on(to: &mut Drain, bytes: &[u8]) -> bool {
-    match to {
-        Drain::Capture => true,
-        Drain::Piped(writer) => writer.write_all(bytes).await.is_ok(),
-        Drain::Fd(fd) => match Descriptor::borrowed(fd.as_fd()) {
-            Ok(descriptor) => descriptor.write_politely(bytes).await.is_ok(),
-            Err(_) => false,
-        },
+/// Where output goes once it is known how.
+#[derive(Debug)]
+enum Outlet {
+    None,
+    Piped(DuplexStream),
+    Fd(Descriptor),
+    /// A pipe of the caller's, fed by a pipe.
+    Pipe(Descriptor),
+}
+
+impl Outlet {
+    fn new(to: Drain, from: &Descriptor) -> Self {
+        match to {
+            Drain::Capture => Self::None,
+            Drain::Piped(writer) => Self::Piped(writer),
+            Drain::Fd(fd) => match Descriptor::for_output(fd) {
+                Ok(to) if from.is_pipe() && to.is_pipe() => Self::Pipe(to),
+                Ok(to) => Self::Fd(to),
+                Err(_) => Self::None,
+            },
+        }
     }
+
+    /// Gives up moving pages.
+    fn copy_from_now_on(&mut self) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::Pipe(to) => Self::Fd(to),
+            other => other,
+        };
+    }
+
+    /// False if the receiver is gone.
+    async fn pass_on(&mut self, bytes: &[u8]) -> bool {
+        match self {
+            Self::None => true,
+            Self::Piped(writer) => writer.write_all(bytes).await.is_ok(),
+            Self::Fd(to) | Self::Pipe(to) => to.write_politely(bytes).await.is_ok(),
+        }
+    }
+}
+
+/// How far a stream could be moved from pipe to pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spliced {
+    /// It is at its end.
+    End,
+    /// The rest, if there is any, has to be looked at: it is beyond the limit, or there is nobody
+    /// to whom it could be moved.
+    Rest,
+}
+
+/// Moves output from pipe to pipe up to the limit, and not a byte beyond.
+async fn splice(
+    pipe: &Descriptor,
+    to: &mut Outlet,
+    limit: Limit<ByteSize>,
+    carried: &Carried,
+) -> io::Result<Spliced> {
+    let mut has_grown = false;
+    while let Outlet::Pipe(next) = to {
+        let room = usize::try_from(carried.room(limit)).unwrap_or(usize::MAX);
+        if room == 0 {
+            break;
+        }
+        match pipe.splice(next, room.min(AT_ONCE)).await {
+            Ok(0) => return Ok(Spliced::End),
+            Ok(len) => {
+                let total = carried.count(len);
+                if total > MUCH && !has_grown {
+                    pipe.grow(AT_ONCE);
+                    has_grown = true;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => *to = Outlet::None,
+            // Whatever it is, reading and writing says it better, or can do without.
+            Err(_) => to.copy_from_now_on(),
+        }
+    }
+    Ok(Spliced::Rest)
 }
 
 /// Writes to a program's standard input until there is no more, or the program wants no more.
@@ -165,113 +255,4 @@ pub(crate) async fn feed(from: Feed, pipe: OwnedFd, terminal: bool) -> io::Resul
         std::future::pending::<()>().await;
     }
     Ok(())
-}
-
-/// A descriptor that can be waited for, or one that never blocks, such as a regular file, which
-/// epoll refuses.
-#[derive(Debug)]
-enum Descriptor<T: std::os::fd::AsRawFd> {
-    Waits(AsyncFd<T>),
-    Immediate(T),
-}
-
-impl Descriptor<OwnedFd> {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
-        match watch::owned(fd) {
-            Ok(fd) => Ok(Self::Waits(fd)),
-            Err((fd, error)) if never_waits(&error) => Ok(Self::Immediate(fd)),
-            Err((_, error)) => Err(error),
-        }
-    }
-}
-
-impl<'a> Descriptor<BorrowedFd<'a>> {
-    fn borrowed(fd: BorrowedFd<'a>) -> io::Result<Self> {
-        match watch::writable(fd) {
-            Ok(fd) => Ok(Self::Waits(fd)),
-            Err(error) if never_waits(&error) => Ok(Self::Immediate(fd)),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// `EPERM` from `epoll_ctl(2)` means that the file never makes anyone wait.
-fn never_waits(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
-}
-
-impl<T: AsFd + std::os::fd::AsRawFd> Descriptor<T> {
-    /// Reads from a descriptor of ours, which does not block.
-    async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Immediate(fd) => Ok(rustix::io::read(fd, buffer)?),
-            Self::Waits(fd) => loop {
-                let mut guard = fd.readable().await?;
-                if let Ok(done) = guard.try_io(|fd| Ok(rustix::io::read(fd, &mut *buffer)?)) {
-                    return done;
-                }
-            },
-        }
-    }
-
-    /// Reads from a descriptor that may block if asked at the wrong time.
-    async fn read_politely(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Immediate(fd) => Ok(rustix::io::read(fd, buffer)?),
-            Self::Waits(fd) => loop {
-                let mut guard = fd.readable().await?;
-                if ready(fd.as_fd(), PollFlags::IN)? {
-                    return Ok(rustix::io::read(fd, buffer)?);
-                }
-                guard.clear_ready();
-            },
-        }
-    }
-
-    /// Writes everything to a descriptor of ours, which does not block.
-    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let len = match self {
-                Self::Immediate(fd) => rustix::io::write(fd, bytes)?,
-                Self::Waits(fd) => {
-                    let mut guard = fd.writable().await?;
-                    match guard.try_io(|fd| Ok(rustix::io::write(fd, bytes)?)) {
-                        Ok(len) => len?,
-                        Err(_would_block) => continue,
-                    }
-                }
-            };
-            bytes = bytes.get(len..).unwrap_or(&[]);
-        }
-        Ok(())
-    }
-
-    /// Writes everything to a descriptor that may block if asked at the wrong time.
-    async fn write_politely(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let len = match self {
-                Self::Immediate(fd) => rustix::io::write(fd, bytes)?,
-                Self::Waits(fd) => {
-                    let mut guard = fd.writable().await?;
-                    if !ready(fd.as_fd(), PollFlags::OUT)? {
-                        guard.clear_ready();
-                        continue;
-                    }
-                    rustix::io::write(fd, bytes.get(..PIPE_BUF).unwrap_or(bytes))?
-                }
-            };
-            bytes = bytes.get(len..).unwrap_or(&[]);
-        }
-        Ok(())
-    }
-}
-
-fn ready(fd: BorrowedFd<'_>, flags: PollFlags) -> io::Result<bool> {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut watched = [PollFd::from_borrowed_fd(fd, flags)];
-    match rustix::event::poll(&mut watched, Some(&now)) {
-        Ok(count) => Ok(count > 0),
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
 }

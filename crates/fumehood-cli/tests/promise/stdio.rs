@@ -2,10 +2,10 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{
-    Feed, Fumehood, Promise, TempDir, host_tool, marker, promises, run, run_reported,
+    Feed, Fumehood, Promise, TempDir, host_tool, marker, promises, run, run_reported, slowness,
     wait_until_gone, waiting_shell,
 };
 
@@ -19,6 +19,8 @@ promises![
     an_orphan_that_holds_the_streams_hangs_nobody,
     a_gibibyte_comes_through,
     a_reader_that_goes_away_hangs_nobody,
+    a_reader_that_does_not_read_hangs_nobody,
+    output_comes_in_order_whatever_its_size,
     closed_streams_harm_nothing,
     a_closed_standard_output_of_the_program_harms_nothing,
 ];
@@ -110,6 +112,49 @@ fn a_reader_that_goes_away_hangs_nobody() -> Promise {
         .run();
     assert_eq!(ran.text(), "y");
     wait_until_gone(&word);
+    Ok(())
+}
+
+/// A pipe of the caller's is fed without blocking, though it is in blocking mode.
+fn a_reader_that_does_not_read_hangs_nobody() -> Promise {
+    let word = marker();
+    let limit = format!("{}ms", 500 * slowness());
+    let flags = ["run", "--timeout", &limit, "--output-limit", "unlimited", "--"];
+    let mut child = Command::new(Fumehood::binary())
+        .args(flags)
+        .args(["sh", "-c", "yes", &word])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary exists");
+    let end = Instant::now() + Duration::from_secs(30) * slowness();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("it is ours") {
+            break status;
+        }
+        if Instant::now() > end {
+            drop((child.kill(), child.wait()));
+            panic!("it waits for a reader that does not read");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(status.code(), Some(124));
+    wait_until_gone(&word);
+    Ok(())
+}
+
+/// Small writes and large ones take different ways through the kernel's pipes.
+fn output_comes_in_order_whatever_its_size() -> Promise {
+    let script = "i=0; while [ $i -lt 300 ]; do echo line $i; \
+        [ $((i % 100)) = 50 ] && head -c 300000 /dev/zero | tr '\\0' x && echo; i=$((i+1)); done";
+    let text = run(&["--output-limit", "unlimited"], &["sh", "-c", script]).prints();
+    let lines: Vec<_> = text.lines().collect();
+    let numbered = lines.iter().filter(|line| line.starts_with("line "));
+    let expected: Vec<_> = (0..300).map(|number| format!("line {number}")).collect();
+    assert_eq!(numbered.copied().collect::<Vec<_>>(), expected);
+    let long = lines.iter().filter(|line| line.len() == 300_000);
+    assert_eq!((long.count(), lines.len()), (3, 303));
     Ok(())
 }
 

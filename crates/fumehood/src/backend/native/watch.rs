@@ -1,7 +1,7 @@
 //! Descriptors that the runtime watches.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -16,13 +16,13 @@ pub(crate) fn owned(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error
     unsafe { AsyncFd::register(fd) }.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
 }
 
-/// Watches a borrowed descriptor for room to write.
+/// Watches an owned descriptor for room to write only; gives it back if epoll refuses it.
 ///
 /// # Errors
 /// As for [`owned`].
 #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
-pub(crate) fn writable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
-    // SAFETY: the borrow keeps the descriptor open and the same for as long as the `AsyncFd` lives.
+pub(crate) fn writable(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
+    // SAFETY: as for `owned`.
     let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::WRITABLE) };
-    watched.map_err(|error| error.into_parts().1)
+    watched.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
 }
