@@ -1,11 +1,12 @@
 //! What the report says, against what the kernel says about the running program from outside.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{
-    Feed, Fumehood, Process, Promise, Ran, TempDir, given_time, promises, run_reported, slowness,
-    waiting_shell,
+    Feed, Fumehood, GUARANTEES, Process, Promise, Ran, TempDir, given_time, promises, run_reported,
+    slowness, waiting_shell,
 };
 
 promises![
@@ -19,25 +20,8 @@ promises![
     a_required_guarantee_that_no_host_gives_is_refused,
     figures_name_their_source,
     the_set_up_is_timed_by_step,
+    explaining_lists_exactly_the_steps_of_a_run,
     a_report_is_written_when_the_program_is_killed,
-];
-
-const GUARANTEES: [&str; 15] = [
-    "filesystem",
-    "read-only-root",
-    "processes",
-    "network",
-    "ipc",
-    "no-privileges",
-    "syscall-filter",
-    "landlock",
-    "memory",
-    "pids",
-    "cpu-time",
-    "wall-time",
-    "output",
-    "disk",
-    "kernel-boundary",
 ];
 
 /// Looks at a confined program from outside and gives its report with what was seen.
@@ -182,6 +166,19 @@ fn the_set_up_is_timed_by_step() -> Promise {
     assert!(steps.len() > 5, "{timing}");
     let total = timing["setup_us"].as_u64().expect("a number");
     assert!(sum <= total + total / 10, "the steps take {sum}, all of it {total}");
+    Ok(())
+}
+
+fn explaining_lists_exactly_the_steps_of_a_run() -> Promise {
+    let arguments = ["explain", "--json", "--", "true"];
+    let explained = Command::new(Fumehood::binary()).args(arguments).output();
+    let explained = explained.expect("the binary exists").stdout;
+    let plan: serde_json::Value = serde_json::from_slice(&explained).expect("--json prints JSON");
+    let ran = run_reported(&[], &["true"]).exits(0);
+    let steps = ran.report()["timing"]["steps"].as_array().expect("steps are a list");
+    let done: Vec<_> = steps.iter().map(|step| &step["step"]).collect();
+    let said: Vec<_> = plan["steps"].as_array().expect("steps are a list").iter().collect();
+    assert_eq!(said, done);
     Ok(())
 }
 

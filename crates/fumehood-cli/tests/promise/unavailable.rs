@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use crate::support::{Fumehood, Probe, Promise, Ran, Skip, TempDir, host_tool, promises, skip};
+use crate::support::{
+    Fumehood, GUARANTEES, Probe, Promise, Ran, Skip, TempDir, host_tool, promises, skip,
+};
 
 promises![
     without_user_namespaces_nothing_runs,
@@ -16,23 +18,6 @@ promises![
     the_weaker_mode_still_filters,
     the_weaker_mode_still_hides_files,
     the_weaker_mode_still_kills,
-];
-
-const GUARANTEES: [&str; 14] = [
-    "filesystem",
-    "read-only-root",
-    "processes",
-    "network",
-    "ipc",
-    "no-privileges",
-    "syscall-filter",
-    "landlock",
-    "memory",
-    "pids",
-    "cpu-time",
-    "wall-time",
-    "output",
-    "disk",
 ];
 
 /// A host that lacks something, as a command to put in front of the binary.

@@ -337,9 +337,16 @@ mod tests {
         assert_eq!(json, r#"{"args":["a"],"env":{"set":{"A":"b"}},"limits":{"pids":2}}"#);
     }
 
+    /// Each job with one of the fields is refused with its message.
+    fn are_refused(cases: &[(&str, &str)]) {
+        for (field, message) in cases {
+            assert_eq!(refusal(&format!(r#"{{"args": ["a"], {field}}}"#)), *message);
+        }
+    }
+
     #[test]
-    fn an_error_names_the_field_the_value_and_what_would_be_right() {
-        for (field, message) in [
+    fn an_error_in_a_limit_names_the_field_the_value_and_what_would_be_right() {
+        are_refused(&[
             (
                 r#""limits": {"memory": 100}"#,
                 "limits.memory: 100: has no unit; write 100MiB or 100B",
@@ -372,6 +379,12 @@ mod tests {
                 r#""limits": {"output_excess": "cut"}"#,
                 r#"limits.output_excess: "cut": must be "kill" or "truncate""#,
             ),
+        ]);
+    }
+
+    #[test]
+    fn an_error_names_the_field_the_value_and_what_would_be_right() {
+        are_refused(&[
             (
                 r#""mounts": [{"source": "/a", "target": "/b", "access": "r"}]"#,
                 r#"mounts[0].access: "r": is unknown; did you mean "ro"?"#,
@@ -404,9 +417,7 @@ mod tests {
             ),
             (r#""tty": "yes""#, r#"tty: "yes": must be true or false"#),
             (r#""env": {"inherit": "HOME"}"#, r#"env.inherit: "HOME": must be a list of names"#),
-        ] {
-            assert_eq!(refusal(&format!(r#"{{"args": ["a"], {field}}}"#)), message);
-        }
+        ]);
     }
 
     #[test]

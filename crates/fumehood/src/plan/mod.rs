@@ -115,7 +115,7 @@ impl Plan {
     /// # Errors
     /// [`ErrorKind::Internal`] if a listed mount cannot be looked at.
     pub fn steps(&self) -> Result<Vec<String>> {
-        let mut steps = script::cell(self, Vec::new(), trees::clone_listed(self)?)?.labels;
+        let mut steps = script::cell(self, tree::joined(self), trees::clone_listed(self)?)?.labels;
         let terminal = self.job.tty.then_some(TerminalSize { rows: 24, columns: 80 });
         steps.append(&mut script::program(self, terminal)?.labels);
         Ok(steps)

@@ -12,6 +12,25 @@ use super::{Ran, Skip, run_reported, skip};
 const TOOL_DIRS: [&str; 5] =
     ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/go/bin", "/usr/lib/go/bin"];
 
+/// The names of all guarantees.
+pub(crate) const GUARANTEES: [&str; 15] = [
+    "filesystem",
+    "read-only-root",
+    "processes",
+    "network",
+    "ipc",
+    "no-privileges",
+    "syscall-filter",
+    "landlock",
+    "memory",
+    "pids",
+    "cpu-time",
+    "wall-time",
+    "output",
+    "disk",
+    "kernel-boundary",
+];
+
 /// A word that no other process or file on the machine has in its name.
 pub(crate) fn marker() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -13,7 +13,8 @@ use libtest_mimic::{Completion, Trial};
 
 pub(crate) use fumehood::{Feed, Fumehood, Live, Ran, run, run_reported, waiting_shell};
 pub(crate) use host::{
-    Listener, host_tool, marker, needs_control_groups, needs_root, python, require_tools, slowness,
+    GUARANTEES, Listener, host_tool, marker, needs_control_groups, needs_root, python,
+    require_tools, slowness,
 };
 pub(crate) use image::{Images, add, archive, busybox, unpack};
 pub(crate) use pace::{flag, given_time};

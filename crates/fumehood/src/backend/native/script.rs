@@ -14,7 +14,8 @@ use linux_raw_sys::general as nr;
 use rustix::process::{Resource, getrlimit};
 
 use super::cgroup::Resource as Held;
-use super::{launch, tree};
+use super::launch;
+use super::tree::{self, Join};
 use crate::job::{Access, Limit};
 use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, cover_of, inside};
 use crate::plan::{Identity, Plan};
@@ -71,11 +72,7 @@ const QUIET: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV | nr::MOUNT_ATTR
 /// The steps of the cell, done by its init before there is a program. `trees` are mounts that the
 /// supervisor cloned because only it may, by index of their entry in the root; `groups` are those
 /// that the init joins.
-pub(crate) fn cell(
-    plan: &Plan,
-    groups: Vec<OwnedFd>,
-    trees: Vec<(usize, OwnedFd)>,
-) -> Result<Script> {
+pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Vec<(usize, OwnedFd)>) -> Result<Script> {
     let mut script = Script::default();
     if let Some(prelude) = launch::prelude(plan) {
         prelude.steps().iter().flatten().for_each(|step| script.push(step));
@@ -103,10 +100,10 @@ pub(crate) fn cell(
 }
 
 /// Before there is anything that a program could make grow.
-fn join(script: &mut Script, groups: Vec<OwnedFd>) {
+fn join(script: &mut Script, groups: Vec<Join>) {
     for (fd, group) in (0..).zip(groups) {
-        script.push(&Step::JoinCgroup { fd });
-        script.fds.push(group);
+        script.push_for(&Step::JoinCgroup { fd }, group.name);
+        script.fds.extend(group.file);
     }
 }
 

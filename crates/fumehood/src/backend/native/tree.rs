@@ -80,7 +80,16 @@ pub(crate) struct Way<'a> {
     /// It is born there.
     pub(crate) born: Option<BorrowedFd<'a>>,
     /// It writes to these before it does anything else.
-    pub(crate) join: Vec<OwnedFd>,
+    pub(crate) join: Vec<Join>,
+}
+
+/// A group that an init joins.
+#[derive(Debug)]
+pub(crate) struct Join {
+    /// The names of its controllers.
+    pub(crate) name: String,
+    /// Where to write; none where it is only said.
+    pub(crate) file: Option<OwnedFd>,
 }
 
 pub(crate) fn way(group: Option<&Group>) -> Result<Way<'_>> {
@@ -88,8 +97,18 @@ pub(crate) fn way(group: Option<&Group>) -> Result<Way<'_>> {
     let entry = group.entry().map_err(|error| Error::internal("open a control group", error))?;
     Ok(match entry {
         Entry::Clone(born) => Way { born: Some(born), join: Vec::new() },
-        Entry::Join(join) => Way { born: None, join },
+        Entry::Join(files) => {
+            let join = files.into_iter().map(|(name, file)| Join { name, file: Some(file) });
+            Way { born: None, join: join.collect() }
+        }
     })
+}
+
+/// The groups that the init of a plan joins, without making any.
+pub(crate) fn joined(plan: &Plan) -> Vec<Join> {
+    let Ok(hierarchy) = hierarchy() else { return Vec::new() };
+    let names = hierarchy.joined(&limits(plan));
+    names.into_iter().map(|name| Join { name, file: None }).collect()
 }
 
 /// Whether an init is where its limits are.

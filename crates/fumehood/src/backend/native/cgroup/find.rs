@@ -169,6 +169,15 @@ impl Hierarchy {
         }
     }
 
+    /// The names of the hierarchies whose groups a process with these limits joins one by one; none
+    /// with version 2, where it is born in its group.
+    pub(crate) fn joined(&self, limits: &GroupLimits) -> Vec<String> {
+        match &self.parent {
+            Parent::V1(parent) => parent.joined(limits),
+            Parent::V2(_) => Vec::new(),
+        }
+    }
+
     /// Takes the group that was made to find out away: who does not use it drops it.
     pub(crate) fn take_spare(&self) -> Option<Group> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()

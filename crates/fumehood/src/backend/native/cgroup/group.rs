@@ -49,8 +49,9 @@ pub(crate) struct Group {
 pub(crate) enum Entry<'a> {
     /// `clone3` with `CLONE_INTO_CGROUP` and this directory: the child is born inside.
     Clone(BorrowedFd<'a>),
-    /// The child writes `0` to each of these before it does anything else.
-    Join(Vec<OwnedFd>),
+    /// The child writes `0` to each of these before it does anything else; each with the names of
+    /// its controllers.
+    Join(Vec<(String, OwnedFd)>),
 }
 
 /// CPU time of all processes of a group, ended ones included, in microseconds.

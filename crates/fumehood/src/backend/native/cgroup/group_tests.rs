@@ -160,14 +160,16 @@ fn a_share_of_a_cpu_throttles() {
 fn a_process_joins_through_inherited_files() {
     let hierarchy = hierarchy_or_skip!("a_process_joins_through_inherited_files", Memory, Pids);
     let group = Group::create(hierarchy, &limits(Some(64 * MIB), Some(8))).unwrap();
-    let Entry::Join(mut files) = group.entry().unwrap() else {
+    let Entry::Join(files) = group.entry().unwrap() else {
         assert_eq!(hierarchy.version(), Version::V2);
         return;
     };
     let join = "for fd in 0 1 2; do echo 0 >&$fd; done; exec sleep 60";
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", join]);
-    assert_eq!(files.len(), 3, "memory, pids, cpuacct");
+    let (names, mut files): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+    assert_eq!(files.len(), 3, "memory, pids, cpuacct: {names:?}");
+    assert_eq!(names, hierarchy.joined(&limits(Some(64 * MIB), Some(8))));
     shell.stdin(files.remove(0)).stdout(files.remove(0)).stderr(files.remove(0));
     let mut child = shell.spawn().unwrap();
     eventually("it is inside", || group.contains(Pid::from_child(&child)).unwrap());

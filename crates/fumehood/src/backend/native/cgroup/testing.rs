@@ -88,7 +88,7 @@ pub(super) fn dirs_of(group: &Group) -> Vec<PathBuf> {
         Entry::Clone(dir) => vec![format!("/proc/self/fd/{}", as_raw(&dir))],
         Entry::Join(files) => {
             let parent = |fd| fs::read_link(format!("/proc/self/fd/{}", as_raw(fd))).unwrap();
-            return files.iter().map(|fd| parent(fd).parent().unwrap().to_owned()).collect();
+            return files.iter().map(|(_, fd)| parent(fd).parent().unwrap().to_owned()).collect();
         }
     };
     fds.iter().map(|path| fs::read_link(path).unwrap()).collect()

@@ -60,7 +60,26 @@ pub(super) struct Branch {
     pub(super) group: String,
 }
 
+impl Branch {
+    /// The names of its controllers.
+    fn name(&self) -> String {
+        let names: Vec<_> = self.controllers.iter().map(|one| one.name()).collect();
+        names.join(",")
+    }
+
+    fn is_among(&self, wanted: &[Controller]) -> bool {
+        self.controllers.iter().any(|controller| wanted.contains(controller))
+    }
+}
+
 impl Parent {
+    /// The names of the hierarchies that a group with these limits is in, in their order.
+    pub(super) fn joined(&self, limits: &GroupLimits) -> Vec<String> {
+        let wanted = wanted(limits, self);
+        let joined = self.branches.iter().filter(|branch| branch.is_among(&wanted));
+        joined.map(Branch::name).collect()
+    }
+
     pub(super) fn branch(&self, controller: Controller) -> Option<&Branch> {
         self.branches.iter().find(|branch| branch.controllers.contains(&controller))
     }
@@ -99,7 +118,7 @@ impl Parts {
 
     fn join_branches(&mut self, wanted: &[Controller]) -> io::Result<()> {
         for (index, branch) in self.parent.branches.iter().enumerate() {
-            if branch.controllers.iter().any(|controller| wanted.contains(controller)) {
+            if branch.is_among(wanted) {
                 let dir = branch.dir.make(&self.name)?;
                 self.parts.push(Part { branch: index, dir });
             }
@@ -282,8 +301,11 @@ impl Control for Parts {
         // Not `cgroup.procs`: moving whole processes takes a lock of the whole machine, and with it
         // an RCU grace period, 5 to 20 ms on a quiet one. A thread that moves itself takes none
         // (Linux commit 9a3284fad42f), and an init has one thread.
-        let open = |part: &Part| part.dir.file("tasks", OFlags::WRONLY);
-        let files: io::Result<Vec<OwnedFd>> = self.parts.iter().map(open).collect();
+        let open = |part: &Part| {
+            let name = self.parent.branches[part.branch].name();
+            Ok((name, part.dir.file("tasks", OFlags::WRONLY)?))
+        };
+        let files: io::Result<Vec<(String, OwnedFd)>> = self.parts.iter().map(open).collect();
         Ok(Entry::Join(files?))
     }
 
