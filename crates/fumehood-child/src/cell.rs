@@ -113,6 +113,7 @@ impl Cell {
             Step::SetIds { uid, gid, clear_groups } => set_ids(uid, gid, clear_groups),
             Step::NonDumpable {} => sys::prctl(pr::PR_SET_DUMPABLE, 0, 0).map(drop),
             Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
+            Step::UserLimit { path, value } => limit_user(path, value),
             Step::Hostname { name } => sys::set_hostname(name),
             Step::Loopback {} => sys::loopback_up(),
             Step::PrivateMounts {} => sys::make_mounts_private(),
@@ -246,7 +247,8 @@ impl Cell {
     }
 
     fn devpts(&self, target: &CStr) -> Result<()> {
-        let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620")];
+        // All instances share one number of terminals, `kernel.pty.max`.
+        let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"max", c"64")];
         let attributes = u64::from(nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NOEXEC);
         let mount = sys::new_mount(c"devpts", options.into_iter(), attributes)?;
         self.attach_plainly(mount, target)
@@ -270,6 +272,19 @@ impl Cell {
 
 fn set_attributes(mount: Fd, attributes: u64, recursive: bool) -> Result<()> {
     if attributes == 0 { Ok(()) } else { sys::set_mount_attr(mount, attributes, recursive) }
+}
+
+/// A container shows `/proc/sys` read-only, or not at all.
+fn limit_user(path: &CStr, value: &[u8]) -> Result<()> {
+    match sys::open(path, nr::O_WRONLY) {
+        Ok(file) => {
+            let written = sys::write(file, value).map(drop);
+            sys::close(file);
+            written
+        }
+        Err(Errno::NOENT | Errno::ROFS | Errno::ACCES) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn set_ids(uid: u32, gid: u32, clear_groups: bool) -> Result<()> {

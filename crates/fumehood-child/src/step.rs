@@ -338,6 +338,16 @@ steps! {
     /// Enters a control group namespace whose root is the group that this process is in.
     27 CgroupNamespace "cgroup-namespace" {}
 
+    /// Limits what the user namespace may take of something that the kernel counts per user, on the
+    /// host's account, too (`user_namespaces(7)`, `/proc/sys/user`). Done without where `/proc/sys`
+    /// cannot be written to.
+    28 UserLimit "user-limit" {
+        /// The file of the limit.
+        path: &'a CStr,
+        /// Its value in decimal digits.
+        value: &'a [u8],
+    }
+
     // Steps of a program: done in the process that executes it.
 
     /// Opens a terminal in the sandbox's own instance, which becomes the program's standard input,

@@ -47,6 +47,8 @@ impl Errno {
     pub const NOTDIR: Self = Self(20);
     /// Invalid argument.
     pub const INVAL: Self = Self(22);
+    /// Read-only file system.
+    pub const ROFS: Self = Self(30);
     /// The kernel, or a filter on its behalf, does not know the call.
     pub const NOSYS: Self = Self(38);
     /// Protocol error: a message that does not decode.

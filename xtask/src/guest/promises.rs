@@ -18,7 +18,7 @@ const THREADS: &str = "--test-threads=4 --color=never";
 const SLOWNESS: &str = "20";
 
 /// The C programs of the suite.
-const PROBES: [&str; 3] = ["probe", "bombs", "denied"];
+const PROBES: [&str; 4] = ["probe", "bombs", "denied", "neighbour"];
 
 /// Where a user's runs start: a leaf, because the group above it has to be divided.
 const USER_GROUP: &str = "/promises/fumehood-supervisor";

@@ -12,7 +12,7 @@ const fn mechanism(name: &'static str, red: &'static [&'static str]) -> Mechanis
     Mechanism { name, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 20] = [
+pub(crate) const MECHANISMS: [Mechanism; 21] = [
     mechanism(
         "net",
         &[
@@ -20,7 +20,14 @@ pub(crate) const MECHANISMS: [Mechanism; 20] = [
             "network::cannot_reach_a_listener_of_the_host",
         ],
     ),
-    mechanism("ipc", &["report::namespaces_are_those_of_the_report"]),
+    mechanism(
+        "ipc",
+        &[
+            "report::namespaces_are_those_of_the_report",
+            "neighbours::cannot_find_what_another_cell_offers",
+        ],
+    ),
+    mechanism("user-limit", &["neighbours::cannot_take_all_inotify_instances_of_the_host"]),
     mechanism("host-id", &["privileges::is_not_root_on_the_host"]),
     mechanism(
         "read-only",
@@ -54,6 +61,7 @@ pub(crate) const MECHANISMS: [Mechanism; 20] = [
         "rlimit",
         &[
             "limits_time_output::open_files_are_limited",
+            "neighbours::cannot_take_all_timers_of_the_host",
             "limits_time_output::no_core_is_dumped",
             "limits_time_output::a_large_file_is_refused",
         ],

@@ -1,10 +1,12 @@
-//! What a program does to others that want the same processors.
+//! What a program can do to another cell that runs at the same time as the same user of the host, and
+//! what it can take of what both share.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::{
-    Feed, Fumehood, Live, Promise, field, groups_of, promises, run, skip, waiting_shell,
+    Feed, Fumehood, Live, Probe, Promise, Skip, Verdict, field, groups_of, marker, parse, promises,
+    run, skip, waiting_shell,
 };
 
 promises![
@@ -12,6 +14,11 @@ promises![
     a_program_cannot_take_its_place_back,
     the_init_does_not_give_way,
     a_crowd_competes_as_one,
+    cannot_find_what_another_cell_offers,
+    cannot_touch_a_process_of_another_cell,
+    cannot_take_all_inotify_instances_of_the_host,
+    cannot_take_all_timers_of_the_host,
+    cannot_take_all_terminals_of_the_host,
 ];
 
 fn nice_of(stat: &str) -> i32 {
@@ -70,5 +77,71 @@ fn a_crowd_competes_as_one() -> Promise {
     let groups = groups_of(live.pid());
     assert!(groups.iter().any(is_its), "none of {groups:?} divides processors for it");
     live.finish().exits(0);
+    Ok(())
+}
+
+const KEY: &str = "1179993156";
+
+/// A cell that offers what can be found by name: socket, System V IPC, files.
+fn offering(word: &str) -> Result<Live, Skip> {
+    let live = Probe::get()?.neighbour(&["offer", word, KEY]).feed(Feed::Held).spawn();
+    live.confined();
+    Ok(live)
+}
+
+/// Ends it, and holds that nothing happened to it and that it could be found from inside.
+#[track_caller]
+fn is_unharmed(live: Live) {
+    let ran = live.finish().exits(0);
+    let text = ran.text();
+    let found = text.strip_suffix("\nready\nalive").unwrap_or_else(|| panic!("{ran}"));
+    let verdicts = parse(found);
+    assert_eq!(verdicts.len(), 7, "{ran}");
+    assert!(verdicts.values().all(|verdict| *verdict == Verdict::Done), "{ran}");
+}
+
+fn cannot_find_what_another_cell_offers() -> Promise {
+    let word = marker();
+    let other = offering(&word)?;
+    let tried = parse(&Probe::get()?.neighbour(&["reach", &word, KEY]).run().prints());
+    is_unharmed(other);
+    assert_eq!(tried.len(), 7);
+    // ENOENT; ECONNREFUSED or, by Landlock, EPERM for a socket.
+    let missing = |verdict: &Verdict| [2, 111, 1].map(Verdict::Errno).contains(verdict);
+    assert!(tried.values().all(missing), "{tried:?}");
+    Ok(())
+}
+
+fn cannot_touch_a_process_of_another_cell() -> Promise {
+    let word = marker();
+    let other = offering(&word)?;
+    let pid = other.confined().pid().to_string();
+    let tried = parse(&Probe::get()?.neighbour(&["touch", &pid]).run().prints());
+    is_unharmed(other);
+    let done: Vec<_> = tried.iter().filter(|(_, verdict)| **verdict == Verdict::Done).collect();
+    assert!(done.is_empty(), "{done:?}");
+    assert_eq!(tried.len(), 11);
+    Ok(())
+}
+
+#[track_caller]
+fn take(what: &str) -> Result<String, Skip> {
+    Ok(Probe::get()?.neighbour(&["take", what]).run().prints())
+}
+
+/// The kernel counts them for the cell and, once more, for whoever started it.
+fn cannot_take_all_inotify_instances_of_the_host() -> Promise {
+    assert_eq!(take("inotify")?, "8 errno 24", "EMFILE");
+    Ok(())
+}
+
+/// Each sets a signal aside, of which a user has only so many.
+fn cannot_take_all_timers_of_the_host() -> Promise {
+    assert_eq!(take("timers")?, "1024 errno 11", "EAGAIN");
+    Ok(())
+}
+
+fn cannot_take_all_terminals_of_the_host() -> Promise {
+    assert_eq!(take("terminals")?, "64 errno 28", "ENOSPC");
     Ok(())
 }

@@ -7,17 +7,18 @@ use std::sync::OnceLock;
 
 use super::{Fumehood, Ran, Skip, TempDir, host_tool, skip};
 
-const SOURCES: [(&str, &str); 3] = [
+const SOURCES: [(&str, &str); 4] = [
     ("probe", include_str!("../probe.c")),
     ("bombs", include_str!("../bombs.c")),
     ("denied", include_str!("../denied.c")),
+    ("neighbour", include_str!("../neighbour.c")),
 ];
 
 /// A directory that has them compiled, for machines without a compiler.
 const COMPILED: &str = "FUMEHOOD_PROBES";
 
 /// The compiled programs, shown inside at `/probe`: one that makes system calls, one that uses up
-/// what is limited, and one that makes calls that a filter kills for.
+/// what is limited, one that makes calls that a filter kills for, and one that reaches for others.
 #[derive(Debug)]
 pub(crate) struct Probe {
     dir: TempDir,
@@ -52,6 +53,11 @@ impl Probe {
     /// A confined run of the one that makes calls that a filter kills for.
     pub(crate) fn denied(&self, flags: &[&str], args: &[&str]) -> Fumehood {
         self.program("/probe/denied", flags, args)
+    }
+
+    /// A confined run of the one that reaches for other cells.
+    pub(crate) fn neighbour(&self, args: &[&str]) -> Fumehood {
+        self.program("/probe/neighbour", &[], args)
     }
 
     fn program(&self, path: &str, flags: &[&str], args: &[&str]) -> Fumehood {

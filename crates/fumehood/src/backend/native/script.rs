@@ -83,6 +83,7 @@ pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Vec<(usize, OwnedFd)>)
         join(&mut script, groups);
         // Its root becomes the group that the init is in now.
         script.push(&Step::CgroupNamespace {});
+        limit_user(&mut script)?;
         build_root(&mut script, plan, trees)?;
         // Landlock looks up its paths in the root that the program will have.
         fence(&mut script, plan)?;
@@ -105,6 +106,16 @@ fn join(script: &mut Script, groups: Vec<Join>) {
         script.push_for(&Step::JoinCgroup { fd }, group.name);
         script.fds.extend(group.file);
     }
+}
+
+/// What the kernel counts per user it also charges to whoever made the namespace: one cell could
+/// take all that root, or the caller, has on the host. While the host's `/proc` is in sight.
+fn limit_user(script: &mut Script) -> Result<()> {
+    for (name, value) in [("max_inotify_instances", "8"), ("max_inotify_watches", "8192")] {
+        let path = c_string(format!("/proc/sys/user/{name}").as_bytes())?;
+        script.push_for(&Step::UserLimit { path: &path, value: value.as_bytes() }, name);
+    }
+    Ok(())
 }
 
 fn build_root(script: &mut Script, plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<()> {
@@ -401,6 +412,8 @@ fn limits(plan: &Plan) -> Vec<(u32, Resource, u64, u64)> {
         (nr::RLIMIT_FSIZE, Resource::Fsize, size, size),
         (nr::RLIMIT_MEMLOCK, Resource::Memlock, 64 << 10, 64 << 10),
         (nr::RLIMIT_MSGQUEUE, Resource::Msgqueue, 0, 0),
+        // Timers count, too: `timer_create(2)` sets a signal aside.
+        (nr::RLIMIT_SIGPENDING, Resource::Sigpending, 1024, 1024),
         (nr::RLIMIT_NICE, Resource::Nice, 0, 0),
         (nr::RLIMIT_RTPRIO, Resource::Rtprio, 0, 0),
         // SIGXCPU at the soft limit, SIGKILL a second later for a program that ignores it.

@@ -20,6 +20,7 @@ fn the_cell_is_confined_in_this_order() {
         "private-mounts",
         "new-root",
         "cgroup-namespace",
+        "user-limit",
         "hostname",
         "bind",
         "proc",
