@@ -12,7 +12,7 @@ const fn mechanism(name: &'static str, red: &'static [&'static str]) -> Mechanis
     Mechanism { name, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 21] = [
+pub(crate) const MECHANISMS: [Mechanism; 22] = [
     mechanism(
         "net",
         &[
@@ -33,6 +33,7 @@ pub(crate) const MECHANISMS: [Mechanism; 21] = [
         "read-only",
         &["filesystem::every_other_mount_is_read_only", "images::an_image_cannot_be_written"],
     ),
+    mechanism("janitor", &["leftovers::a_killed_supervisor_leaves_no_control_group"]),
     mechanism("wall-clock", &["exit_codes::a_time_limit_is_124"]),
     mechanism("output-cap", &["limits_time_output::too_much_output_ends_the_run"]),
     mechanism("hostname", &["environment::the_host_name_is_not_the_host_s"]),

@@ -7,11 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use crate::support::{
-    Feed, Fumehood, Live, Promise, TempDir, Traces, groups_of, names, needs_control_groups,
-    needs_root, promises, require_tools, wait_until_gone, waiting_shell,
+    Feed, Fumehood, Live, Process, Promise, TempDir, Traces, groups_of, names,
+    needs_control_groups, needs_root, promises, require_tools, wait_until_gone, waiting_shell,
 };
 
 promises![
+    a_killed_supervisor_leaves_no_control_group,
     what_a_killed_supervisor_left_is_found_and_removed,
     what_a_living_supervisor_has_stays,
     a_run_needs_no_file_system_that_it_could_write_to,
@@ -47,6 +48,20 @@ fn start() -> Live {
     live
 }
 
+fn a_killed_supervisor_leaves_no_control_group() -> Promise {
+    needs_control_groups()?;
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut live = start();
+    let (pid, word) = (live.pid(), live.word());
+    assert!(!groups_of(pid).is_empty(), "a run has a group");
+    live.kill();
+    drop(live);
+    wait_until_gone(&word);
+    assert_eq!(groups_of(pid), <[PathBuf; 0]>::default());
+    Ok(())
+}
+
+/// Whoever kills everything kills the janitor, too.
 fn what_a_killed_supervisor_left_is_found_and_removed() -> Promise {
     needs_control_groups()?;
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,6 +70,7 @@ fn what_a_killed_supervisor_left_is_found_and_removed() -> Promise {
     let mut groups = groups_of(pid);
     groups.sort();
     assert!(!groups.is_empty(), "a run has a group");
+    Process::janitor_of(pid).expect("a run with groups has a janitor").kill();
     live.kill();
     drop(live);
     wait_until_gone(&word);

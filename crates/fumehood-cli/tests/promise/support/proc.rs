@@ -20,6 +20,28 @@ impl Process {
         pids().find(|&pid| cmdline(pid) == wanted).map(|pid| Self { pid })
     }
 
+    /// The child of that process which shows the same arguments, in no namespace of its own: the one
+    /// that removes the control groups if its parent is killed.
+    pub(crate) fn janitor_of(parent: u32) -> Option<Self> {
+        let ours = fs::read_link("/proc/self/ns/pid").expect("we have one");
+        let is_it = |process: &Self| {
+            let status = fs::read_to_string(format!("/proc/{}/status", process.pid));
+            status.is_ok_and(|status| field(&status, "PPid") == parent.to_string())
+                && cmdline(process.pid) == cmdline(parent)
+                && fs::read_link(format!("/proc/{}/ns/pid", process.pid)).ok() == Some(ours.clone())
+        };
+        pids().map(|pid| Self { pid }).find(is_it)
+    }
+
+    /// Kills it, as a crash would.
+    #[track_caller]
+    pub(crate) fn kill(&self) {
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+        let killed =
+            pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        assert_eq!(killed, Some(Ok(())), "process {}", self.pid);
+    }
+
     /// Its process id on the host.
     pub(crate) fn pid(&self) -> u32 {
         self.pid

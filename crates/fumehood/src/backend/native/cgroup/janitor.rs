@@ -10,11 +10,15 @@ use fumehood_child::wire::Buffer;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::label::Owner;
+use crate::sabotage::leaves_out;
 
 /// Starts the janitor of this process, once. What it cannot be started for, `gc` removes.
 pub(super) fn engage<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>, owner: &Owner) {
     static ENGAGED: Once = Once::new();
     ENGAGED.call_once(|| {
+        if leaves_out("janitor") {
+            return;
+        }
         if let Some(duty) = duty(dirs, owner) {
             let _ = start(Box::leak(Box::new(duty)));
         }
