@@ -129,6 +129,7 @@ impl Cell {
                 Ok(())
             }
             Step::Allow { path, access } => self.allow(path, access),
+            Step::Filter { instructions, flags, .. } => sys::set_filter(instructions, flags),
             ref other => self.apply_to_root(other),
         }
     }

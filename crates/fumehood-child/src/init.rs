@@ -20,8 +20,9 @@ const KILL: i32 = 9;
 /// Lives the life of an init; `socket` leads to the supervisor, and `release` becomes readable
 /// when the ids of the user namespace are set. A `prelude` is done unasked.
 pub fn main(socket: Fd, release: Fd, prelude: Option<&Prelude>) -> ! {
-    // A launcher may ignore SIGCHLD, which would have the kernel reap the program unseen.
-    sys::default_signal(nr::SIGCHLD);
+    // For the init itself, too: a launcher may ignore SIGCHLD, which would have the kernel reap the
+    // program unseen. What the init has, its program starts with.
+    (1..=64).for_each(sys::default_signal);
     sys::block_signals();
     sys::umask(0);
     let mut byte = [0];

@@ -138,8 +138,8 @@ impl<'a> Start<'a> {
             Step::Session {} => sys::setsid(),
             Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
             Step::ControllingTty {} => sys::ioctl(Fd(0), ioctl::TIOCSCTTY, 0).map(drop),
-            Step::ResetSignals {} => {
-                sys::reset_signals();
+            Step::UnblockSignals {} => {
+                sys::unblock_signals();
                 Ok(())
             }
             Step::Umask { mask } => {

@@ -365,8 +365,8 @@ steps! {
     41 Session "session" {}
     /// Makes descriptor 0 the controlling terminal.
     42 ControllingTty "controlling-tty" {}
-    /// Resets signal handlers, ignored signals and the signal mask.
-    43 ResetSignals "reset-signals" {}
+    /// Unblocks all signals, which the init blocks; none is ignored or handled by it.
+    43 UnblockSignals "unblock-signals" {}
     /// Sets the mask of permission bits for new files.
     44 Umask "umask" {
         /// The bits that are taken away.

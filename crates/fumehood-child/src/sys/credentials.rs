@@ -120,10 +120,8 @@ pub fn asked(listener: Fd) -> Result<(i32, u32)> {
     Ok((words[2] as i32, (words[2] >> 32) as u32))
 }
 
-/// Puts every signal back to its default and unblocks them all: neither handlers nor ignored
-/// signals nor a mask of the supervisor reach the program.
-pub fn reset_signals() {
-    (1..=64).for_each(default_signal);
+/// Unblocks every signal.
+pub fn unblock_signals() {
     let none = 0u64;
     let _ = plain!(__NR_rt_sigprocmask, nr::SIG_SETMASK, ptr::from_ref(&none), 0, 8);
 }

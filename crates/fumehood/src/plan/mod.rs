@@ -95,6 +95,8 @@ pub struct Filter {
     pub origin: String,
     /// What the kernel runs.
     pub program: seccomp::Program,
+    /// Whether it is ours, so that it is known what it lets through.
+    pub(crate) is_shipped: bool,
 }
 
 impl Plan {
@@ -260,7 +262,8 @@ fn filter(job: &Job, host: &Host) -> Result<Filter> {
     let (origin, profile) = match &job.seccomp {
         Seccomp::Default => {
             let program = seccomp::Program::shipped(arch);
-            return Ok(Filter { origin: "the shipped profile".to_owned(), program });
+            let origin = "the shipped profile".to_owned();
+            return Ok(Filter { origin, program, is_shipped: true });
         }
         Seccomp::Profile(path) => (path.display().to_string(), read_profile(path)?),
     };
@@ -269,7 +272,7 @@ fn filter(job: &Job, host: &Host) -> Result<Filter> {
     };
     let program = seccomp::compile(&profile, &target).map_err(refused)?;
     program.require_start(arch).map_err(refused)?;
-    Ok(Filter { origin, program })
+    Ok(Filter { origin, program, is_shipped: false })
 }
 
 fn read_profile(path: &Path) -> Result<seccomp::Profile> {

@@ -88,6 +88,9 @@ pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Vec<(usize, OwnedFd)>)
         // Landlock looks up its paths in the root that the program will have.
         fence(&mut script, plan)?;
         drop_privileges(&mut script);
+        if is_filtered_ahead(plan) {
+            filter(&mut script, plan);
+        }
     } else {
         join(&mut script, groups);
         script.push(&Step::NonDumpable {});
@@ -320,6 +323,23 @@ fn drop_privileges_on_the_host(script: &mut Script, identity: Identity) {
     script.push(&Step::NoNewPrivs {});
 }
 
+/// Whether the filter belongs to the cell. Installing it takes as long as all other steps of a program
+/// together, so the shipped one, under which an init can do whatever it still has to, is installed
+/// before there is a program to wait for it. Any other might not let the init work.
+fn is_filtered_ahead(plan: &Plan) -> bool {
+    plan.namespaces.base && plan.filter.as_ref().is_some_and(|filter| filter.is_shipped)
+}
+
+fn filter(script: &mut Script, plan: &Plan) {
+    let Some(filter) = &plan.filter else { return };
+    let instructions = filter.program.to_bytes();
+    let asking = asking(plan).map(|asking| asking.to_bytes()).unwrap_or_default();
+    let flags = filter.program.flags();
+    let timed =
+        Arch::host().is_some_and(|arch| filter.program.always_allows(arch, "clock_gettime"));
+    script.push(&Step::Filter { instructions: &instructions, asking: &asking, flags, timed });
+}
+
 /// A terminal for the program, by its size in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TerminalSize {
@@ -343,7 +363,7 @@ pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Scr
         // Only a session leader without a terminal can take one.
         script.push(&Step::ControllingTty {});
     }
-    script.push(&Step::ResetSignals {});
+    script.push(&Step::UnblockSignals {});
     script.push(&Step::Umask { mask: 0o022 });
     let cwd = c_string(plan.job.cwd.as_os_str().as_bytes())?;
     script.push_for(&Step::Chdir { path: &cwd }, &plan.job.cwd);
@@ -356,14 +376,8 @@ pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Scr
     // After the ruleset, the last descriptor of ours that is used.
     script.push(&Step::CloseFds {});
     // Last: from here on the filter judges our own calls, too.
-    if let Some(filter) = &plan.filter {
-        let instructions = filter.program.to_bytes();
-        let asking = asking(plan).map(|asking| asking.to_bytes()).unwrap_or_default();
-        let flags = filter.program.flags();
-        let timed =
-            Arch::host().is_some_and(|arch| filter.program.always_allows(arch, "clock_gettime"));
-        let step = Step::Filter { instructions: &instructions, asking: &asking, flags, timed };
-        script.push(&step);
+    if !is_filtered_ahead(plan) {
+        filter(&mut script, plan);
     }
     exec(&mut script, plan)?;
     Ok(script)

@@ -32,19 +32,23 @@ fn the_cell_is_confined_in_this_order() {
         "bounding-set",
         "drop-capabilities",
         "no-new-privs",
+        "seccomp",
     ];
     let positions: Vec<_> = order.iter().map(|name| position(&script, name)).collect();
     assert!(positions.is_sorted(), "{:?}", order.iter().zip(positions).collect::<Vec<_>>());
-    assert_eq!(script.labels.last().map(String::as_str), Some("no-new-privs"));
+    assert_eq!(script.labels.last().map(String::as_str), Some("seccomp"));
 }
 
 #[test]
 fn the_program_is_confined_in_this_order() {
-    let script = program(&plan(&Job::new(["true"])), None).unwrap();
+    let mut plan = plan(&Job::new(["true"]));
+    let shipped = plan.filter.as_deref().unwrap().clone();
+    plan.filter = Some(std::sync::Arc::new(crate::Filter { is_shipped: false, ..shipped }));
+    let script = program(&plan, None).unwrap();
     let order = [
         "stdio",
         "session",
-        "reset-signals",
+        "unblock-signals",
         "umask",
         "chdir",
         "nice",
