@@ -55,6 +55,8 @@ pub(crate) struct Cell {
     root: Fd,
     /// The Landlock ruleset that the program enforces on itself.
     pub(crate) ruleset: Option<Fd>,
+    /// Where changes to copy-on-write mounts go, if there are any, for the supervisor.
+    pub(crate) changes: Option<Fd>,
     /// How long each step took.
     pub(crate) laps: Laps,
     /// Index of the next step.
@@ -63,7 +65,15 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) const fn new(laps: Laps) -> Self {
-        Self { fds: [Fd(-1); MAX_FDS], count: 0, root: Fd::CWD, ruleset: None, laps, index: 0 }
+        Self {
+            fds: [Fd(-1); MAX_FDS],
+            count: 0,
+            root: Fd::CWD,
+            ruleset: None,
+            changes: None,
+            laps,
+            index: 0,
+        }
     }
 
     /// Does the steps that depend on no job.
@@ -153,11 +163,26 @@ impl Cell {
                 set_attributes(mount, attributes, true)?;
                 self.attach(mount, target)
             }
-            Step::Tmpfs { target, size, inodes, mode, attributes } => {
+            Step::Tmpfs { target, size, inodes, mode, attributes, plain } => {
                 let options = [(c"size", size), (c"nr_inodes", inodes), (c"mode", mode)];
                 let mount = sys::new_mount(c"tmpfs", options.into_iter(), attributes)?;
-                self.attach_plainly(mount, target)
+                if plain { self.attach_plainly(mount, target) } else { self.attach(mount, target) }
             }
+            Step::Overlay { lower, upper, work, target, attributes } => {
+                // The current directory is the new root, so relative paths lead there.
+                sys::try_user_attribute(upper)?;
+                let layers = [(c"lowerdir", lower), (c"upperdir", upper), (c"workdir", work)];
+                let flags = [(c"userxattr", c""), (c"index", c"off")];
+                let options = layers.into_iter().chain(flags);
+                let mount = sys::new_mount(c"overlay", options, attributes)?;
+                self.attach(mount, target)
+            }
+            Step::ShareChanges { path } => {
+                let flags = nr::O_PATH | nr::O_DIRECTORY;
+                self.changes = Some(sys::open_beneath(self.root, path, flags, 0)?);
+                Ok(())
+            }
+            Step::Detach { path } => sys::detach(self.root, path),
             Step::Proc { target, attributes } => {
                 // Processes that the program may not inspect are not there for it: the init, whose
                 // command line is the supervisor's (proc(5), since Linux 5.8).

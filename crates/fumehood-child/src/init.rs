@@ -66,7 +66,14 @@ fn answer(
     last: bool,
 ) -> Result<()> {
     match done {
-        Ok(()) if last => wire::send(socket, Kind::Ready, cell.laps.bytes(), None),
+        Ok(()) if last => {
+            if let Some(changes) = cell.changes {
+                wire::send(socket, Kind::Changes, &[], Some(changes))?;
+                // The program is not to find it among its descriptors.
+                sys::close(changes);
+            }
+            wire::send(socket, Kind::Ready, cell.laps.bytes(), None)
+        }
         Ok(()) => Ok(()),
         Err(error) => {
             fail(socket, Kind::CellFailed, error, false)?;

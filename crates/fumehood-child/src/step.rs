@@ -277,6 +277,8 @@ steps! {
         mode: &'a CStr,
         /// `MOUNT_ATTR_*` to set.
         attributes: u64,
+        /// As for [`Step::Bind`].
+        plain: bool,
     }
     /// Mounts the process file system of the new process namespace.
     15 Proc "proc" {
@@ -346,6 +348,33 @@ steps! {
         path: &'a CStr,
         /// Its value in decimal digits.
         value: &'a [u8],
+    }
+
+    /// Mounts a view of one directory in which changes go to another (overlayfs, for user
+    /// namespaces since Linux 5.11). Fails with `EOPNOTSUPP` where the changes could not say that a
+    /// directory was replaced.
+    33 Overlay "overlay" {
+        /// Path in the new root of the directory below, which is only read.
+        lower: &'a CStr,
+        /// Path in the new root of an empty directory that takes the changes.
+        upper: &'a CStr,
+        /// Path in the new root of an empty directory on the same file system, for the kernel.
+        work: &'a CStr,
+        /// Path in the new root.
+        target: &'a CStr,
+        /// `MOUNT_ATTR_*` to set.
+        attributes: u64,
+    }
+    /// Opens a directory of the new root for the supervisor, which gets it with
+    /// [`Kind::Changes`](crate::wire::Kind::Changes) and keeps it beyond the end of the cell.
+    34 ShareChanges "share-changes" {
+        /// Path in the new root; every directory on the way was made by these steps.
+        path: &'a CStr,
+    }
+    /// Takes away a mount with all mounts below it, and the directory that it was on.
+    35 Detach "detach" {
+        /// Path in the new root; every directory on the way was made by these steps.
+        path: &'a CStr,
     }
 
     // Steps of a program: done in the process that executes it.

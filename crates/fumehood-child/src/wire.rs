@@ -36,6 +36,9 @@ pub enum Kind {
     ProgramFailed = 15,
     /// Init to supervisor: the program and everything it started has ended. Body: [`Ended`].
     Ended = 16,
+    /// Init to supervisor, before [`Self::Ready`] where a step asks for it: the directory that the
+    /// changes to copy-on-write mounts go to. No body. Descriptor: that directory (`O_PATH`).
+    Changes = 18,
 }
 
 impl Kind {
@@ -53,6 +56,7 @@ impl Kind {
             14 => Self::Started,
             15 => Self::ProgramFailed,
             16 => Self::Ended,
+            18 => Self::Changes,
             _ => return None,
         })
     }

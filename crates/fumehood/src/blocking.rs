@@ -1,6 +1,6 @@
 //! A front for callers without an asynchronous runtime: each call brings a small one of its own.
 
-use crate::{Error, Job, Report, Result, Sandbox, Support};
+use crate::{Changes, Error, Job, Report, Result, Sandbox, Support};
 
 /// Runs a job to its end and captures its output.
 ///
@@ -23,6 +23,31 @@ pub fn run(job: &Job) -> Result<Report> {
 /// Only if the program could not be run: see [`ErrorKind`](crate::ErrorKind).
 pub fn run_in(sandbox: &Sandbox, job: &Job) -> Result<Report> {
     block_on(sandbox.run(job))?
+}
+
+/// Runs a job, captures its output, and keeps what it changed in copy-on-write mounts.
+///
+/// ```no_run
+/// let job = fumehood::Job::new(["make"]).mount_cow("/home/me/project", "/workspace");
+/// let (report, changes) = fumehood::blocking::run_with_changes(&job)?;
+/// for change in report.diff.iter().flat_map(|diff| &diff.changes) {
+///     println!("{change}");
+/// }
+/// // So far nothing has reached the host.
+/// if let Some(changes) = changes.filter(|_| report.outcome.exit_code() == 0) {
+///     for applied in changes.apply()? {
+///         for left in applied.refused {
+///             println!("{}: {}", left.path.display(), left.reason);
+///         }
+///     }
+/// }
+/// # Ok::<(), fumehood::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_with_changes(job: &Job) -> Result<(Report, Option<Changes>)> {
+    block_on(Sandbox::new().run_with_changes(job))?
 }
 
 /// Runs a future of this library to its end on the current thread.

@@ -131,13 +131,13 @@ pub use guarantee::Guarantee;
 pub use host::Host;
 pub use job::{
     Access, BackendName, Cpus, Env, Excess, Job, Limit, Limits, Mount, Network, Root, Seccomp,
-    Stdin,
+    Stdin, Tmpfs,
 };
 pub use plan::{Entry, Filter, Identity, Namespaces, Plan};
 pub use pool::{Pool, PoolConfig, PoolMetrics};
 pub use report::{
-    Confinement, Figure, Outcome, Output, Report, Source, Standing, StepTime, Stream, TimeLimit,
-    Timing, Usage, signal_name,
+    Confinement, Figure, MountNote, MountNoteKind, Outcome, Output, Report, Source, Standing,
+    StepTime, Stream, TimeLimit, Timing, Usage, signal_name,
 };
 pub use sandbox::{Handle, Running, Sandbox, Streams};
 pub use schema::{job_schema, report_schema};
@@ -145,6 +145,9 @@ pub use support::{
     Ability, Container, Facts, Support, Try, UserNamespace, apparmor_profile, support,
 };
 pub use units::{ByteSize, ParseUnitError, format_duration, parse_duration};
+pub use workspace::changes::{
+    Applied, Change, ChangeKind, Changes, Diff, FileKind, NotApplied, quoted,
+};
 #[cfg(feature = "export")]
 pub use workspace::export;
 pub use zygote::init;

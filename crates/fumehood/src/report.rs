@@ -2,6 +2,8 @@
 
 mod bytes;
 mod ending;
+mod mounts;
+pub(crate) mod path;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -10,8 +12,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Guarantee;
+use crate::{Applied, Diff, Guarantee};
 pub use ending::signal_name;
+pub use mounts::{MountNote, MountNoteKind};
 pub(crate) use verdict::{Counted, Denial, Stop, verdict};
 
 /// How a program ended, what it printed, what it used, and what held while it ran.
@@ -28,6 +31,15 @@ pub struct Report {
     pub usage: Usage,
     /// Which guarantees held.
     pub confinement: Confinement,
+    /// What the caller should know of its mounts; what is as asked for is not mentioned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountNote>,
+    /// What the program changed, one for each copy-on-write mount.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diff: Vec<Diff>,
+    /// What was made of that on the host, if the caller had it applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub applied: Vec<Applied>,
     /// How long each part took.
     pub timing: Timing,
 }
@@ -230,6 +242,8 @@ impl Usage {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
@@ -255,6 +269,9 @@ mod tests {
                 guarantees: [(Guarantee::Filesystem, held), (Guarantee::Memory, not_held)].into(),
                 waived: vec![Guarantee::Memory],
             },
+            mounts: vec![MountNote::new(Path::new("/a"), MountNoteKind::Skipped, "b".into())],
+            diff: Vec::new(),
+            applied: Vec::new(),
             timing: Timing {
                 setup_us: 700,
                 steps: vec![StepTime { step: "mount /usr".into(), us: 12 }],

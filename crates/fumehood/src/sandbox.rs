@@ -18,7 +18,7 @@ use crate::pool::InProgress;
 use crate::stream::{Drain, Feed};
 use crate::supervise::{self, Ends, Order, Spent, Wiring};
 use crate::zygote::Zygote;
-use crate::{Error, ErrorKind, Job, Report, Result, Stdin};
+use crate::{Changes, Error, ErrorKind, Job, Report, Result, Stdin};
 
 /// How many orders a caller can give before the supervisor has taken one.
 const ORDERS: usize = 16;
@@ -76,6 +76,17 @@ impl Sandbox {
     pub async fn run(&self, job: &Job) -> Result<Report> {
         let mut running = self.spawn(job, Streams::captured()).await?;
         running.wait().await
+    }
+
+    /// Runs a job in the same way, and keeps what it changed in copy-on-write mounts: to be looked
+    /// at as a patch, or applied to the host's directories.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::run`].
+    pub async fn run_with_changes(&self, job: &Job) -> Result<(Report, Option<Changes>)> {
+        let mut running = self.spawn(job, Streams::captured()).await?;
+        let report = running.wait().await?;
+        Ok((report, running.take_changes()))
     }
 
     /// Starts a job, with its streams led where the caller wants them.
@@ -293,6 +304,7 @@ fn piped(drain: &mut Drain) -> DuplexStream {
 #[derive(Debug)]
 pub struct Running {
     state: Option<(supervise::Running, mpsc::Receiver<Order>, Option<InProgress>)>,
+    changes: Option<Changes>,
     handle: Handle,
 }
 
@@ -300,7 +312,7 @@ impl Running {
     fn new(inner: supervise::Running) -> Self {
         let (orders, received) = mpsc::channel(ORDERS);
         let handle = Handle { orders, pid: inner.pid() };
-        Self { state: Some((inner, received, None)), handle }
+        Self { state: Some((inner, received, None)), changes: None, handle }
     }
 
     pub(crate) fn plan(&self) -> Option<&Plan> {
@@ -330,7 +342,15 @@ impl Running {
     pub async fn wait(&mut self) -> Result<Report> {
         let again = || Error::internal("wait", std::io::Error::other("was waited for already"));
         let (running, orders, _in_progress) = self.state.take().ok_or_else(again)?;
-        running.wait(orders).await
+        let (report, changes) = running.wait(orders).await?;
+        self.changes = changes;
+        Ok(report)
+    }
+
+    /// What the program changed in copy-on-write mounts, once it was waited for; none if it had no
+    /// such mount. Whoever does not take it lets it go.
+    pub fn take_changes(&mut self) -> Option<Changes> {
+        self.changes.take()
     }
 
     /// A handle to steer the program while it is waited for.

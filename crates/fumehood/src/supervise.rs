@@ -19,8 +19,10 @@ use crate::report::{self, Denial, Stop};
 use crate::sabotage::leaves_out;
 use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
 use crate::usage::{Meter, Tally};
+use crate::workspace::changes::Base;
 use crate::{
-    Confinement, Error, Excess, Figure, Limit, Report, Result, Source, Stream, TimeLimit, Timing,
+    Changes, Confinement, Error, Excess, Figure, Limit, MountNote, Report, Result, Source, Stream,
+    TimeLimit, Timing,
 };
 
 /// After a kill everything is over within milliseconds; an init that has not said so by then is
@@ -97,6 +99,9 @@ pub(crate) struct Running {
     // Dropped in this order: the group is removed when nothing runs in it any more.
     init: Handle,
     group: Option<Group>,
+    /// Where the changes to copy-on-write mounts go, and what was there before.
+    changes: Option<(OwnedFd, Base)>,
+    notes: Vec<MountNote>,
     ends: Ends,
     terminal: Option<OwnedFd>,
     wiring: Wiring,
@@ -128,6 +133,8 @@ impl Running {
             plan,
             init: started.init,
             group: started.group,
+            changes: started.changes,
+            notes: started.notes,
             ends,
             terminal: started.terminal,
             wiring,
@@ -153,9 +160,14 @@ impl Running {
     }
 
     /// Watches the program until it has ended and its output is delivered.
-    pub(crate) async fn wait(self, mut orders: mpsc::Receiver<Order>) -> Result<Report> {
-        let Self { plan, mut init, mut group, ends, terminal, wiring, timing, started, spent } =
-            self;
+    pub(crate) async fn wait(
+        self,
+        mut orders: mpsc::Receiver<Order>,
+    ) -> Result<(Report, Option<Changes>)> {
+        let (layers, notes) = (self.changes, self.notes);
+        let Self {
+            plan, mut init, mut group, ends, terminal, wiring, timing, started, spent, ..
+        } = self;
         let (stdout, stderr) = (Carried::default(), Carried::default());
         let size = terminal.as_ref().and_then(|end| end.try_clone().ok());
         let exceeded = [Notify::new(), Notify::new()];
@@ -174,6 +186,7 @@ impl Running {
             stderr.mark_truncated();
         }
         let tally = Tally::read(group.as_ref(), &ended, wall);
+        let pidfd = if layers.is_some() { init.pidfd() } else { None };
         match spent {
             Some(taker) => drop(taker.send(Spent { init, group })),
             None => {
@@ -183,10 +196,38 @@ impl Running {
                 }
             }
         }
+        let changes = match layers {
+            Some(layers) => Some(look(layers, pidfd).await?),
+            None => None,
+        };
         let outputs = [stdout.take(), stderr.take()];
         let stop = stop.or_else(|| excess(cap, &outputs));
-        Ok(assemble(&plan, &ended, stop, timing, tally, outputs))
+        let mut report = assemble(&plan, &ended, stop, timing, tally, outputs);
+        report.mounts.extend(notes);
+        report.diff = changes.as_ref().map_or_else(Vec::new, Changes::diff);
+        Ok((report, changes))
     }
+}
+
+/// Looks at what was changed when the init, and with it every process of its namespace, is gone:
+/// nobody exchanges anything then.
+async fn look((place, base): (OwnedFd, Base), pidfd: Option<OwnedFd>) -> Result<Changes> {
+    let looked = tokio::task::spawn_blocking(move || {
+        if !pidfd.is_some_and(|pidfd| has_ended(&pidfd)) {
+            let source = io::Error::other("the cell does not end");
+            return Err(Error::internal("look at the changes", source));
+        }
+        Changes::scan(&place, base)
+    });
+    looked.await.map_err(|error| Error::internal("look at the changes", io::Error::other(error)))?
+}
+
+/// Waits for a process; false if it does not end in time.
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let patience = Timespec { tv_sec: 2, tv_nsec: 0 };
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    poll(&mut fds, Some(&patience)).is_ok_and(|ready| ready > 0)
 }
 
 /// Removes a group whose processes are ending. That takes well below a millisecond, and others of
@@ -459,6 +500,9 @@ fn assemble(
             guarantees: plan.guarantees.clone(),
             waived: plan.job.waive.iter().copied().collect(),
         },
+        mounts: plan.notes.clone(),
+        diff: Vec::new(),
+        applied: Vec::new(),
         timing,
     }
 }

@@ -13,7 +13,7 @@ type Test = fn() -> Result<(), Failed>;
 fn main() {
     fumehood::init();
     let arguments = Arguments::from_args();
-    let tests: [(&'static str, Test); 8] = [
+    let tests: [(&'static str, Test); 9] = [
         ("output_has_both_streams_and_the_exit_status", output),
         ("a_piped_child_is_written_to_and_read_from", piped),
         ("waiting_closes_standard_input", wait_closes_stdin),
@@ -22,6 +22,7 @@ fn main() {
         ("cancel_asks_first_and_is_named_in_the_outcome", cancelled),
         ("a_missing_program_is_an_error_of_its_own", missing_program),
         ("many_jobs_run_at_a_time", many),
+        ("changes_are_in_the_report_and_on_the_host_once_applied", changes),
     ];
     let refused = blocking::run(&Job::new(["true"])).err();
     let refused = refused.filter(|error| matches!(error.kind(), ErrorKind::Unsupported { .. }));
@@ -155,4 +156,24 @@ fn many() -> Result<(), Failed> {
         }
         Ok(())
     })
+}
+
+fn changes() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    std::fs::write(dir.path().join("old"), "old")?;
+    let script = "rm old; echo new >new";
+    let job = Job::new(["sh", "-c", script]).mount_cow(dir.path(), "/workspace");
+    let (report, changes) = blocking::run_with_changes(&job)?;
+    assert_eq!(report.outcome, Outcome::Exited { code: 0 });
+    let lines: Vec<_> = report.diff[0].changes.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["added     new", "deleted   old"]);
+    assert!(dir.path().join("old").exists() && !dir.path().join("new").exists());
+
+    // The cell is long gone; what it left is not.
+    let changes = changes.ok_or("there is a copy-on-write mount")?;
+    let applied = changes.apply()?;
+    assert_eq!((applied[0].applied, applied[0].refused.len()), (2, 0));
+    assert!(!dir.path().join("old").exists());
+    assert_eq!(std::fs::read_to_string(dir.path().join("new"))?, "new\n");
+    Ok(())
 }

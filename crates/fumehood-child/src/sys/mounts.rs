@@ -140,7 +140,46 @@ pub fn attach_at(mount: Fd, dir: Fd, path: &CStr) -> Result<()> {
     .map(drop)
 }
 
-/// Mounts a new file system, detached: `fsopen(2)`, `fsconfig(2)` per option, `fsmount(2)`.
+/// Has a detached mount show files of one owner as another's: `mount_setattr(2)` with
+/// `MOUNT_ATTR_IDMAP` and a user namespace whose maps say who becomes who.
+///
+/// # Errors
+/// `EINVAL` where the file system cannot do that, `EPERM`, `ENOSYS` before Linux 5.12.
+pub fn map_ids(mount: Fd, user_namespace: Fd) -> Result<()> {
+    let attr = [u64::from(nr::MOUNT_ATTR_IDMAP), 0, 0, user_namespace.0 as u64];
+    plain!(
+        __NR_mount_setattr,
+        mount.word(),
+        c"".as_ptr(),
+        nr::AT_EMPTY_PATH | nr::AT_RECURSIVE,
+        attr.as_ptr(),
+        size_of::<[u64; 4]>()
+    )
+    .map(drop)
+}
+
+/// Whether a file can have attributes of a user's: sets one and takes it away.
+///
+/// # Errors
+/// `EOPNOTSUPP` where its file system has none, as tmpfs before Linux 6.6.
+pub fn try_user_attribute(path: &CStr) -> Result<()> {
+    let name = c"user.fumehood";
+    plain!(__NR_setxattr, path.as_ptr(), name.as_ptr(), c"1".as_ptr(), 1, 0)?;
+    plain!(__NR_removexattr, path.as_ptr(), name.as_ptr()).map(drop)
+}
+
+/// `umount2(2)` of the mount at `path` and all below it, and `unlinkat(2)` of the directory that it
+/// was on. The current directory must be `dir`.
+///
+/// # Errors
+/// Those of the path.
+pub fn detach(dir: Fd, path: &CStr) -> Result<()> {
+    plain!(__NR_umount2, path.as_ptr(), nr::MNT_DETACH)?;
+    plain!(__NR_unlinkat, dir.word(), path.as_ptr(), nr::AT_REMOVEDIR).map(drop)
+}
+
+/// Mounts a new file system, detached: `fsopen(2)`, `fsconfig(2)` per option, `fsmount(2)`. An
+/// option without a value is a flag.
 ///
 /// # Errors
 /// `EPERM` where the mount is forbidden, `EINVAL` for an option.
@@ -149,11 +188,16 @@ pub fn new_mount<'a>(
     options: impl Iterator<Item = (&'a CStr, &'a CStr)>,
     attributes: u64,
 ) -> Result<Fd> {
+    const SET_FLAG: u32 = 0;
     const SET_STRING: u32 = 1;
     const CREATE: u32 = 6;
     let context = plain!(__NR_fsopen, kind.as_ptr(), nr::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
-        plain!(__NR_fsconfig, context, SET_STRING, key.as_ptr(), value.as_ptr(), 0)?;
+        if value.is_empty() {
+            plain!(__NR_fsconfig, context, SET_FLAG, key.as_ptr(), 0, 0)?;
+        } else {
+            plain!(__NR_fsconfig, context, SET_STRING, key.as_ptr(), value.as_ptr(), 0)?;
+        }
     }
     plain!(__NR_fsconfig, context, CREATE, 0, 0, 0)?;
     let mount = plain!(__NR_fsmount, context, nr::FSMOUNT_CLOEXEC, attributes)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Access, BackendName, Env, Job, Limits, Mount, Network, Root, Seccomp, Stdin};
+use super::{Access, BackendName, Env, Job, Limits, Mount, Network, Root, Seccomp, Stdin, Tmpfs};
 use crate::Guarantee;
 
 impl Job {
@@ -28,6 +28,7 @@ impl Job {
             tty: false,
             root: Root::default(),
             mounts: Vec::new(),
+            tmpfs: Vec::new(),
             network: Network::default(),
             hostname: Self::HOSTNAME.into(),
             limits: Limits::default(),
@@ -102,10 +103,25 @@ impl Job {
         self.with_mount(Mount { access: Access::ReadWrite, ..Mount::new(source, target) })
     }
 
+    /// Makes a host directory visible inside, and lets the program write to it without changing it:
+    /// what it writes is in the report as a [diff](crate::Report::diff), and can be
+    /// [applied](crate::Changes::apply).
+    #[must_use]
+    pub fn mount_cow(self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        self.with_mount(Mount { access: Access::CopyOnWrite, ..Mount::new(source, target) })
+    }
+
     /// Adds a mount.
     #[must_use]
     pub fn with_mount(mut self, mount: Mount) -> Self {
         self.mounts.push(mount);
+        self
+    }
+
+    /// Adds an empty directory in memory, as large as `limits.tmp` says.
+    #[must_use]
+    pub fn tmpfs(mut self, target: impl Into<PathBuf>) -> Self {
+        self.tmpfs.push(Tmpfs { target: target.into(), size: None });
         self
     }
 
@@ -178,6 +194,7 @@ impl Mount {
             target: target.into(),
             access: Access::default(),
             optional: false,
+            as_owner: false,
         }
     }
 }

@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::Guarantee;
+use crate::{ByteSize, Guarantee};
 pub use limits::{Cpus, Excess, Limit, Limits};
 pub use root::Root;
 pub use stdin::Stdin;
+pub(crate) use validate::may_hold_a_mount;
 
 /// A program to run, and everything that it may see and use.
 ///
@@ -74,6 +75,9 @@ pub struct Job {
     /// Host files and directories that are visible inside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Empty directories in memory, beside those that every program has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tmpfs: Vec<Tmpfs>,
     /// Which network the program sees.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = Network::None))]
@@ -153,6 +157,24 @@ pub struct Mount {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = false))]
     pub optional: bool,
+    /// Whether the program gets the rights of the source's owner on what belongs to that owner. Only
+    /// for runs that root starts, whose program is somebody else; in any other it is the caller
+    /// anyway. With `cow` always.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
+    pub as_owner: bool,
+}
+
+/// An empty directory in memory that is gone with the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tmpfs {
+    /// Absolute path inside.
+    pub target: PathBuf,
+    /// Bytes that it holds. As many as `limits.tmp` if it is not set. At least 4 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "crate::schema::Limited<ByteSize>")]
+    pub size: Option<Limit<ByteSize>>,
 }
 
 /// What a program may do with a mount.
@@ -166,6 +188,10 @@ pub enum Access {
     /// Read, write and execute.
     #[serde(rename = "rw")]
     ReadWrite,
+    /// Read, write and execute, but what the program writes stays in the cell: the host's directory
+    /// is not changed unless the changes are applied.
+    #[serde(rename = "cow")]
+    CopyOnWrite,
 }
 
 /// Which network a program sees.

@@ -10,16 +10,17 @@ use super::values::{
 };
 use super::{
     Access, BackendName, Cpus, Env, Excess, Job, Limit, Limits, Mount, Network, Root, Seccomp,
-    Stdin,
+    Stdin, Tmpfs,
 };
 use crate::{ByteSize, Error, Result};
 
 const JOB: &[&str] = &[
-    "args", "env", "cwd", "stdin", "tty", "root", "mounts", "network", "hostname", "limits",
-    "require", "waive", "seccomp", "backend",
+    "args", "env", "cwd", "stdin", "tty", "root", "mounts", "tmpfs", "network", "hostname",
+    "limits", "require", "waive", "seccomp", "backend",
 ];
 const ENV: &[&str] = &["set", "inherit", "allow_secret"];
-const MOUNT: &[&str] = &["source", "target", "access", "optional"];
+const MOUNT: &[&str] = &["source", "target", "access", "optional", "as_owner"];
+const TMPFS: &[&str] = &["target", "size"];
 const LIMITS: &[&str] = &[
     "wall_time",
     "cpu_time",
@@ -91,6 +92,7 @@ deserialize! {
     Stdin: stdin;
     Root: root::read;
     Mount: mount;
+    Tmpfs: tmpfs;
     Access: access;
     Network: network;
     Limits: limits;
@@ -116,6 +118,7 @@ fn job(node: &Node<'_>) -> Result<Job> {
     fields.read("stdin", &mut job.stdin, stdin)?;
     fields.read("tty", &mut job.tty, Node::boolean)?;
     fields.read("mounts", &mut job.mounts, |node| node.list("a list of mounts", mount))?;
+    fields.read("tmpfs", &mut job.tmpfs, |node| node.list("a list of directories", tmpfs))?;
     fields.read("network", &mut job.network, network)?;
     fields.read("hostname", &mut job.hostname, |node| Ok(node.text("a host name")?.to_owned()))?;
     fields.read("limits", &mut job.limits, limits)?;
@@ -141,10 +144,19 @@ fn mount(node: &Node<'_>) -> Result<Mount> {
     let fields = node.fields(MOUNT)?;
     let source = path(&fields.required("source", "an absolute path on the host")?)?;
     let target = path(&fields.required("target", "an absolute path inside")?)?;
-    let mut mount = Mount { source, target, access: Access::default(), optional: false };
+    let mut mount = Mount::new(source, target);
     fields.read("access", &mut mount.access, access)?;
     fields.read("optional", &mut mount.optional, Node::boolean)?;
+    fields.read("as_owner", &mut mount.as_owner, Node::boolean)?;
     Ok(mount)
+}
+
+fn tmpfs(node: &Node<'_>) -> Result<Tmpfs> {
+    let fields = node.fields(TMPFS)?;
+    let target = path(&fields.required("target", "an absolute path inside")?)?;
+    let mut tmpfs = Tmpfs { target, size: None };
+    fields.read("size", &mut tmpfs.size, |node| limit(node, size).map(Some))?;
+    Ok(tmpfs)
 }
 
 fn limits(node: &Node<'_>) -> Result<Limits> {
@@ -483,6 +495,7 @@ mod tests {
         of(&schema, JOB);
         of(&schema["$defs"]["Env"], ENV);
         of(&schema["$defs"]["Mount"], MOUNT);
+        of(&schema["$defs"]["Tmpfs"], TMPFS);
         of(&schema["$defs"]["Limits"], LIMITS);
     }
 

@@ -16,6 +16,7 @@ impl Job {
             tty: _,
             root,
             mounts,
+            tmpfs,
             network,
             hostname,
             limits,
@@ -26,6 +27,7 @@ impl Job {
         } = self;
         *root == other.root
             && *mounts == other.mounts
+            && *tmpfs == other.tmpfs
             && *network == other.network
             && *hostname == other.hostname
             && limits.same_cell(&other.limits)

@@ -7,11 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::{Access, Cpus, Job, Limit, Limits, Mount, Network, Root, Seccomp, Stdin};
+use super::{Access, Cpus, Job, Limit, Limits, Mount, Network, Root, Seccomp, Stdin, Tmpfs};
 use crate::{ByteSize, Error, Guarantee, Result, env, format_duration};
 
 /// Inside directories that the sandbox makes itself: a mount there would replace what confines.
-const RESERVED: [&str; 3] = ["/proc", "/dev", "/sys"];
+const RESERVED: [&str; 4] = ["/proc", "/dev", "/sys", "/.changes"];
 
 impl Job {
     /// Checks everything that can be judged without the host: whether its paths exist and what
@@ -32,7 +32,7 @@ impl Job {
         env::check(&self.env)?;
         inside("cwd", &self.cwd)?;
         stdin(&self.stdin, self.tty)?;
-        mounts(&self.mounts)?;
+        mounts(&self.mounts, &self.tmpfs)?;
         hostname(&self.hostname)?;
         limits(&self.limits)?;
         guarantees(self)?;
@@ -126,18 +126,31 @@ fn stdin(stdin: &Stdin, tty: bool) -> Result<()> {
     Ok(())
 }
 
-fn mounts(mounts: &[Mount]) -> Result<()> {
-    let mut seen = BTreeMap::new();
+fn mounts(mounts: &[Mount], tmpfs: &[Tmpfs]) -> Result<()> {
     for (index, mount) in mounts.iter().enumerate() {
         on_host(&format!("mounts[{index}].source"), &mount.source)?;
-        let field = format!("mounts[{index}].target");
-        target(&field, &mount.target)?;
-        if let Some(first) = seen.insert(&mount.target, index) {
-            let problem = format!("is the target of mounts[{first}] too; each needs its own");
-            return refuse(field, format_args!("{:?}", mount.target), problem);
+    }
+    for (index, tmpfs) in tmpfs.iter().enumerate() {
+        let Some(limit) = tmpfs.size else { continue };
+        size(&format!("tmpfs[{index}].size"), limit, ByteSize::kib(4))?;
+    }
+    let targets = mounts.iter().enumerate().map(|(index, mount)| ("mounts", index, &mount.target));
+    let scratch = tmpfs.iter().enumerate().map(|(index, tmpfs)| ("tmpfs", index, &tmpfs.target));
+    let mut seen = BTreeMap::new();
+    for (list, index, path) in targets.chain(scratch) {
+        let field = format!("{list}[{index}].target");
+        target(&field, path)?;
+        if let Some(first) = seen.insert(path, format!("{list}[{index}]")) {
+            let problem = format!("is the target of {first} too; each needs its own");
+            return refuse(field, format_args!("{path:?}"), problem);
         }
     }
     Ok(())
+}
+
+/// Whether a mount of the job may go there: not over what the sandbox makes itself.
+pub(crate) fn may_hold_a_mount(target: &Path) -> bool {
+    target != Path::new("/") && !RESERVED.iter().any(|reserved| target.starts_with(reserved))
 }
 
 fn target(field: &str, target: &Path) -> Result<()> {
@@ -171,22 +184,23 @@ fn hostname(name: &str) -> Result<()> {
 }
 
 fn limits(limits: &Limits) -> Result<()> {
-    time("wall_time", limits.wall_time())?;
-    time("cpu_time", limits.cpu_time())?;
+    time("limits.wall_time", limits.wall_time())?;
+    time("limits.cpu_time", limits.cpu_time())?;
     // The kernel's share and a small C program take several hundred KiB.
-    size("memory", limits.memory(), ByteSize::mib(1))?;
-    size("output", limits.output(), ByteSize(1))?;
-    size("file_size", limits.file_size(), ByteSize(1))?;
+    size("limits.memory", limits.memory(), ByteSize::mib(1))?;
+    size("limits.output", limits.output(), ByteSize(1))?;
+    size("limits.file_size", limits.file_size(), ByteSize(1))?;
     // A tmpfs counts in pages.
-    size("workspace", limits.workspace(), ByteSize::kib(4))?;
-    size("tmp", limits.tmp(), ByteSize::kib(4))?;
+    size("limits.workspace", limits.workspace(), ByteSize::kib(4))?;
+    size("limits.tmp", limits.tmp(), ByteSize::kib(4))?;
     // The kernel's own bound, PID_MAX_LIMIT: pids.max refuses more.
-    within("pids", limits.pids(), 1..=4_194_304, u64::to_string)?;
+    within("limits.pids", limits.pids(), 1..=4_194_304, u64::to_string)?;
     // The standard streams, and what a dynamic linker and an interpreter open at once.
-    within("open_files", limits.open_files(), 16..=1 << 30, u64::to_string)?;
+    within("limits.open_files", limits.open_files(), 16..=1 << 30, u64::to_string)?;
     // The root of a tmpfs takes one itself.
-    within("inodes", limits.inodes(), 16..=1 << 40, u64::to_string)?;
-    within("cpus", limits.cpus(), Cpus { milli: 1 }..=Cpus { milli: u32::MAX }, Cpus::to_string)?;
+    within("limits.inodes", limits.inodes(), 16..=1 << 40, u64::to_string)?;
+    let cpus = Cpus { milli: 1 }..=Cpus { milli: u32::MAX };
+    within("limits.cpus", limits.cpus(), cpus, Cpus::to_string)?;
     let most = Duration::from_secs(3600);
     if limits.grace() > most {
         let grace = format_duration(limits.grace());
@@ -209,7 +223,7 @@ fn size(name: &str, limit: Limit<ByteSize>, least: ByteSize) -> Result<()> {
 
 /// Refuses a limit under which no program could run, and one that the kernel cannot hold.
 fn within<T: PartialOrd>(
-    name: &str,
+    field: &str,
     limit: Limit<T>,
     range: RangeInclusive<T>,
     show: impl Fn(&T) -> String,
@@ -223,7 +237,7 @@ fn within<T: PartialOrd>(
     } else {
         return Ok(());
     };
-    refuse(format!("limits.{name}"), show(&amount), problem)
+    refuse(field, show(&amount), problem)
 }
 
 fn guarantees(job: &Job) -> Result<()> {
@@ -243,7 +257,8 @@ fn guarantees(job: &Job) -> Result<()> {
 fn given_up(job: &Job) -> [(Guarantee, bool, &'static str); 8] {
     let Job { limits, network, .. } = job;
     let bytes = [limits.workspace(), limits.tmp()];
-    let disk = bytes.contains(&Limit::Unlimited) || limits.inodes() == Limit::Unlimited;
+    let own = job.tmpfs.iter().any(|tmpfs| tmpfs.size == Some(Limit::Unlimited));
+    let disk = own || bytes.contains(&Limit::Unlimited) || limits.inodes() == Limit::Unlimited;
     let writable = job.mounts.iter().any(|mount| mount.access == Access::ReadWrite);
     [
         (Guarantee::Output, limits.output() == Limit::Unlimited, "limits.output unlimited"),

@@ -101,7 +101,11 @@ pub(super) fn seccomp(node: &Node<'_>) -> Result<Seccomp> {
 }
 
 pub(super) fn access(node: &Node<'_>) -> Result<Access> {
-    node.choice(&[("ro", Access::ReadOnly), ("rw", Access::ReadWrite)])
+    node.choice(&[
+        ("ro", Access::ReadOnly),
+        ("rw", Access::ReadWrite),
+        ("cow", Access::CopyOnWrite),
+    ])
 }
 
 pub(super) fn network(node: &Node<'_>) -> Result<Network> {

@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::own_root::OwnRoot;
-use crate::job::{Access, Job, Mount};
-use crate::{Error, Limit, Result};
+use crate::job::{Access, Job, Mount, Tmpfs};
+use crate::{Error, Limit, MountNote, Result};
 
 /// One thing in the root. Paths are absolute, as the program sees them; the order is that in which
 /// the things are made, parents before children.
@@ -45,6 +45,17 @@ pub enum Entry {
         access: Access,
         /// Whether it is a directory.
         directory: bool,
+        /// Whether the program gets the rights of its owner, where the two are not the same.
+        as_owner: bool,
+    },
+    /// A directory of the host, with the changes to it kept apart.
+    Cow {
+        /// Where it is on the host.
+        source: PathBuf,
+        /// Where it is inside.
+        target: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// A device node of the host.
     Device {
@@ -139,13 +150,18 @@ pub(crate) fn cover_of(path: &Path) -> PathBuf {
     Path::new("/dev").join(format!(".cover-{name}"))
 }
 
-/// The whole root of a job on this host, and the index of the first entry that the job listed: all
-/// before it lie on the root itself, never below a tree of the host.
-pub(crate) fn layout(
-    job: &Job,
-    own: Option<&OwnRoot>,
-    own_proc: bool,
-) -> Result<(Vec<Entry>, usize)> {
+/// The whole root of a job on this host.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    pub(crate) root: Vec<Entry>,
+    /// The index of the first entry that the job listed: all before it lie on the root itself, never
+    /// below a tree of the host.
+    pub(crate) listed_from: usize,
+    /// What the caller should know of its mounts.
+    pub(crate) notes: Vec<MountNote>,
+}
+
+pub(crate) fn layout(job: &Job, own: Option<&OwnRoot>, own_proc: bool) -> Result<Layout> {
     let mut root = Vec::with_capacity(80);
     if let Some(own) = own {
         super::own_root::entries(own, &mut root)?;
@@ -159,12 +175,15 @@ pub(crate) fn layout(
     if let Some(own) = own {
         super::own_root::etc(own, job, &mut root);
     }
-    let listed_from = root.len();
-    for (index, mount) in parents_first(&job.mounts) {
-        super::mounts::place(index, mount, &mut root)?;
+    let mut layout = Layout { listed_from: root.len(), root, notes: Vec::new() };
+    for listed in parents_first(job) {
+        match listed {
+            Listed::Mount(index, mount) => super::mounts::place(index, mount, &mut layout)?,
+            Listed::Tmpfs(index, tmpfs) => own_tmpfs(job, index, tmpfs, &mut layout.root)?,
+        }
     }
-    working_directory(job, &mut root)?;
-    Ok((root, listed_from))
+    working_directory(job, &mut layout.root)?;
+    Ok(layout)
 }
 
 /// /usr, and what stands beside it: links into it on a merged system, directories on an older one.
@@ -198,6 +217,7 @@ fn etc(job: &Job, root: &mut Vec<Entry>) {
             target: path,
             access: Access::ReadOnly,
             directory: metadata.is_dir(),
+            as_owner: false,
         });
     }
     for (path, text) in made_files(job) {
@@ -271,7 +291,8 @@ fn scratch(job: &Job, root: &mut Vec<Entry>) {
     dir(root, "/tmp", 0o755);
     root.push(tmpfs(job, "/tmp", job.limits.tmp()));
     dir(root, WORKSPACE, 0o755);
-    if !job.mounts.iter().any(|mount| mount.target == Path::new(WORKSPACE)) {
+    let workspace = Path::new(WORKSPACE);
+    if !job.mounts.iter().any(|mount| mount.target == workspace && !mount.optional) {
         root.push(tmpfs(job, WORKSPACE, job.limits.workspace()));
     }
 }
@@ -296,14 +317,43 @@ fn read_only(path: &str, directory: bool) -> Entry {
 /// Shows something of the host, read-only.
 pub(super) fn bind(source: &Path, target: &Path, directory: bool) -> Entry {
     let (source, target) = (source.into(), target.into());
-    Entry::Bind { source, target, access: Access::ReadOnly, directory }
+    Entry::Bind { source, target, access: Access::ReadOnly, directory, as_owner: false }
 }
 
-/// Mounts in an order in which a parent comes before what is mounted in it.
-fn parents_first(mounts: &[Mount]) -> Vec<(usize, &Mount)> {
-    let mut sorted: Vec<_> = mounts.iter().enumerate().collect();
-    sorted.sort_by(|(_, a), (_, b)| a.target.components().cmp(b.target.components()));
+/// Something that the job lists for its root, with its index.
+enum Listed<'a> {
+    Mount(usize, &'a Mount),
+    Tmpfs(usize, &'a Tmpfs),
+}
+
+impl Listed<'_> {
+    fn target(&self) -> &Path {
+        match self {
+            Self::Mount(_, mount) => &mount.target,
+            Self::Tmpfs(_, tmpfs) => &tmpfs.target,
+        }
+    }
+}
+
+/// What the job lists, in an order in which a parent comes before what is mounted in it.
+fn parents_first(job: &Job) -> Vec<Listed<'_>> {
+    let mounts = job.mounts.iter().enumerate().map(|(index, mount)| Listed::Mount(index, mount));
+    let tmpfs = job.tmpfs.iter().enumerate().map(|(index, tmpfs)| Listed::Tmpfs(index, tmpfs));
+    let mut sorted: Vec<_> = mounts.chain(tmpfs).collect();
+    sorted.sort_by(|a, b| a.target().components().cmp(b.target().components()));
     sorted
+}
+
+fn own_tmpfs(job: &Job, index: usize, own: &Tmpfs, root: &mut Vec<Entry>) -> Result<()> {
+    let field = format!("tmpfs[{index}].target");
+    super::mounts::mount_point(&field, &own.target, true, root)?;
+    root.push(Entry::Tmpfs {
+        target: own.target.clone(),
+        size: own.size.unwrap_or_else(|| job.limits.tmp()).finite().map(|size| size.0),
+        inodes: job.limits.inodes().finite(),
+        mode: 0o1777,
+    });
+    Ok(())
 }
 
 /// The working directory must exist inside; below the program's own scratch it is made.

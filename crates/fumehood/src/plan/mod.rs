@@ -1,9 +1,12 @@
 //! A job with every default filled, every path resolved and every choice made: the last thing that
 //! can say no.
 
+mod cow;
 pub(crate) mod layout;
-mod mounts;
+mod links;
+pub(crate) mod mounts;
 pub(crate) mod own_root;
+mod owners;
 pub(crate) mod standing;
 pub(crate) mod without;
 
@@ -20,8 +23,12 @@ use crate::image::Image;
 use crate::policy::landlock::Fence;
 use crate::policy::seccomp;
 use crate::sabotage::leaves_out;
-use crate::{Error, ErrorKind, Guarantee, Job, Missing, Network, Result, Root, Seccomp, Standing};
+use crate::{
+    Access, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network, Result, Root, Seccomp,
+    Standing,
+};
 pub use layout::Entry;
+use layout::Layout;
 use own_root::OwnRoot;
 use without::{Blocked, Without};
 
@@ -55,6 +62,8 @@ pub struct Plan {
     pub fence: Option<Fence>,
     /// Where every guarantee will stand.
     pub guarantees: BTreeMap<Guarantee, Standing>,
+    /// What the caller should know of its mounts.
+    pub notes: Vec<MountNote>,
     /// What the host was seen to refuse, which this plan does without.
     pub(crate) blocked: Vec<Blocked>,
 }
@@ -132,15 +141,19 @@ impl Plan {
         let env = own.as_ref().map_or(&[][..], OwnRoot::env);
         let env = Environment::resolve_over(env, &job.env, job.tty, |name| std::env::var_os(name))?;
         let namespaces = namespaces(job, without);
-        let (root, listed_from) = if namespaces.base {
+        let Layout { root, listed_from, mut notes } = if namespaces.base {
             layout::layout(job, own.as_ref(), namespaces.pid)?
         } else {
-            (Vec::new(), 0)
+            Layout::default()
         };
+        let identity = identity(host, namespaces, own.as_ref().and_then(OwnRoot::user));
+        if identity.by_root {
+            owners::look(root.get(listed_from..).unwrap_or(&[]), identity, &mut notes)?;
+        }
         let mut plan = Self {
             candidates: candidates(job, &env),
             env,
-            identity: identity(host, namespaces, own.as_ref().and_then(OwnRoot::user)),
+            identity,
             root_dir: own.as_ref().map(|own| own.dir.clone()),
             image: own.and_then(|own| own.image),
             namespaces,
@@ -150,6 +163,7 @@ impl Plan {
             is_root: host.is_real_root && !host.can_be_nobody,
             fence: if without.fence { None } else { Fence::new(host.landlock_abi) },
             guarantees: BTreeMap::new(),
+            notes,
             job: job.clone(),
             blocked,
         };
@@ -179,6 +193,7 @@ impl Plan {
             root: Arc::clone(&self.root),
             filter: self.filter.clone(),
             blocked: self.blocked.clone(),
+            notes: self.notes.clone(),
             guarantees: BTreeMap::new(),
             image: None,
             root_dir: None,
@@ -211,7 +226,15 @@ impl Plan {
             let problem = "without a mount namespace there is no root but the host's";
             return Err(Error::invalid("root", dir.display(), problem));
         }
+        if let Some(tmpfs) = self.job.tmpfs.first() {
+            let problem = "without a mount namespace nothing can be mounted";
+            return Err(Error::invalid("tmpfs[0].target", tmpfs.target.display(), problem));
+        }
         for (index, mount) in self.job.mounts.iter().enumerate() {
+            if mount.access == Access::CopyOnWrite {
+                let problem = "without a mount namespace nothing can be copy-on-write";
+                return Err(Error::invalid(format!("mounts[{index}].access"), "cow", problem));
+            }
             if mount.source != mount.target {
                 let field = format!("mounts[{index}].target");
                 let problem = "without a mount namespace a mount can only stay where it is";

@@ -1,11 +1,15 @@
 //! Where a path leads inside the root, judged before anything is made.
 
-use std::fs;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::layout::{Entry, WORKSPACE};
-use crate::job::{Access, Mount};
-use crate::{Error, Result};
+use super::cow;
+use super::layout::{Entry, Layout, WORKSPACE};
+use super::links::{follow, host_path};
+use crate::job::{Access, Mount, may_hold_a_mount};
+use crate::sabotage::leaves_out;
+use crate::{Error, MountNote, MountNoteKind, Result};
 
 /// What stands at a path inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,23 +43,78 @@ impl Place {
 }
 
 /// Adds one mount to the root, with the mount point that it needs.
-pub(crate) fn place(index: usize, mount: &Mount, root: &mut Vec<Entry>) -> Result<()> {
-    let directory = match fs::metadata(&mount.source) {
-        Ok(metadata) => metadata.is_dir(),
-        Err(_) if mount.optional => return Ok(()),
+pub(crate) fn place(index: usize, mount: &Mount, layout: &mut Layout) -> Result<()> {
+    let metadata = match fs::metadata(&mount.source) {
+        Ok(metadata) => metadata,
+        Err(error) if mount.optional && is_missing(&error) => {
+            let text = format!("{} does not exist on the host", shown(&mount.source));
+            layout.notes.push(MountNote::new(&mount.target, MountNoteKind::Skipped, text));
+            return Ok(());
+        }
         Err(error) => {
             return Err(Error::invalid(
                 format!("mounts[{index}].source"),
-                mount.source.display(),
+                shown(&mount.source),
                 format!("cannot be mounted: {}", reason(&error)),
             ));
         }
     };
     let source = fs::canonicalize(&mount.source).unwrap_or_else(|_| mount.source.clone());
-    mount_point(index, &mount.target, directory, root)?;
-    let target = mount.target.clone();
-    root.push(Entry::Bind { source, target, access: mount.access, directory });
+    let target = behind_links(mount, &source, layout);
+    mount_point(&format!("mounts[{index}].target"), &target, metadata.is_dir(), &mut layout.root)?;
+    layout.root.push(entry(index, mount, source, target, &metadata)?);
     Ok(())
+}
+
+fn entry(
+    index: usize,
+    mount: &Mount,
+    source: PathBuf,
+    target: PathBuf,
+    metadata: &Metadata,
+) -> Result<Entry> {
+    let directory = metadata.is_dir();
+    if mount.access == Access::CopyOnWrite && !leaves_out("copy-on-write") {
+        cow::check(index, &source, directory)?;
+        return Ok(Entry::Cow { source, target, mode: metadata.mode() & 0o1777 });
+    }
+    let (access, as_owner) = (mount.access, mount.as_owner);
+    Ok(Entry::Bind { source, target, access, directory, as_owner })
+}
+
+/// Where a mount goes whose target is, or leads through, a symbolic link of a tree that is mounted
+/// already. If the link leads to the very file that is to be mounted, the mount goes where the link
+/// leads, so that it can be reached by both names; everything else is left to be refused.
+fn behind_links(mount: &Mount, source: &Path, layout: &mut Layout) -> PathBuf {
+    let target = &mount.target;
+    if !matches!(locate(&layout.root, target), Place::Through(_)) {
+        return target.clone();
+    }
+    let Some(behind) = follow(&layout.root, target).filter(|path| may_hold_a_mount(path)) else {
+        return target.clone();
+    };
+    let shows = match host_path(&layout.root, &behind) {
+        Some(host) => host == source,
+        None => behind == source,
+    };
+    if !shows {
+        return target.clone();
+    }
+    let text = format!("is mounted at {}, where the link {} leads", shown(&behind), shown(target));
+    layout.notes.push(MountNote::new(target, MountNoteKind::BehindLink, text));
+    behind
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// A path in a message: as it is, unless that would be hard to read or to tell from others.
+pub(crate) fn shown(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => format!("{path:?}"),
+    }
 }
 
 fn reason(error: &std::io::Error) -> String {
@@ -65,10 +124,14 @@ fn reason(error: &std::io::Error) -> String {
     }
 }
 
-fn mount_point(index: usize, target: &Path, directory: bool, root: &mut Vec<Entry>) -> Result<()> {
-    let refuse = |problem: String| {
-        Err(Error::invalid(format!("mounts[{index}].target"), target.display(), problem))
-    };
+/// Makes sure that there is something to mount on.
+pub(super) fn mount_point(
+    field: &str,
+    target: &Path,
+    directory: bool,
+    root: &mut Vec<Entry>,
+) -> Result<()> {
+    let refuse = |problem: String| Err(Error::invalid(field, shown(target), problem));
     match locate(root, target) {
         Place::Directory if directory => Ok(()),
         Place::File if !directory => Ok(()),
@@ -123,10 +186,12 @@ pub(crate) fn locate(root: &[Entry], path: &Path) -> Place {
     Place::Root
 }
 
-fn at(entry: &Entry) -> Option<&Path> {
+pub(super) fn at(entry: &Entry) -> Option<&Path> {
     Some(match entry {
         Entry::Dir { path, .. } | Entry::Link { path, .. } | Entry::File { path, .. } => path,
-        Entry::Bind { target, .. } | Entry::Tmpfs { target, .. } => target,
+        Entry::Bind { target, .. } | Entry::Cow { target, .. } | Entry::Tmpfs { target, .. } => {
+            target
+        }
         Entry::Device { path } | Entry::Cover { path, .. } => path,
         Entry::Proc => Path::new("/proc"),
         Entry::Devpts => Path::new("/dev/pts"),
@@ -148,12 +213,9 @@ fn below(entry: &Entry, above: &Path, rest: &Path) -> Place {
                 Place::Scratch
             }
         }
-        Entry::Bind { source, directory, access, .. } => {
-            if here {
-                return if *directory { Place::Directory } else { Place::File };
-            }
-            on_host(source, rest, above, *access)
-        }
+        Entry::Bind { directory: false, .. } if here => Place::File,
+        Entry::Bind { .. } | Entry::Cow { .. } if here => Place::Directory,
+        Entry::Bind { source, .. } | Entry::Cow { source, .. } => on_host(source, rest, above),
         Entry::Proc | Entry::Devpts if here => Place::Directory,
         Entry::File { .. } | Entry::Device { .. } | Entry::Cover { .. } if here => Place::File,
         _ => Place::Missing(above.into()),
@@ -161,7 +223,7 @@ fn below(entry: &Entry, above: &Path, rest: &Path) -> Place {
 }
 
 /// Walks the host's tree below a bind without following a link.
-fn on_host(source: &Path, rest: &Path, above: &Path, _access: Access) -> Place {
+fn on_host(source: &Path, rest: &Path, above: &Path) -> Place {
     let mut host = source.to_path_buf();
     let mut inside = above.to_path_buf();
     let mut directory = true;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use fumehood::{Access, Guarantee, Job, Mount, blocking};
+use fumehood::{Guarantee, Job, Mount, blocking};
 use libtest_mimic::Failed;
 use serde_json::Value;
 
@@ -160,12 +160,7 @@ impl Host {
 fn in_cell(args: &[&str]) -> Result<Vec<u8>, Failed> {
     let executable = executable().to_string_lossy().into_owned();
     let mut job = Job::new([&[executable.as_str()], args].concat());
-    job.mounts = vec![Mount {
-        source: scratch().into(),
-        target: scratch().into(),
-        access: Access::ReadOnly,
-        optional: false,
-    }];
+    job.mounts = vec![Mount::new(scratch(), scratch())];
     job.waive = [Guarantee::Memory].into();
     let report = blocking::run(&job).map_err(|error| format!("the outer cell: {error}"))?;
     Ok([report.stdout.data, report.stderr.data].concat())

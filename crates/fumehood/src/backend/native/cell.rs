@@ -13,11 +13,12 @@ use super::control::{Control, Message};
 use super::diagnose::{self, Namespace, Refusal};
 use super::launch::{Init, Launcher, NotLaunched, Shape};
 use super::script::{self, Script, TerminalSize};
-use super::{tree, trees, watch};
+use super::{overlay, tree, trees, watch};
 use crate::plan::Plan;
 use crate::plan::without::Blocked;
 use crate::support::Facts;
-use crate::{Error, ErrorKind, Result, StepTime};
+use crate::workspace::changes::Base;
+use crate::{Error, ErrorKind, MountNote, Result, StepTime};
 
 /// A cell that is being built or is parked. Dropping it ends everything in it.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ pub(crate) struct Cell {
     // Dropped in this order: the group is removed when nothing runs in it any more.
     init: Handle,
     group: Option<Group>,
+    changes: Option<OwnedFd>,
+    base: Option<Base>,
+    notes: Vec<MountNote>,
     labels: Vec<String>,
     /// How long its steps took, once they are known to be done.
     parked: Option<Vec<StepTime>>,
@@ -59,6 +63,11 @@ impl Handle {
         }
     }
 
+    /// A second descriptor of the init, which tells when it is gone.
+    pub(crate) fn pidfd(&self) -> Option<OwnedFd> {
+        self.pidfd.try_clone().ok()
+    }
+
     /// Kills the init, and with it everything in its process namespace.
     pub(crate) fn kill(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -86,19 +95,23 @@ impl Cell {
         group: Option<Group>,
     ) -> Result<Self, NotBuilt> {
         let tree::Way { born, join } = tree::way(group.as_ref())?;
+        let base = Base::open(&plan.root)?;
         let pending = match launcher.begin(&Shape::of(plan), born) {
             Ok(pending) => pending,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
         // While the kernel makes the namespaces the steps are written down.
-        let script = script::cell(plan, join, trees::clone_listed(plan)?)?;
+        let trees = trees::clone_listed(plan)?;
+        let notes = trees::give_to_program(plan, launcher, &trees).await?;
+        let script = script::cell(plan, join, trees)?;
         let Init { control, pid, pidfd } = match pending.init().await {
             Ok(init) => init,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
         let init = Handle { control, pidfd, pid };
         send(&init, Kind::Cell, &script).await?;
-        Ok(Self { init, group, labels: script.labels, parked: None })
+        let labels = script.labels;
+        Ok(Self { init, group, changes: None, base, notes, labels, parked: None })
     }
 
     /// Starts the program: the cell is used up.
@@ -114,6 +127,9 @@ impl Cell {
             Some(steps) => steps,
             None => self.assert_member().await?.unwrap_or_default(),
         };
+        if let Some(base) = &mut self.base {
+            base.settle().await;
+        }
         send(&self.init, Kind::Program, &program).await?;
         // The program's ends of its pipes are its own now.
         program.fds.clear();
@@ -125,8 +141,12 @@ impl Cell {
                 Kind::ProgramFailed => return Err(program_failed(plan, &program, &body)),
                 Kind::Started => {
                     steps.extend(times(&program.labels, body.get(4..).unwrap_or(&[])));
-                    let Self { init, group, .. } = self;
-                    return Ok(Started { init, group, steps, terminal: fd });
+                    let Self { init, group, changes, base, notes, .. } = self;
+                    let changes = match (changes, base) {
+                        (None, Some(_)) => return Err(no_layers().into()),
+                        (changes, base) => changes.zip(base),
+                    };
+                    return Ok(Started { init, group, changes, notes, steps, terminal: fd });
                 }
                 _ => return Err(died().into()),
             }
@@ -154,8 +174,13 @@ impl Cell {
     }
 
     async fn next(&mut self) -> Result<Message> {
-        let message = self.init.receive().await.map_err(listening)?;
-        message.ok_or_else(died)
+        loop {
+            let message = self.init.receive().await.map_err(listening)?.ok_or_else(died)?;
+            match message.kind {
+                Kind::Changes => self.changes = message.fd,
+                _ => return Ok(message),
+            }
+        }
     }
 
     /// What the steps of the cell took, when they are done.
@@ -187,6 +212,11 @@ impl Cell {
 pub(crate) struct Started {
     pub(crate) init: Handle,
     pub(crate) group: Option<Group>,
+    /// Where the changes to copy-on-write mounts go, if it has any; as long as this is open, they
+    /// outlive the cell. With it, what was there before.
+    pub(crate) changes: Option<(OwnedFd, Base)>,
+    /// What was found out about mounts when they were made.
+    pub(crate) notes: Vec<MountNote>,
     pub(crate) steps: Vec<StepTime>,
     /// The controlling end of its terminal.
     pub(crate) terminal: Option<OwnedFd>,
@@ -253,6 +283,10 @@ fn listening(error: io::Error) -> Error {
     Error::internal("listen to the init", error)
 }
 
+fn no_layers() -> Error {
+    Error::internal("start the program", io::Error::other("its changes cannot be looked at"))
+}
+
 fn died() -> Error {
     Error::internal("start the program", io::Error::other("the init died"))
 }
@@ -283,7 +317,10 @@ fn cell_failed(labels: &[String], body: &[u8]) -> NotBuilt {
 }
 
 fn step_failed(label: &str, errno: i32) -> NotBuilt {
-    let step = label.split(' ').next().unwrap_or_default();
+    let (step, object) = label.split_once(' ').unwrap_or((label, ""));
+    if step == "overlay" {
+        return NotBuilt::Failed(overlay::refused(object, errno));
+    }
     refused(&Refusal { step, errno, kind: None }, label)
 }
 

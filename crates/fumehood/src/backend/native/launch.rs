@@ -82,6 +82,30 @@ impl Launcher {
         let shape = Shape { flags, maps: None, prelude: None };
         self.begin(&shape, None)?.init().await.map(drop)
     }
+
+    /// Makes a user namespace with these maps of user and group ids, for mounts to be mapped by. It
+    /// lasts as long as the descriptor.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub(crate) async fn user_namespace(&self, maps: [String; 2]) -> Result<OwnedFd, String> {
+        let [uid, gid] = maps;
+        let maps = Some(Maps { uid, gid, deny_setgroups: false });
+        let shape = Shape { flags: Namespace::User.flag(), maps, prelude: None };
+        let init = match self.begin(&shape, None) {
+            Ok(pending) => pending.init().await,
+            Err(error) => Err(error),
+        };
+        let init = init.map_err(|error| match error {
+            NotLaunched::Refused { step, errno } => {
+                format!("{}: {}", step.name(), io::Error::from_raw_os_error(errno.0))
+            }
+            NotLaunched::Other(error) => error.to_string(),
+        })?;
+        // The init waits for its steps; it ends when its line closes, which it does here.
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/user", init.pid));
+        namespace.map(OwnedFd::from).map_err(|error| error.to_string())
+    }
 }
 
 /// An init that has been asked for.

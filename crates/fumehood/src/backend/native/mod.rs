@@ -10,6 +10,7 @@ pub(crate) mod cgroup;
 pub(crate) mod control;
 pub(crate) mod diagnose;
 pub(crate) mod launch;
+mod overlay;
 pub(crate) mod script;
 pub(crate) mod tree;
 pub(crate) mod trees;

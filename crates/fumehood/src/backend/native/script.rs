@@ -24,6 +24,11 @@ use crate::policy::seccomp::{self, Arch};
 use crate::sabotage::{leaves_out, leaves_something_out};
 use crate::{Error, Result};
 
+#[path = "layers.rs"]
+mod layers;
+
+use layers::Layers;
+
 /// A list of steps, compiled for the child.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
@@ -123,12 +128,20 @@ fn limit_user(script: &mut Script) -> Result<()> {
 
 fn build_root(script: &mut Script, plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<()> {
     script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
+    let mut layers = Layers::prepare(script, plan)?;
     let mut trees = trees.into_iter().peekable();
     for (index, entry) in plan.root.iter().enumerate() {
-        match trees.next_if(|(at, _)| *at == index) {
-            Some((_, tree)) => attach_tree(script, entry, tree)?,
-            None => place(script, entry, index < plan.listed_from)?,
+        let tree = trees.next_if(|(at, _)| *at == index).map(|(_, tree)| tree);
+        match (entry, &mut layers) {
+            (Entry::Cow { .. }, Some(layers)) => layers.mount(script, entry, tree)?,
+            _ => match tree {
+                Some(tree) => attach_tree(script, entry, tree)?,
+                None => place(script, entry, index < plan.listed_from)?,
+            },
         }
+    }
+    if layers.is_some() {
+        Layers::hide(script)?;
     }
     // Last among the mounts: everything above still had to make its mount points.
     script.push(&Step::SealRoot {});
@@ -163,8 +176,10 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
             bind(script, path, path, nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NOEXEC, true)?;
         }
         Entry::Tmpfs { target, size, inodes, mode } => {
-            tmpfs(script, target, *size, *inodes, *mode)?;
+            tmpfs(script, target, *size, *inodes, *mode, plain)?;
         }
+        // Only `Layers` can, and a plan with one has them.
+        Entry::Cow { .. } => return Err(not_prepared()),
         Entry::Proc => {
             let attributes = u64::from(QUIET | nr::MOUNT_ATTR_RDONLY);
             script.push_for(&Step::Proc { target: c"proc", attributes }, "/proc");
@@ -195,8 +210,12 @@ fn attributes(access: Access) -> u32 {
     match access {
         Access::ReadOnly if leaves_out("read-only") => SCRATCH,
         Access::ReadOnly => READ_ONLY,
-        Access::ReadWrite => SCRATCH,
+        Access::ReadWrite | Access::CopyOnWrite => SCRATCH,
     }
+}
+
+fn not_prepared() -> Error {
+    Error::internal("mount copy-on-write", std::io::Error::other("no place for changes"))
 }
 
 fn bind(
@@ -216,9 +235,13 @@ fn bind(
 
 fn attach_tree(script: &mut Script, entry: &Entry, tree: OwnedFd) -> Result<()> {
     let Entry::Bind { target, access, .. } = entry else { return place(script, entry, false) };
+    bind_tree(script, tree, target, attributes(*access))
+}
+
+fn bind_tree(script: &mut Script, tree: OwnedFd, target: &Path, attributes: u32) -> Result<()> {
     let fd = u32::try_from(script.fds.len()).unwrap_or(u32::MAX);
     let to = c_string(inside(target))?;
-    let attributes = u64::from(attributes(*access));
+    let attributes = u64::from(attributes);
     script.push_for(&Step::BindFd { fd, target: &to, attributes }, target);
     script.fds.push(tree);
     Ok(())
@@ -230,6 +253,7 @@ fn tmpfs(
     size: Option<u64>,
     inodes: Option<u64>,
     mode: u32,
+    plain: bool,
 ) -> Result<()> {
     // For tmpfs 0 means no limit (tmpfs(5)).
     let size = c_string(size.unwrap_or(0).to_string().as_bytes())?;
@@ -242,6 +266,7 @@ fn tmpfs(
         inodes: &inodes,
         mode: &mode,
         attributes: u64::from(SCRATCH),
+        plain,
     };
     script.push_for(&step, target);
     Ok(())
@@ -284,7 +309,7 @@ fn allowed_paths(plan: &Plan) -> Vec<(std::path::PathBuf, Allowed, bool)> {
         allowed.extend(plan.job.mounts.iter().map(|mount| {
             let access = match mount.access {
                 Access::ReadOnly => Allowed::ReadOnly,
-                Access::ReadWrite => Allowed::ReadWrite,
+                Access::ReadWrite | Access::CopyOnWrite => Allowed::ReadWrite,
             };
             (mount.source.clone(), access, mount.source.is_dir())
         }));
@@ -294,7 +319,9 @@ fn allowed_paths(plan: &Plan) -> Vec<(std::path::PathBuf, Allowed, bool)> {
 
 fn writable(entry: &Entry) -> Option<(std::path::PathBuf, Allowed, bool)> {
     match entry {
-        Entry::Tmpfs { target, .. } => Some((target.clone(), Allowed::ReadWrite, true)),
+        Entry::Tmpfs { target, .. } | Entry::Cow { target, .. } => {
+            Some((target.clone(), Allowed::ReadWrite, true))
+        }
         Entry::Bind { target, access: Access::ReadWrite, directory, .. } => {
             Some((target.clone(), Allowed::ReadWrite, *directory))
         }

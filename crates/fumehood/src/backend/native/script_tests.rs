@@ -81,3 +81,27 @@ fn every_step_that_is_sent_has_a_label_and_reads_back() {
     }
     assert!(reader.is_empty());
 }
+
+#[test]
+fn layers_are_out_of_sight_before_the_root_is_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = Job::new(["true"]).mount_cow(dir.path(), "/workspace");
+    let script = cell(&plan(&job), Vec::new(), Vec::new()).unwrap();
+    let at = |label: &str| script.labels.iter().position(|step| step == label);
+    let order = [
+        "new-root",
+        "tmpfs /.changes",
+        "mkdir /.changes/0/upper",
+        "bind /.changes/0/lower",
+        "overlay /workspace",
+        "share-changes",
+        "detach",
+        "seal-root",
+        "pivot",
+    ];
+    let positions: Vec<_> = order.iter().map(|label| at(label)).collect();
+    assert!(positions.iter().all(Option::is_some) && positions.is_sorted(), "{positions:?}");
+
+    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Vec::new()).unwrap();
+    assert!(script.labels.iter().all(|step| !step.contains("changes") && step != "detach"));
+}

@@ -1,13 +1,19 @@
 //! Mounts that only the supervisor can clone.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::CWD;
+use fumehood_child::{Fd, sys};
+use rustix::fs::{CWD, fstat};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use crate::plan::Plan;
+use super::launch::Launcher;
+use crate::job::Access;
 use crate::plan::layout::Entry;
-use crate::{Error, Result};
+use crate::plan::mounts::shown;
+use crate::plan::{Identity, Plan};
+use crate::sabotage::leaves_out;
+use crate::{Error, MountNote, MountNoteKind, Result};
 
 /// Clones the mounts that the job listed, by index of their entry in the root.
 ///
@@ -18,11 +24,10 @@ pub(crate) fn clone_listed(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
     if !plan.identity.by_root || !plan.namespaces.base {
         return Ok(Vec::new());
     }
+    let of_root = |source: &Path| plan.root_dir.as_ref().is_some_and(|dir| source.starts_with(dir));
     let listed = plan.root.iter().enumerate().filter_map(|(index, entry)| match entry {
-        Entry::Bind { source, target, .. } => {
-            let asked = plan.job.mounts.iter().any(|mount| mount.target == *target);
-            let of_root = plan.root_dir.as_ref().is_some_and(|dir| source.starts_with(dir));
-            (asked || of_root).then_some((index, source))
+        Entry::Bind { source, .. } | Entry::Cow { source, .. } => {
+            (index >= plan.listed_from || of_root(source)).then_some((index, source))
         }
         _ => None,
     });
@@ -32,7 +37,7 @@ pub(crate) fn clone_listed(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
 
 /// None where this root may not clone mounts, as in a container: its init opens the path then, and
 /// can unless the path is closed to nobody.
-fn clone(source: &std::path::Path) -> Result<Option<OwnedFd>> {
+fn clone(source: &Path) -> Result<Option<OwnedFd>> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
@@ -43,4 +48,75 @@ fn clone(source: &std::path::Path) -> Result<Option<OwnedFd>> {
             Err(Error::internal(format!("clone the mount of {}", source.display()), error))
         }
     }
+}
+
+/// Has the program be the owner of what belongs to the owner of the source, in mounts that ask for
+/// it: they show those files as the program's, and what the program makes is the owner's on the host.
+/// Which of them could not, and why.
+///
+/// A mount is mapped for two ids only, so the rights on everybody else's files stay as they are. Only
+/// who mounted a file system can map it, which is root for whatever is worth it (`mount_setattr(2)`).
+pub(crate) async fn give_to_program(
+    plan: &Plan,
+    launcher: &Launcher,
+    trees: &[(usize, OwnedFd)],
+) -> Result<Vec<MountNote>> {
+    let mut notes = Vec::new();
+    if !plan.identity.by_root || !plan.namespaces.base || leaves_out("as-owner") {
+        return Ok(notes);
+    }
+    for (index, entry) in plan.root.iter().enumerate().skip(plan.listed_from) {
+        let Some((source, target, writable)) = asks(entry) else { continue };
+        let tree = trees.iter().find(|(at, _)| *at == index).map(|(_, tree)| tree);
+        if let Err(why) = map(plan.identity, launcher, source, tree, writable).await? {
+            let text = format!(
+                "{} cannot be shown as the program's own ({why}): the program has the rights of \
+                 user {} on the host",
+                shown(source),
+                plan.identity.host_uid
+            );
+            notes.push(MountNote::new(target, MountNoteKind::NotAsOwner, text));
+        }
+    }
+    Ok(notes)
+}
+
+/// Source and target of a mount that asks to be the program's, and whether the program can reach the
+/// host through it.
+fn asks(entry: &Entry) -> Option<(&Path, &Path, bool)> {
+    match entry {
+        Entry::Bind { source, target, access, as_owner: true, .. } => {
+            Some((source, target, *access == Access::ReadWrite))
+        }
+        Entry::Cow { source, target, .. } => Some((source, target, false)),
+        _ => None,
+    }
+}
+
+async fn map(
+    who: Identity,
+    launcher: &Launcher,
+    source: &Path,
+    tree: Option<&OwnedFd>,
+    writable: bool,
+) -> Result<Result<(), String>> {
+    let doing = || format!("map the owner of {}", shown(source));
+    let Some(tree) = tree else { return Ok(Err("this root may not clone mounts".to_owned())) };
+    let owner = fstat(tree).map_err(|errno| Error::internal(doing(), errno))?;
+    let (uid, gid) = (owner.st_uid, owner.st_gid);
+    if (uid, gid) == (who.host_uid, who.host_gid) {
+        return Ok(Ok(()));
+    }
+    if writable && (uid == 0 || gid == 0) {
+        // The plan has refused it; whoever exchanged the directory since then gains nothing.
+        let source = std::io::Error::other("it belongs to root now");
+        return Err(Error::internal(doing(), source));
+    }
+    let maps = [format!("{uid} {} 1\n", who.host_uid), format!("{gid} {} 1\n", who.host_gid)];
+    let namespace = match launcher.user_namespace(maps).await {
+        Ok(namespace) => namespace,
+        Err(why) => return Ok(Err(why)),
+    };
+    let mapped = sys::map_ids(Fd(tree.as_fd().as_raw_fd()), Fd(namespace.as_raw_fd()));
+    Ok(mapped.map_err(|errno| std::io::Error::from_raw_os_error(errno.0).to_string()))
 }

@@ -1,0 +1,259 @@
+//! Makes the changes in the host's directory.
+//!
+//! Every look-up starts at the directory that was opened when the cell was built, goes through
+//! `openat2` beneath it, on one file system and without links, and ends in a directory in which one
+//! name is changed. A file is written under a name of ours and put in place in one step; what it
+//! replaces is looked at again when it is out of the way, and put back if it is not what the scan
+//! saw.
+
+mod place;
+mod remove;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Stat, fstat};
+use rustix::io::Errno;
+
+use super::at;
+use super::base::{Mounted, Since};
+use super::scan::{Found, Node, name, parent};
+use super::types::{ChangeKind, FileKind, NotApplied};
+use crate::sabotage::leaves_out;
+
+/// Why a change was not made.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The host's own was changed meanwhile.
+    Conflict,
+    /// What the program left is none of the host's business.
+    Unfit(&'static str),
+    /// A link that leads out.
+    LeadsOut(PathBuf),
+    /// The change was made without its set-id bits.
+    SetId,
+    /// The kernel said no.
+    Failed(Errno),
+}
+
+impl From<Errno> for Refused {
+    fn from(errno: Errno) -> Self {
+        Self::Failed(errno)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict => f.write_str("was changed on the host since the run began"),
+            Self::Unfit(what) => write!(f, "is {what}; only files, directories and links are"),
+            Self::LeadsOut(target) => {
+                let target = super::show::Quoted::path(target);
+                write!(f, "is a link that leads out of the directory, to {target}")
+            }
+            Self::SetId => f.write_str("its set-id bits were left out"),
+            Self::Failed(Errno::LOOP) => f.write_str("a link on the host stands in the way"),
+            Self::Failed(Errno::NOENT | Errno::NOTDIR) => {
+                f.write_str("its directory is not there on the host")
+            }
+            Self::Failed(Errno::XDEV) => f.write_str("another file system is mounted in the way"),
+            Self::Failed(errno) => write!(f, "{}", std::io::Error::from(*errno)),
+        }
+    }
+}
+
+type Outcome = Result<(), Refused>;
+
+/// Applies what was found; how many changes were made, and what was refused.
+pub(super) fn apply(
+    found: &[Found],
+    upper: &OwnedFd,
+    mounted: &Mounted,
+    since: Since,
+) -> (u64, Vec<NotApplied>) {
+    let target = Target { upper, host: &mounted.host, since };
+    let mut count = 0;
+    let mut refused = Vec::new();
+    let mut refuse = |found: &Found, why: &Refused| {
+        refused.push(NotApplied { path: found.path.clone(), reason: why.to_string() });
+    };
+    let mut made = BTreeSet::new();
+    for found in found {
+        match target.apply(found) {
+            Ok(()) => {
+                count += 1;
+                made.insert(&found.path);
+            }
+            Err(why) => refuse(found, &why),
+        }
+    }
+    // Last, and from below: a directory that nobody may write to could not have been filled.
+    for found in found.iter().rev().filter(|found| made.contains(&found.path)) {
+        if let Err(why) = target.finish(found) {
+            refuse(found, &why);
+        }
+    }
+    (count, refused)
+}
+
+struct Target<'a> {
+    upper: &'a OwnedFd,
+    host: &'a OwnedFd,
+    since: Since,
+}
+
+impl Target<'_> {
+    fn apply(&self, found: &Found) -> Outcome {
+        if found.conflict {
+            return Err(Refused::Conflict);
+        }
+        if let Some(node) = &found.upper {
+            fit(&found.path, node)?;
+        }
+        let dir = at::beneath(self.host, parent(&found.path))?;
+        match (found.kind, &found.host, &found.upper) {
+            (ChangeKind::Deleted, Some(host), _) => {
+                remove::remove(&dir, name(&found.path), host, self.since)
+            }
+            (ChangeKind::Mode, Some(host), Some(upper)) => self.mode(&dir, found, host, upper),
+            (ChangeKind::Added, _, Some(upper)) => self.add(&dir, found, upper),
+            (_, Some(host), Some(upper)) => self.replace(&dir, found, host, upper),
+            _ => Err(Refused::Conflict),
+        }
+    }
+
+    fn add(&self, dir: &OwnedFd, found: &Found, upper: &Node) -> Outcome {
+        if upper.kind == FileKind::Directory {
+            return place::make_directory(dir, name(&found.path));
+        }
+        let fresh = place::Fresh::new(dir, self.above(found)?, name(&found.path), upper, None)?;
+        fresh.put_new()
+    }
+
+    fn replace(&self, dir: &OwnedFd, found: &Found, host: &Node, upper: &Node) -> Outcome {
+        let name = name(&found.path);
+        if host.kind == FileKind::Directory {
+            remove::remove(dir, name, host, self.since)?;
+            return self.add(dir, found, upper);
+        }
+        if upper.kind == FileKind::Directory {
+            remove::remove(dir, name, host, self.since)?;
+            return place::make_directory(dir, name);
+        }
+        let fresh = place::Fresh::new(dir, self.above(found)?, name, upper, Some(host))?;
+        fresh.put_instead_of(host)
+    }
+
+    /// The mode of what stays what it is. A directory's comes last.
+    fn mode(&self, dir: &OwnedFd, found: &Found, host: &Node, upper: &Node) -> Outcome {
+        if host.kind == FileKind::Directory {
+            if host.mode() & 0o700 != 0o700 {
+                let inner = at::beneath(self.host, directory_path(&found.path))?;
+                at::change_mode(inner.as_fd(), host.mode() | 0o700)?;
+            }
+            return Ok(());
+        }
+        let place = at::place(dir, name(&found.path))?;
+        let now = fstat(&place)?;
+        if !is_same(&now, &host.stat) || self.since.has_changed(&now) {
+            return Err(Refused::Conflict);
+        }
+        at::change_mode(place.as_fd(), harmless(upper))?;
+        Ok(())
+    }
+
+    /// What is left to do when everything stands.
+    fn finish(&self, found: &Found) -> Outcome {
+        let Some(upper) = &found.upper else { return Ok(()) };
+        if upper.kind == FileKind::Directory {
+            let dir = at::beneath(self.host, directory_path(&found.path))?;
+            at::change_mode(dir.as_fd(), harmless(upper) | fstat(&dir)?.st_mode & 0o6000)?;
+        }
+        let kept = found.host.as_ref().map_or(0, Node::mode);
+        let is_link = upper.kind == FileKind::Symlink;
+        if !is_link && upper.mode() & !kept & 0o6000 != 0 { Err(Refused::SetId) } else { Ok(()) }
+    }
+
+    /// The directory of the layer that a change is in.
+    fn above(&self, found: &Found) -> Result<OwnedFd, Refused> {
+        Ok(at::beneath(self.upper, parent(&found.path))?)
+    }
+}
+
+fn directory_path(path: &Path) -> &Path {
+    if path == Path::new(".") { Path::new("") } else { path }
+}
+
+/// Permission bits that a program may bring to the host: never set-id, sticky for directories only.
+fn harmless(node: &Node) -> u32 {
+    let mask = if node.kind == FileKind::Directory { 0o1777 } else { 0o777 };
+    node.mode() & mask
+}
+
+/// Whether a file is the one that was seen, with the content that was seen. Renaming it changes its
+/// `ctime` and nothing of this.
+fn is_same(now: &Stat, seen: &Stat) -> bool {
+    let of = |stat: &Stat| {
+        let file = (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_rdev);
+        (file, stat.st_size, stat.st_mtime, stat.st_mtime_nsec)
+    };
+    of(now) == of(seen)
+}
+
+/// Whether something may come to the host at all.
+fn fit(path: &Path, node: &Node) -> Outcome {
+    match node.kind {
+        _ if leaves_out("unfit-changes") => Ok(()),
+        FileKind::File | FileKind::Directory => Ok(()),
+        FileKind::Symlink => {
+            let target = node.link.as_deref().unwrap_or_else(|| Path::new(""));
+            if stays_inside(path, target) { Ok(()) } else { Err(Refused::LeadsOut(target.into())) }
+        }
+        FileKind::Fifo => Err(Refused::Unfit("a FIFO")),
+        FileKind::Socket => Err(Refused::Unfit("a socket")),
+        FileKind::Device => Err(Refused::Unfit("a device")),
+    }
+}
+
+/// Whether a link at `path` stays in the directory whatever other links there are: it goes up no
+/// further than it is deep, and never again once it has gone down, which might be through a link.
+fn stays_inside(path: &Path, target: &Path) -> bool {
+    let mut depth = parent(path).components().count();
+    let mut went_down = false;
+    target.components().all(|component| match component {
+        Component::CurDir => true,
+        Component::Normal(_) => {
+            went_down = true;
+            true
+        }
+        Component::ParentDir if !went_down && depth > 0 => {
+            depth -= 1;
+            true
+        }
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_could_lead_out_are_told_apart() {
+        for (path, target, stays) in [
+            ("l", "file", true),
+            ("l", "./dir/file", true),
+            ("l", "nowhere", true),
+            ("a/b/l", "../../c", true),
+            ("a/b/l", "../../../c", false),
+            ("l", "..", false),
+            ("l", "/etc/passwd", false),
+            ("l", "dir/../file", false),
+            ("a/l", "x/y/s/../../..", false),
+        ] {
+            assert_eq!(stays_inside(Path::new(path), Path::new(target)), stays, "{path} {target}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a program changed in a copy-on-write mount, and what becomes of it.
+//!
+//! An overlay leaves the changes in a directory of their own, its upper layer: new and changed files
+//! whole, deletions as devices 0:0, replaced directories with an attribute. When every process of
+//! the cell has ended that directory is [scanned](scan) once against the host's; what is found is
+//! the diff, and what [`Changes::apply`] works from. A hostile program made the layer, so nothing in
+//! it is opened but regular files and directories, and no name of it is looked up anywhere but below
+//! one of the two directories.
+
+mod apply;
+mod at;
+mod base;
+mod patch;
+mod scan;
+mod show;
+mod types;
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
+pub(crate) use base::Base;
+pub use show::quoted;
+pub use types::{Applied, Change, ChangeKind, Diff, FileKind, NotApplied};
+
+use crate::{Error, Result};
+use base::Mounted;
+use scan::{Found, Scan};
+
+/// The changes that a program made to its copy-on-write mounts. They last as long as this, and the
+/// memory that they take is given back when it is dropped.
+#[derive(Debug)]
+pub struct Changes {
+    layers: Vec<Layer>,
+    base: Base,
+}
+
+/// One mount and what was found in its upper layer.
+#[derive(Debug)]
+struct Layer {
+    upper: OwnedFd,
+    found: Vec<Found>,
+    complete: bool,
+}
+
+impl Changes {
+    /// Looks at the upper layers below `place`, in a cell that no process is left in.
+    pub(crate) fn scan(place: &OwnedFd, base: Base) -> Result<Self> {
+        let mut layers = Vec::with_capacity(base.mounts.len());
+        for (number, mounted) in base.mounts.iter().enumerate() {
+            let failed = |errno| Error::internal("look at the changes", errno);
+            let upper = at::directory(place, number.to_string())
+                .and_then(|own| at::directory(&own, "upper"))
+                .map_err(failed)?;
+            let Scan { found, complete } =
+                scan::scan(&upper, &mounted.host, base.since).map_err(failed)?;
+            layers.push(Layer { upper, found, complete });
+        }
+        Ok(Self { layers, base })
+    }
+
+    /// What was changed, one for each copy-on-write mount. The same is in the [report](crate::Report).
+    #[must_use]
+    pub fn diff(&self) -> Vec<Diff> {
+        let diff = |(mounted, layer): (&Mounted, &Layer)| Diff {
+            source: mounted.source.clone(),
+            target: mounted.target.clone(),
+            changes: layer.found.iter().map(Found::change).collect(),
+            complete: layer.complete,
+        };
+        self.base.mounts.iter().zip(&self.layers).map(diff).collect()
+    }
+
+    /// Writes the changes as a unified diff, in the form of `git diff`, that `git apply` and
+    /// `patch -p1` take. Files that are no text, or longer than 1 MiB, are only named.
+    ///
+    /// # Errors
+    /// Those of `out`, and of reading the files.
+    pub fn patch(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let mut written = patch::Budget::default();
+        for (mounted, layer) in self.base.mounts.iter().zip(&self.layers) {
+            for found in &layer.found {
+                patch::write(out, found, &layer.upper, &mounted.host, &mut written)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the changes in the directories on the host.
+    ///
+    /// Each file is written beside its place and renamed, so that whoever looks sees the old or the
+    /// new. What was changed on the host since the cell was built is left as it is, and so is what a
+    /// program has no business to bring in: set-id bits, devices, FIFOs, sockets, and links that lead
+    /// out of the directory. The result names it. No link on the host is followed. Access control
+    /// lists and other attributes are not brought along, and hard links become files of their own.
+    /// A file that replaces another is on the disk (`fdatasync(2)`) before it does; directories and
+    /// new files get there when the system writes them back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the clock was set back meanwhile or the
+    /// file system keeps another, so that nobody can tell what was changed; nothing is written then.
+    pub fn apply(&self) -> Result<Vec<Applied>> {
+        self.base.can_tell()?;
+        let apply = |(mounted, layer): (&Mounted, &Layer)| {
+            let (count, refused) = if layer.complete {
+                apply::apply(&layer.found, &layer.upper, mounted, self.base.since)
+            } else {
+                (0, vec![NotApplied { path: ".".into(), reason: TOO_MUCH.to_owned() }])
+            };
+            let (source, target) = (mounted.source.clone(), mounted.target.clone());
+            Applied { source, target, applied: count, refused }
+        };
+        Ok(self.base.mounts.iter().zip(&self.layers).map(apply).collect())
+    }
+}
+
+const TOO_MUCH: &str = "the diff is not complete: there are more changes, or deeper ones, than are \
+    looked at";
+
+#[cfg(test)]
+mod tests;
