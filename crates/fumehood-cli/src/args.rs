@@ -1,6 +1,7 @@
 //! What can be written on the command line. Values are read in `lower`, so that their errors have
 //! one form.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -97,6 +98,41 @@ pub(crate) struct RunArgs {
     /// Print the report as JSON, with the program's output inside, instead of passing output on
     #[arg(long, help_heading = "Report")]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) changes: ChangeArgs,
+}
+
+/// What becomes of changes to copy-on-write mounts.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Changes in copy-on-write mounts")]
+pub(crate) struct ChangeArgs {
+    /// Afterwards, list what the program changed, or print it as a patch [default: list]
+    #[arg(long, value_name = "list|patch", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "list")]
+    pub(crate) diff: Option<DiffForm>,
+    /// Afterwards, make the changes on the host if the program exited with 0, or in any case
+    /// [default: success]
+    #[arg(long, value_name = "success|always", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "success")]
+    pub(crate) apply: Option<ApplyWhen>,
+}
+
+/// How changes are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiffForm {
+    /// One line each
+    List,
+    /// As a unified diff that git apply takes
+    Patch,
+}
+
+/// When changes are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ApplyWhen {
+    /// If the program exited with 0
+    Success,
+    /// However it ended
+    Always,
 }
 
 /// What to run and how to confine it.
@@ -140,12 +176,19 @@ pub(crate) struct InsideArgs {
     /// Working directory inside [default: /workspace]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<PathBuf>,
-    /// Make a host path visible inside; read-only unless :rw is added
-    #[arg(short, long, value_name = "SOURCE:TARGET[:ro|rw]")]
-    pub(crate) volume: Vec<String>,
-    /// The same in long form: type=bind,source=PATH,target=PATH[,readonly=false][,optional]
+    /// Make a host path visible inside: read-only unless :rw is added, or copy-on-write with :cow
+    #[arg(short, long, value_name = "SOURCE:TARGET[:ro|rw|cow]")]
+    pub(crate) volume: Vec<OsString>,
+    /// The same in long form: type=bind,source=PATH,target=PATH[,readonly=false|,cow][,optional]
+    /// [,as-owner]; a field with a comma stands in double quotes
     #[arg(long, value_name = "FIELDS")]
-    pub(crate) mount: Vec<String>,
+    pub(crate) mount: Vec<OsString>,
+    /// An empty directory in memory, as large as --tmp-size unless it says how large
+    #[arg(long, value_name = "TARGET[:size=SIZE]")]
+    pub(crate) tmpfs: Vec<OsString>,
+    /// The current directory copy-on-write as /workspace: changes stay inside unless --apply is given
+    #[arg(long)]
+    pub(crate) here: bool,
     /// none: a loopback interface and nothing else; host: the host's network [default: none]
     #[arg(long, value_name = "none|host")]
     pub(crate) network: Option<String>,

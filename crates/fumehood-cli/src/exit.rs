@@ -6,6 +6,8 @@ use fumehood::{Error, ErrorKind, Report, Result};
 pub(crate) const OK: u8 = 0;
 /// The host cannot hold a guarantee that is required.
 pub(crate) const UNSUPPORTED: u8 = 99;
+/// The program ended well, but not all of its changes were applied.
+pub(crate) const NOT_APPLIED: u8 = 98;
 /// Anything else that kept the program from running.
 pub(crate) const FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;

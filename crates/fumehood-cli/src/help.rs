@@ -14,6 +14,7 @@ Examples:
   $ fumehood run -- python3 -c 'print(6 * 7)'
   $ fumehood run --timeout 1s -- sleep 60              # exits 124
   $ fumehood run -v .:/src -w /src -- ls
+  $ fumehood run --here --diff -- touch new            # lists it, and leaves nothing behind
   $ echo 1 2 3 | fumehood run -- wc -w
   $ fumehood run --report r.json -- sh -c 'exit 7'     # exits 7
   $ fumehood run --json -e GREETING=hi -- printenv GREETING
@@ -34,6 +35,7 @@ Exit status: the program's own, or
   124  a time limit was reached          125  nothing ran: the job is wrong, or setting up failed
   137  memory limit, or SIGKILL          126  the program cannot be executed
   153  limit of output or file size      127  the program was not found
+  98   not all changes were applied
   128+n  ended by signal n               99   the host cannot hold a guarantee
 A line on standard error says which, unless the program ended by itself; --report tells them apart
 even where a program chooses one of these numbers.

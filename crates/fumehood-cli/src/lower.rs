@@ -1,5 +1,7 @@
 //! From arguments to a job: after this nothing is parsed again.
 
+mod mounts;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,11 +9,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use fumehood::{
-    Access, BackendName, Error, Excess, Guarantee, Job, Limit, Mount, Network, ParseUnitError,
-    Result, Root, Seccomp, Stdin, parse_duration,
+    BackendName, Error, Excess, Guarantee, Job, Limit, Network, ParseUnitError, Result, Root,
+    Seccomp, Stdin, parse_duration,
 };
 
 use crate::args::{ConfineArgs, InsideArgs, JobArgs, LimitArgs};
+use mounts::mounts;
 
 /// The job that the arguments mean.
 ///
@@ -64,12 +67,7 @@ fn unreadable(flag: &str, file: &Path, error: &std::io::Error) -> Error {
 fn inside(args: &InsideArgs, job: &mut Job) -> Result<()> {
     environment(args, job)?;
     root(args, job)?;
-    for volume in &args.volume {
-        job.mounts.push(read_volume(volume)?);
-    }
-    for mount in &args.mount {
-        job.mounts.push(read_mount(mount)?);
-    }
+    mounts(args, job)?;
     if let Some(workdir) = &args.workdir {
         job.cwd.clone_from(workdir);
     }
@@ -137,68 +135,6 @@ fn variable(text: &str, job: &mut Job) {
             job.env.set.remove(text);
             job.env.inherit.insert(text.to_owned());
         }
-    }
-}
-
-/// Reads `SOURCE:TARGET[:ro|rw]`.
-fn read_volume(text: &str) -> Result<Mount> {
-    let refused = |problem| Err(Error::invalid("--volume", text, problem));
-    let parts: Vec<_> = text.split(':').collect();
-    let (source, target, access) = match *parts.as_slice() {
-        [source, target] | [source, target, "ro"] => (source, target, Access::ReadOnly),
-        [source, target, "rw"] => (source, target, Access::ReadWrite),
-        [_] => return refused("has no target; write SOURCE:TARGET, such as ./data:/data"),
-        [_, _, _] => return refused("must end with :ro, :rw or the target"),
-        _ => {
-            return refused(
-                "has too many colons; paths with colons can be given with \
-                 --mount type=bind,source=…,target=…",
-            );
-        }
-    };
-    if source.is_empty() || target.is_empty() {
-        return refused("has an empty path; write SOURCE:TARGET, such as ./data:/data");
-    }
-    let source = on_host("--volume", Path::new(source))?;
-    let mut mount = Mount::new(source, target);
-    mount.access = access;
-    Ok(mount)
-}
-
-/// Reads `type=bind,source=PATH,target=PATH[,readonly[=BOOL]][,optional[=BOOL]]`.
-fn read_mount(text: &str) -> Result<Mount> {
-    let refused = |problem: String| Error::invalid("--mount", text, problem);
-    let (mut source, mut target) = (None, None);
-    let (mut access, mut optional) = (Access::ReadOnly, false);
-    for field in text.split(',') {
-        let (key, value) = field.split_once('=').unwrap_or((field, "true"));
-        let truth = || truth(value).ok_or_else(|| refused(format!("{key} must be true or false")));
-        match key {
-            "type" if value == "bind" => {}
-            "type" => return Err(refused("type must be bind".to_owned())),
-            "source" | "src" => source = Some(on_host("--mount", Path::new(value))?),
-            "target" | "dst" | "destination" => target = Some(PathBuf::from(value)),
-            "readonly" | "ro" if truth()? => access = Access::ReadOnly,
-            "readonly" | "ro" => access = Access::ReadWrite,
-            "optional" => optional = truth()?,
-            _ => {
-                let known = "type, source, target, readonly, optional";
-                return Err(refused(format!("unknown field {key:?}; there are {known}")));
-            }
-        }
-    }
-    let lacks = |name: &str| refused(format!("has no {name}; write {name}=PATH"));
-    let mut mount =
-        Mount::new(source.ok_or_else(|| lacks("source"))?, target.ok_or_else(|| lacks("target"))?);
-    (mount.access, mount.optional) = (access, optional);
-    Ok(mount)
-}
-
-fn truth(text: &str) -> Option<bool> {
-    match text {
-        "true" | "1" => Some(true),
-        "false" | "0" => Some(false),
-        _ => None,
     }
 }
 

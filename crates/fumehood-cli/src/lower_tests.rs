@@ -1,7 +1,7 @@
 //! Command lines, and the jobs and errors that they are.
 
 use clap::{CommandFactory, Parser};
-use fumehood::{ByteSize, Cpus, Limits, format_duration};
+use fumehood::{Access, ByteSize, Cpus, Limits, Mount, Tmpfs, format_duration};
 
 use super::*;
 use crate::args::{Cli, Command};
@@ -52,6 +52,20 @@ fn flags_become_fields() {
         (&["--mount", "source=/a,target=/b,readonly"], mount(Access::ReadOnly, false)),
         (&["--mount", "source=/a,target=/b,ro=false"], mount(Access::ReadWrite, false)),
         (&["--mount", "source=/a,target=/b,optional"], mount(Access::ReadOnly, true)),
+        (&["-v", "/a:/b:cow"], mount(Access::CopyOnWrite, false)),
+        (&["--mount", "source=/a,target=/b,cow"], mount(Access::CopyOnWrite, false)),
+        (&["--mount", "source=/a,target=/b,as-owner"], {
+            let mount = Mount::new("/a", "/b");
+            plain().with_mount(Mount { as_owner: true, ..mount })
+        }),
+        (&["--tmpfs", "/b"], plain().tmpfs("/b")),
+        (&["--tmpfs", "/b:size=1M"], {
+            let mut job = plain();
+            let size = Some(ByteSize::mib(1).into());
+            job.tmpfs.push(Tmpfs { target: "/b".into(), size });
+            job
+        }),
+        (&["--here"], plain().mount_cow(std::env::current_dir().unwrap(), Job::CWD)),
         (&["-m", "64m"], limited(|l| l.memory = Some(ByteSize::mib(64).into()))),
         (&["--memory", "unlimited"], limited(|l| l.memory = Some(Limit::Unlimited))),
         (&["--pids-limit", "7"], limited(|l| l.pids = Some(7.into()))),
@@ -108,7 +122,10 @@ fn wrong_values_are_named_with_their_flag() {
         (&["--waive", "ipc,all"], "--waive: all: must be one of: filesystem, ".to_owned()),
         (&["-v", "/x"], format!("--volume: /x: has no target; {volume}")),
         (&["-v", "/x:"], format!("--volume: /x:: has an empty path; {volume}")),
-        (&["-v", "a:/b:z"], "--volume: a:/b:z: must end with :ro, :rw or the target".to_owned()),
+        (
+            &["-v", "a:/b:z"],
+            "--volume: a:/b:z: must end with :ro, :rw, :cow or the target".to_owned(),
+        ),
         (&["-v", "a:b:c:d"], "--volume: a:b:c:d: has too many colons".to_owned()),
         (&["--mount", "target=/b"], "--mount: target=/b: has no source".to_owned()),
         (&["--mount", "type=nfs"], "--mount: type=nfs: type must be bind".to_owned()),

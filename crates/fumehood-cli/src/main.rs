@@ -1,6 +1,7 @@
 //! The command line of Fumehood.
 
 mod args;
+mod changes;
 mod check;
 mod exit;
 mod explain;

@@ -3,13 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use fumehood::{Error, ErrorKind, Job, Report, Result, Running, Sandbox, Streams};
+use fumehood::{Changes, Error, ErrorKind, Job, Report, Result, Running, Sandbox, Streams};
 
 use crate::args::RunArgs;
 use crate::report::ReportFile;
 use crate::signals::Signals;
 use crate::terminal::{self, Raw};
-use crate::{exit, lower, output};
+use crate::{changes, exit, lower, output};
 
 /// Runs what the arguments say, and returns the exit status.
 pub(crate) fn run(args: &RunArgs) -> u8 {
@@ -17,10 +17,15 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
         Ok(file) => file,
         Err(error) => return output::failed(&error),
     };
-    let result = lower::job(&args.job).and_then(|job| supervise(&job, args.json));
+    let ran = lower::job(&args.job).and_then(|job| supervise(&job, args.json));
+    let (mut result, changes) = match ran {
+        Ok((report, changes)) => (Ok(report), changes),
+        Err(error) => (Err(error), None),
+    };
     output::ended(&result);
-    match deliver(&result, args.json, file.as_ref()) {
-        Ok(()) => exit::of(&result),
+    let handled = changes::handle(&args.changes, args.json, &mut result, changes);
+    match handled.and_then(|status| deliver(&result, args.json, file.as_ref()).map(|()| status)) {
+        Ok(status) => status.unwrap_or_else(|| exit::of(&result)),
         Err(error) => output::failed(&error),
     }
 }
@@ -32,7 +37,7 @@ fn deliver(result: &Result<Report>, json: bool, file: Option<&ReportFile>) -> Re
     if json { output::print(&output::document(result)?) } else { Ok(()) }
 }
 
-fn supervise(job: &Job, captured: bool) -> Result<Report> {
+fn supervise(job: &Job, captured: bool) -> Result<(Report, Option<Changes>)> {
     let streams = streams(job, captured).map_err(internal("pass output on"))?;
     fumehood::blocking::block_on(async {
         let mut signals = Signals::watch(job.tty).map_err(internal("watch for signals"))?;
@@ -42,12 +47,13 @@ fn supervise(job: &Job, captured: bool) -> Result<Report> {
     })?
 }
 
-async fn attend(mut running: Running, signals: &mut Signals) -> Result<Report> {
+async fn attend(mut running: Running, signals: &mut Signals) -> Result<(Report, Option<Changes>)> {
     let handle = running.handle();
-    tokio::select! {
+    let report = tokio::select! {
         report = running.wait() => report,
         never = signals.pass_on(&handle) => match never {},
-    }
+    };
+    Ok((report?, running.take_changes()))
 }
 
 fn streams(job: &Job, captured: bool) -> io::Result<Streams> {

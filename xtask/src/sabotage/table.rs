@@ -12,7 +12,7 @@ const fn mechanism(name: &'static str, red: &'static [&'static str]) -> Mechanis
     Mechanism { name, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 22] = [
+pub(crate) const MECHANISMS: [Mechanism; 27] = [
     mechanism(
         "net",
         &[
@@ -56,6 +56,22 @@ pub(crate) const MECHANISMS: [Mechanism; 22] = [
         ],
     ),
     mechanism("as-one", &["neighbours::a_crowd_competes_as_one"]),
+    mechanism(
+        "copy-on-write",
+        &["cow::what_is_written_stays_inside", "cow::a_diff_lists_exactly_what_changed"],
+    ),
+    mechanism("detach", &["cow::the_layers_cannot_be_seen"]),
+    mechanism("conflicts", &["cow::a_file_edited_on_the_host_meanwhile_is_refused_and_named"]),
+    mechanism("unfit-changes", &["cow::what_must_not_come_to_the_host_is_refused"]),
+    // Only root's program is anybody else.
+    mechanism(
+        "as-owner",
+        &[
+            "cow::changes_of_root_s_run_belong_to_the_owner",
+            "mounts::a_mount_can_be_opened_with_the_rights_of_its_owner",
+            "mounts::files_made_as_the_owner_are_the_owner_s",
+        ],
+    ),
     mechanism("bounding-set", &["privileges::holds_no_capability"]),
     mechanism("no-new-privs", &["privileges::cannot_gain_privileges"]),
     mechanism(

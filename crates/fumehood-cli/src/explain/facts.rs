@@ -8,7 +8,8 @@ use fumehood::image::Image;
 use fumehood::policy::landlock::{Allowed, Fence};
 use fumehood::policy::seccomp::Arch;
 use fumehood::{
-    Access, Entry, Filter, Guarantee, Job, Limits, Plan, Result, Standing, format_duration,
+    Access, Entry, Filter, Guarantee, Job, Limits, MountNote, Plan, Result, Standing,
+    format_duration, quoted,
 };
 use serde::{Serialize, Serializer};
 
@@ -21,6 +22,7 @@ pub(super) struct Facts {
     pub(super) identity: Identity,
     pub(super) namespaces: Vec<&'static str>,
     pub(super) root: Vec<Object>,
+    pub(super) mounts: Vec<MountNote>,
     pub(super) environment: BTreeMap<String, Variable>,
     #[serde(serialize_with = "in_order")]
     pub(super) limits: Vec<(&'static str, String)>,
@@ -93,6 +95,7 @@ impl Facts {
             identity: identity(plan),
             namespaces: namespaces(plan),
             root: plan.root.iter().map(object).collect(),
+            mounts: plan.notes.clone(),
             environment: environment(plan),
             limits: limits(&plan.job.limits),
             syscalls: plan.filter.as_deref().and_then(syscalls),
@@ -160,9 +163,13 @@ fn object(entry: &Entry) -> Object {
         Entry::Dir { path, mode } => ("directory", path.clone(), format!("mode {mode:o}")),
         Entry::Link { path, target } => ("link", path.clone(), format!("to {}", target.display())),
         Entry::File { path, data } => ("file", path.clone(), format!("{} bytes", data.len())),
-        Entry::Bind { source, target, access, .. } => {
+        Entry::Bind { source, target, access, as_owner, .. } => {
             let access = if *access == Access::ReadWrite { "read-write" } else { "read-only" };
-            ("bind", target.clone(), format!("{access}, from {}", source.display()))
+            let owner = if *as_owner { ", as its owner" } else { "" };
+            ("bind", target.clone(), format!("{access}{owner}, from {}", quoted(source)))
+        }
+        Entry::Cow { source, target, .. } => {
+            ("overlay", target.clone(), format!("copy-on-write, from {}", quoted(source)))
         }
         Entry::Device { path } => ("device", path.clone(), "the host's".to_owned()),
         Entry::Tmpfs { target, size, inodes, .. } => {

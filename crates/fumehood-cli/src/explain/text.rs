@@ -1,7 +1,7 @@
 //! What a plan says, for people.
 
-use fumehood::Standing;
 use fumehood::image::Image;
+use fumehood::{MountNote, Standing, quoted};
 
 use super::facts::{Facts, Landlock, Syscalls};
 use crate::output;
@@ -13,6 +13,7 @@ pub(super) fn render(facts: &Facts) -> String {
         section("program", &program(facts)),
         section("image", &facts.image.as_ref().map_or_else(none, image)),
         section("root", &root(facts)),
+        notes(facts),
         section("environment", &environment(facts)),
         section("limits", &table(facts.limits.iter().map(|(name, value)| [*name, value]))),
         section("system calls", &facts.syscalls.as_ref().map_or_else(none, syscalls)),
@@ -20,6 +21,9 @@ pub(super) fn render(facts: &Facts) -> String {
         section("steps", &steps(facts)),
         section("guarantees", &guarantees(facts)),
     ]
+    .into_iter()
+    .filter(|section| !section.is_empty())
+    .collect::<Vec<_>>()
     .join("\n")
 }
 
@@ -85,6 +89,15 @@ fn root(facts: &Facts) -> String {
         }
     }
     if facts.root.is_empty() { "  the host's\n".to_owned() } else { table.render("  ") }
+}
+
+/// Only where there is something to say.
+fn notes(facts: &Facts) -> String {
+    if facts.mounts.is_empty() {
+        return String::new();
+    }
+    let line = |note: &MountNote| format!("  {}: {}\n", quoted(&note.target), note.text);
+    section("notes on mounts", &facts.mounts.iter().map(line).collect::<String>())
 }
 
 fn environment(facts: &Facts) -> String {

@@ -4,6 +4,7 @@
 //! `cargo xtask sabotage` shows that. A promise that this machine cannot try is skipped with its
 //! reason, and the summary counts it.
 
+mod cow;
 mod death;
 mod denied;
 mod environment;
@@ -14,6 +15,7 @@ mod job_files;
 mod leftovers;
 mod limits_time_output;
 mod limits_tree;
+mod mounts;
 mod neighbours;
 mod network;
 mod privileges;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
     let families = [
         exit_codes::trials(),
         filesystem::trials(),
+        mounts::trials(),
+        cow::trials(),
         images::trials(),
         processes::trials(),
         network::trials(),

@@ -18,6 +18,7 @@ promises![
     the_weaker_mode_still_filters,
     the_weaker_mode_still_hides_files,
     the_weaker_mode_still_kills,
+    the_weaker_mode_refuses_copy_on_write,
 ];
 
 /// A host that lacks something, as a command to put in front of the binary.
@@ -188,5 +189,18 @@ fn the_weaker_mode_still_kills() -> Promise {
     assert_eq!(ran.outcome(), "denied", "{ran}");
     assert!(ran.report()["outcome"]["syscall"].is_null(), "{ran}");
     ran.exits(159);
+    Ok(())
+}
+
+fn the_weaker_mode_refuses_copy_on_write() -> Promise {
+    let host = Host::without_user_namespaces()?;
+    let waived = host.missing().join(",");
+    let dir = TempDir::open_to_all();
+    let path = dir.path().display().to_string();
+    let volume = dir.volume(&path, "cow");
+    let script = format!("touch {path}/new");
+    let ran = host.run(&["--waive", &waived, "-v", &volume], &["sh", "-c", &script]).exits(125);
+    assert!(!dir.join("new").exists(), "{ran}");
+    ran.complains("mounts[0].access").complains("nothing can be copy-on-write");
     Ok(())
 }

@@ -72,6 +72,12 @@ impl Fumehood {
             .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_fumehood")), PathBuf::from)
     }
 
+    /// Adds a flag that is not text.
+    pub(crate) fn flag(mut self, flag: impl Into<OsString>) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+
     /// Puts a command in front of the binary: it must end by executing its arguments.
     pub(crate) fn under(mut self, wrap: &[&str]) -> Self {
         self.wrap = wrap.iter().map(OsString::from).collect();
