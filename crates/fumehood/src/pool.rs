@@ -89,7 +89,8 @@ pub struct PoolMetrics {
 /// Every cell is used once. Which cell fits which job is decided by all that shapes the confinement:
 /// mounts, network, limits that the kernel holds, filter, waivers. The first job of a kind is built
 /// as by [`Sandbox`], and cells for the next ones are parked in the background, while no run is in
-/// progress or as soon as there is none left.
+/// progress or as soon as there is none left. Jobs whose root is a directory or an image, and those
+/// with copy-on-write mounts, are always built when they come.
 ///
 /// A pool belongs to the runtime that it is first used on. Copies share their cells; dropping the
 /// last one ends them.
@@ -198,8 +199,10 @@ impl Pool {
             None => {
                 count(&self.0.counts.misses);
                 let running = self.0.sandbox.spawn(job, streams).await?;
-                self.0.open_shelf(running.plan());
-                self.keep();
+                if job.can_be_parked() {
+                    self.0.open_shelf(running.plan());
+                    self.keep();
+                }
                 running
             }
         };
@@ -211,6 +214,9 @@ impl Pool {
     /// # Errors
     /// Why no cell can be built: as for [`Sandbox::run`].
     pub async fn warm(&self, job: &Job) -> Result<()> {
+        if !job.can_be_parked() {
+            return Ok(());
+        }
         let (plan, cell) = self.0.build(job).await?;
         self.0.open_shelf(Some(&plan));
         self.0.park(&plan, cell);

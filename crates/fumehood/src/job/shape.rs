@@ -1,8 +1,16 @@
 //! Which jobs can have the same cell.
 
-use super::{Job, Limits};
+use super::{Access, Job, Limits, Root};
 
 impl Job {
+    /// Whether a cell for it can be built before it is there. A directory or an image as root has a
+    /// say in the program's arguments and environment, too; and what is below a copy-on-write mount
+    /// should be as it is when the program starts.
+    pub(crate) fn can_be_parked(&self) -> bool {
+        self.root == Root::Host
+            && self.mounts.iter().all(|mount| mount.access != Access::CopyOnWrite)
+    }
+
     /// Whether a cell that was built for one of the two can run the other: whether they differ only
     /// in what a cell gets when its program starts, and in what its supervisor watches.
     ///

@@ -24,7 +24,7 @@ use crate::policy::landlock::Fence;
 use crate::policy::seccomp;
 use crate::sabotage::leaves_out;
 use crate::{
-    Access, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network, Result, Root, Seccomp,
+    Access, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network, Result, Seccomp,
     Standing,
 };
 pub use layout::Entry;
@@ -180,10 +180,6 @@ impl Plan {
     /// taken over, and the rest judged as for any job.
     pub(crate) fn again(&self, job: &Job) -> Result<Self> {
         debug_assert!(job.same_cell(&self.job), "the jobs differ in more than their data");
-        if job.root != Root::Host {
-            // Such a root has a say in the program's arguments and environment, too.
-            return Self::make(job, Host::current(), self.blocked.clone());
-        }
         job.validate()?;
         let env = Environment::resolve(&job.env, job.tty, |name| std::env::var_os(name))?;
         let mut plan = Self {
