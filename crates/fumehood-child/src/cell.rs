@@ -57,6 +57,8 @@ pub(crate) struct Cell {
     pub(crate) ruleset: Option<Fd>,
     /// Where changes to copy-on-write mounts go, if there are any, for the supervisor.
     pub(crate) changes: Option<Fd>,
+    /// The root, if the supervisor is to have it.
+    pub(crate) shared: Option<Fd>,
     /// How long each step took.
     pub(crate) laps: Laps,
     /// Index of the next step.
@@ -71,6 +73,7 @@ impl Cell {
             root: Fd::CWD,
             ruleset: None,
             changes: None,
+            shared: None,
             laps,
             index: 0,
         }
@@ -140,6 +143,10 @@ impl Cell {
             }
             Step::Allow { path, access } => self.allow(path, access),
             Step::Filter { instructions, flags, .. } => sys::set_filter(instructions, flags),
+            Step::ShareRoot {} => {
+                self.shared = Some(sys::open(c"/", nr::O_PATH | nr::O_DIRECTORY)?);
+                Ok(())
+            }
             ref other => self.apply_to_root(other),
         }
     }

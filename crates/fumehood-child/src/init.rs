@@ -9,7 +9,8 @@ use crate::cell::{Cell, Laps};
 use crate::denial::{Denial, Watched};
 use crate::prelude::Prelude;
 use crate::program::{NotStarted, Start};
-use crate::step::{Field, Reader, Step, StepError};
+use crate::stage::{PATH_MAX, stage};
+use crate::step::{Field, Reader, Sink, Step, StepError};
 use crate::sys::{self, Errno, Fd, MAX_FDS, PollFd, Result};
 use crate::terminal;
 use crate::wire::{self, Buffer, Ended, Failure, Kind, Message};
@@ -43,11 +44,20 @@ fn live(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
     let (list, count) = expect(socket, Kind::Cell, &mut fds)?;
     let done = cell.build(list, fds, count);
     answer(socket, &cell, done, true)?;
-    let (list, count) = expect(socket, Kind::Program, &mut fds)?;
+    let shares_root = cell.shared.is_some();
+    let (list, count) = stage_until_program(socket, &mut fds)?;
     let children = sys::signalfd(nr::SIGCHLD)?;
     let (program, watched) = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
     let status = watch(socket, children, program)?;
-    finish(socket, status, watched.and_then(Watched::denial))
+    finish(socket, status, watched.and_then(Watched::denial))?;
+    if shares_root { linger(socket) } else { Ok(()) }
+}
+
+/// Keeps the mounts of an empty cell until the supervisor, which still looks at them, hangs up.
+fn linger(socket: Fd) -> Result<()> {
+    let mut fds = [Fd(-1); MAX_FDS];
+    while wire::receive(socket, &mut fds)?.is_some() {}
+    Ok(())
 }
 
 /// The next message, which must be of that kind; the end of the stream is the supervisor's end.
@@ -56,6 +66,33 @@ fn expect(socket: Fd, kind: Kind, fds: &mut [Fd; MAX_FDS]) -> Result<(&'static m
         Some((message, count)) if message.kind == kind => Ok((message.body, count)),
         _ => Err(Errno::PROTO),
     }
+}
+
+/// Writes inputs as they are sent, until the program is.
+fn stage_until_program(socket: Fd, fds: &mut [Fd; MAX_FDS]) -> Result<(&'static mut [u8], usize)> {
+    loop {
+        match wire::receive(socket, fds)? {
+            Some((message, 1)) if message.kind == Kind::Stage => write_inputs(socket, fds[0])?,
+            Some((message, count)) if message.kind == Kind::Program => {
+                return Ok((message.body, count));
+            }
+            _ => return Err(Errno::PROTO),
+        }
+    }
+}
+
+fn write_inputs(socket: Fd, stream: Fd) -> Result<()> {
+    let mut path = Buffer::<PATH_MAX>::new();
+    let staged = stage(stream, &mut path);
+    sys::close(stream);
+    let Err(errno) = staged else {
+        return wire::send(socket, Kind::Staged, &[], None);
+    };
+    let mut body = Buffer::<{ PATH_MAX + 4 }>::new();
+    errno.0.put(&mut body);
+    body.put(path.bytes());
+    wire::send(socket, Kind::StageFailed, body.bytes(), None)?;
+    Err(errno)
 }
 
 /// Tells the supervisor that a step failed, or that the cell stands when that was the last of them.
@@ -71,6 +108,11 @@ fn answer(
                 wire::send(socket, Kind::Changes, &[], Some(changes))?;
                 // The program is not to find it among its descriptors.
                 sys::close(changes);
+            }
+            if let Some(root) = cell.shared {
+                wire::send(socket, Kind::Root, &[], Some(root))?;
+                // The program is not to find it among its descriptors.
+                sys::close(root);
             }
             wire::send(socket, Kind::Ready, cell.laps.bytes(), None)
         }

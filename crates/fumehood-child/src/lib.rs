@@ -17,6 +17,7 @@ pub mod janitor;
 pub mod launch;
 pub mod prelude;
 pub mod program;
+pub mod stage;
 pub mod step;
 pub mod sys;
 pub mod wire;

@@ -377,6 +377,11 @@ steps! {
         path: &'a CStr,
     }
 
+    /// Opens the root for the supervisor, which gets it with [`Kind::Root`](crate::wire::Kind::Root)
+    /// and can look at the files of the cell without entering any namespace. The cell then outlives
+    /// its program, until the supervisor hangs up.
+    29 ShareRoot "share-root" {}
+
     // Steps of a program: done in the process that executes it.
 
     /// Opens a terminal in the sandbox's own instance, which becomes the program's standard input,

@@ -49,6 +49,8 @@ impl Errno {
     pub const INVAL: Self = Self(22);
     /// Read-only file system.
     pub const ROFS: Self = Self(30);
+    /// File name too long.
+    pub const NAMETOOLONG: Self = Self(36);
     /// The kernel, or a filter on its behalf, does not know the call.
     pub const NOSYS: Self = Self(38);
     /// Protocol error: a message that does not decode.

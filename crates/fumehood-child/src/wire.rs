@@ -20,6 +20,9 @@ pub enum Kind {
     Program = 2,
     /// Supervisor to init: send a signal to the program. Body: [`Signal`].
     Signal = 3,
+    /// Supervisor to init, before the program: write the inputs. Descriptor: the stream of
+    /// [`Record`](crate::stage::Record)s.
+    Stage = 4,
     /// Launcher to supervisor: the init exists. Body: its process id. Descriptor: its pidfd.
     Spawned = 10,
     /// Launcher to supervisor: there is no init. Body: [`Failure`], whose index is a
@@ -39,6 +42,14 @@ pub enum Kind {
     /// Init to supervisor, before [`Self::Ready`] where a step asks for it: the directory that the
     /// changes to copy-on-write mounts go to. No body. Descriptor: that directory (`O_PATH`).
     Changes = 18,
+    /// Init to supervisor, before [`Self::Ready`] where a step asks for it: the root of the cell. No
+    /// body. Descriptor: the root, as a place only (`O_PATH`).
+    Root = 17,
+    /// Init to supervisor: the inputs are written. No body.
+    Staged = 19,
+    /// Init to supervisor: an input could not be written; nothing runs. Body: the errno in 32 bits,
+    /// then the path, which is empty if the stream broke off.
+    StageFailed = 20,
 }
 
 impl Kind {
@@ -49,6 +60,7 @@ impl Kind {
             1 => Self::Cell,
             2 => Self::Program,
             3 => Self::Signal,
+            4 => Self::Stage,
             10 => Self::Spawned,
             11 => Self::NotSpawned,
             12 => Self::Ready,
@@ -57,6 +69,9 @@ impl Kind {
             15 => Self::ProgramFailed,
             16 => Self::Ended,
             18 => Self::Changes,
+            17 => Self::Root,
+            19 => Self::Staged,
+            20 => Self::StageFailed,
             _ => return None,
         })
     }

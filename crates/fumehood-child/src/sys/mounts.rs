@@ -28,6 +28,37 @@ pub fn open_beneath(dir: Fd, path: &CStr, flags: u32, mode: u32) -> Result<Fd> {
         .map(|fd| Fd(fd as i32))
 }
 
+/// `openat2(2)` below `dir`, without following any symbolic link, leaving `dir`, or getting onto
+/// another mount.
+///
+/// # Errors
+/// `ELOOP` for a symbolic link in the path, `EXDEV` for a way out, and those of the path.
+pub fn open_within(dir: Fd, path: &CStr, flags: u32, mode: u32) -> Result<Fd> {
+    let resolve = nr::RESOLVE_BENEATH | nr::RESOLVE_NO_SYMLINKS | nr::RESOLVE_NO_XDEV;
+    let how = [u64::from(flags | nr::O_CLOEXEC), u64::from(mode), u64::from(resolve)];
+    plain!(__NR_openat2, dir.word(), path.as_ptr(), how.as_ptr(), size_of::<[u64; 3]>())
+        .map(|fd| Fd(fd as i32))
+}
+
+/// `linkat(2)`, which follows no link in the last name of either path.
+///
+/// # Errors
+/// Those of the paths.
+pub fn hard_link(from: Fd, old: &CStr, to: Fd, new: &CStr) -> Result<()> {
+    plain!(__NR_linkat, from.word(), old.as_ptr(), to.word(), new.as_ptr(), 0).map(drop)
+}
+
+/// `utimensat(2)` of an open file: sets the time of last modification, in seconds since 1970, and
+/// that of last access to now.
+///
+/// # Errors
+/// `EINVAL` for a time that the file system cannot hold.
+pub fn set_modified(file: Fd, seconds: i64) -> Result<()> {
+    const UTIME_NOW: i64 = (1 << 30) - 1;
+    let times = [0, UTIME_NOW, seconds, 0];
+    plain!(__NR_utimensat, file.word(), 0, times.as_ptr(), 0).map(drop)
+}
+
 /// `mkdirat(2)`.
 ///
 /// # Errors
