@@ -147,6 +147,8 @@ pub(crate) struct JobArgs {
     #[command(flatten)]
     pub(crate) inside: InsideArgs,
     #[command(flatten)]
+    pub(crate) files: FileArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) confine: ConfineArgs,
@@ -204,6 +206,42 @@ pub(crate) struct InsideArgs {
     /// Give the program a terminal of its own; works without one of the caller's too (80 by 24)
     #[arg(short, long)]
     pub(crate) tty: bool,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Files in and out")]
+pub(crate) struct FileArgs {
+    /// Copy a host file or directory into the sandbox, where the program can change it; TARGET is
+    /// a directory's own path or a file's [default: /workspace, or a file's name in it]
+    #[arg(long, value_name = "SOURCE[:TARGET]")]
+    pub(crate) input: Vec<String>,
+    /// Unpack an archive (tar, gzip, Zstandard) in the sandbox; - is standard input
+    #[arg(long, value_name = "FILE|-[:TARGET]")]
+    pub(crate) input_tar: Vec<String>,
+    /// Leave out of directories that --input copies what matches: a name, or a path with a slash
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Bytes of all inputs [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) input_size: Option<String>,
+    /// Files, directories and links of all inputs [default: 65536]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) input_entries: Option<String>,
+    /// Bring back a path or glob when the program has ended; relative to the working directory
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) collect: Vec<String>,
+    /// Where that goes: an empty or new directory, or an archive FILE.tar [default: the report]
+    #[arg(long, value_name = "DIR|FILE.tar")]
+    pub(crate) collect_to: Option<PathBuf>,
+    /// How many files are brought back at most [default: 1000]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) collect_files: Option<String>,
+    /// Size of any one of them at most [default: 16MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) collect_file_size: Option<String>,
+    /// Size of all of them at most [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) collect_size: Option<String>,
 }
 
 /// Every limit is finite unless it says `unlimited`; one that is spelled out is enforced for the

@@ -23,6 +23,7 @@ use mounts::mounts;
 pub(crate) fn job(args: &JobArgs) -> Result<Job> {
     let mut job = base(args)?;
     inside(&args.inside, &mut job)?;
+    crate::lower_files::files(&args.files, &mut job)?;
     limits(&args.limits, &mut job)?;
     confine(&args.confine, &mut job)?;
     Ok(job)
@@ -139,7 +140,7 @@ fn variable(text: &str, job: &mut Job) {
 }
 
 /// A path on the host, made absolute: jobs have no working directory on the host.
-fn on_host(flag: &str, path: &Path) -> Result<PathBuf> {
+pub(crate) fn on_host(flag: &str, path: &Path) -> Result<PathBuf> {
     if path.is_absolute() {
         return Ok(path.to_owned());
     }
@@ -168,7 +169,7 @@ fn limits(args: &LimitArgs, job: &mut Job) -> Result<()> {
 }
 
 /// Sets a field if its flag was given; `read` says what is wrong with a value.
-fn set<T>(
+pub(crate) fn set<T>(
     field: &mut T,
     flag: &str,
     text: Option<&str>,
@@ -189,7 +190,7 @@ fn limit<T>(
     set(field, flag, text, |text| Limit::parse(text, read).map(Some))
 }
 
-fn unit<T: FromStr<Err = ParseUnitError>>(text: &str) -> Result<T, String> {
+pub(crate) fn unit<T: FromStr<Err = ParseUnitError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: ParseUnitError| error.problem().to_owned())
 }
 
@@ -197,7 +198,7 @@ fn time(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.problem().to_owned())
 }
 
-fn count(text: &str) -> Result<u64, String> {
+pub(crate) fn count(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "must be a whole number, or unlimited".to_owned())
 }
 

@@ -11,6 +11,7 @@ mod generate;
 mod help;
 mod image;
 mod lower;
+mod lower_files;
 mod output;
 mod policy;
 mod report;

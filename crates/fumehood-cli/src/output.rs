@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::error::ErrorKind as UsageErrorKind;
-use fumehood::{Error, ErrorKind, Missing, Report, Result, Standing};
+use fumehood::{Error, ErrorKind, Missing, Report, Result, Skipped, Standing};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -35,8 +35,20 @@ pub(crate) fn ended(result: &Result<Report>) {
             if let Some(line) = report.outcome.describe() {
                 say(&line);
             }
+            not_collected(&report.skipped);
         }
         Err(failure) => error(failure),
+    }
+}
+
+/// Says what was asked for and is not there. Names are escaped: the program chose them.
+fn not_collected(skipped: &[Skipped]) {
+    const SAID: usize = 10;
+    for one in skipped.iter().take(SAID) {
+        say(&format!("not collected: {:?}: {}", one.path, one.detail));
+    }
+    if let Some(more) = skipped.len().checked_sub(SAID).filter(|more| *more > 0) {
+        say(&format!("not collected: {more} more; the report lists them"));
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use fumehood::{Changes, Error, ErrorKind, Job, Report, Result, Running, Sandbox, Streams};
+use fumehood::{
+    Changes, CollectTo, Error, ErrorKind, Job, Report, Result, Running, Sandbox, Streams,
+};
 
 use crate::args::RunArgs;
 use crate::report::ReportFile;
@@ -17,7 +19,9 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
         Ok(file) => file,
         Err(error) => return output::failed(&error),
     };
-    let ran = lower::job(&args.job).and_then(|job| supervise(&job, args.json));
+    let ran = lower::job(&args.job)
+        .and_then(|job| has_somewhere_to_go(job, args))
+        .and_then(|job| supervise(&job, args.json));
     let (mut result, changes) = match ran {
         Ok((report, changes)) => (Ok(report), changes),
         Err(error) => (Err(error), None),
@@ -28,6 +32,19 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
         Ok(status) => status.unwrap_or_else(|| exit::of(&result)),
         Err(error) => output::failed(&error),
     }
+}
+
+/// Collected files that go into the report are lost where there is none.
+fn has_somewhere_to_go(job: Job, args: &RunArgs) -> Result<Job> {
+    let reported = args.json || args.report.is_some();
+    if let Some(path) = job.collect.paths.first()
+        && job.collect.to == CollectTo::Report
+        && !reported
+    {
+        let problem = "would go nowhere; add --collect-to DIR or FILE.tar, or --report FILE";
+        return Err(Error::invalid("--collect", path, problem));
+    }
+    Ok(job)
 }
 
 fn deliver(result: &Result<Report>, json: bool, file: Option<&ReportFile>) -> Result<()> {
@@ -41,7 +58,12 @@ fn supervise(job: &Job, captured: bool) -> Result<(Report, Option<Changes>)> {
     let streams = streams(job, captured).map_err(internal("pass output on"))?;
     fumehood::blocking::block_on(async {
         let mut signals = Signals::watch(job.tty).map_err(internal("watch for signals"))?;
-        let running = Sandbox::direct().spawn(job, streams).await?;
+        let sandbox = Sandbox::direct();
+        let running = tokio::select! {
+            running = sandbox.spawn(job, streams) => running?,
+            // Inputs may keep us waiting, and there is no program yet to pass a signal on to.
+            () = signals.stop() => return Err(internal("start the program")(interrupted())),
+        };
         let _raw = if job.tty { Raw::enter() } else { None };
         attend(running, &mut signals).await
     })?
@@ -75,4 +97,8 @@ fn own(stream: impl AsFd) -> io::Result<OwnedFd> {
 
 fn internal(doing: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| ErrorKind::Internal { doing: doing.to_owned(), source }.into()
+}
+
+fn interrupted() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "interrupted")
 }

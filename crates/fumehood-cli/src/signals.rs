@@ -57,6 +57,16 @@ impl Signals {
         }
     }
 
+    /// Waits for a signal that ends what has no program yet.
+    pub(crate) async fn stop(&mut self) {
+        loop {
+            let kind = poll_fn(|context| self.poll(context)).await;
+            if kind != SignalKind::window_change() {
+                return;
+            }
+        }
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<SignalKind> {
         for (kind, signal) in &mut self.watched {
             if let Poll::Ready(Some(())) = signal.poll_recv(context) {

@@ -124,20 +124,27 @@ mod usage;
 mod workspace;
 mod zygote;
 
+/// The entrance of the fuzz targets.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::workspace::intake::fuzz::archive;
+}
+
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
 pub use error::{Error, ErrorKind, Layer, Missing, Result};
 pub use gc::{Leftover, gc, leftovers};
 pub use guarantee::Guarantee;
 pub use host::Host;
 pub use job::{
-    Access, BackendName, Cpus, Env, Excess, Job, Limit, Limits, Mount, Network, Root, Seccomp,
-    Stdin, Tmpfs,
+    Access, BackendName, Collect, CollectTo, Cpus, Env, Excess, Input, InputLimits, InputSource,
+    Job, Limit, Limits, Mount, Network, Root, Seccomp, Stdin, TarSource, Tmpfs,
 };
 pub use plan::{Entry, Filter, Identity, Namespaces, Plan};
 pub use pool::{Pool, PoolConfig, PoolMetrics};
 pub use report::{
-    Confinement, Figure, MountNote, MountNoteKind, Outcome, Output, Report, Source, Standing,
-    StepTime, Stream, TimeLimit, Timing, Usage, signal_name,
+    Artifact, Confinement, Figure, MountNote, MountNoteKind, Outcome, Output, Report, Skipped,
+    SkippedFor, Source, Standing, StepTime, Stream, TimeLimit, Timing, Usage, signal_name,
 };
 pub use sandbox::{Handle, Running, Sandbox, Streams};
 pub use schema::{job_schema, report_schema};

@@ -1,5 +1,6 @@
 //! What is said about a run.
 
+mod artifact;
 mod bytes;
 mod ending;
 mod mounts;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Applied, Diff, Guarantee};
+pub use artifact::{Artifact, Skipped, SkippedFor};
 pub use ending::signal_name;
 pub use mounts::{MountNote, MountNoteKind};
 pub(crate) use verdict::{Counted, Denial, Stop, verdict};
@@ -27,6 +29,12 @@ pub struct Report {
     pub stdout: Output,
     /// What it printed to standard error.
     pub stderr: Output,
+    /// The files that were brought back, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<Artifact>,
+    /// What was asked for and not brought back, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
     /// What it used.
     pub usage: Usage,
     /// Which guarantees held.
@@ -259,6 +267,8 @@ mod tests {
             outcome,
             stdout: output(b"text\n"),
             stderr: output(&[0xff, 0]),
+            artifacts: Vec::new(),
+            skipped: Vec::new(),
             usage: Usage {
                 wall_us: Some(Figure { value: 1500, source: Source::Clock }),
                 peak_memory: Some(Figure { value: 4096, source: Source::RusageMaxrss }),

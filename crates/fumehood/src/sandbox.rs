@@ -17,6 +17,7 @@ use crate::plan::Plan;
 use crate::pool::InProgress;
 use crate::stream::{Drain, Feed};
 use crate::supervise::{self, Ends, Order, Spent, Wiring};
+use crate::workspace::collect;
 use crate::zygote::Zygote;
 use crate::{Changes, Error, ErrorKind, Job, Report, Result, Stdin};
 
@@ -96,9 +97,10 @@ impl Sandbox {
     pub async fn spawn(&self, job: &Job, streams: Streams) -> Result<Running> {
         let asked = Instant::now();
         let (wiring, terminal) = streams.wiring(job)?;
+        let sink = collect::open(&job.collect)?;
         let feeds = !matches!(wiring.stdin, Feed::Nothing);
         let (plan, started, ends) = self.start(job, feeds, terminal).await?;
-        Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, asked)))
+        Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, sink, asked)))
     }
 
     /// Starts a job in a cell that was built for its plan.
@@ -110,6 +112,7 @@ impl Sandbox {
     ) -> Result<Running> {
         let asked = Instant::now();
         let (wiring, terminal) = streams.wiring(&plan.job)?;
+        let sink = collect::open(&plan.job.collect)?;
         let feeds = !matches!(wiring.stdin, Feed::Nothing);
         let (plan, started, ends) = match start_in(cell, &plan, feeds, terminal).await {
             Ok((started, ends)) => (plan, started, ends),
@@ -118,7 +121,7 @@ impl Sandbox {
             // way knows what to do without.
             Err(NotBuilt::Blocked(_)) => self.start(&plan.job, feeds, terminal).await?,
         };
-        Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, asked)))
+        Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, sink, asked)))
     }
 
     /// Tries the full plan, and weaker ones only as far as the job waives what they lack.
@@ -182,11 +185,12 @@ impl Sandbox {
 }
 
 async fn start_in(
-    cell: Cell,
+    mut cell: Cell,
     plan: &Plan,
     feeds: bool,
     terminal: Option<TerminalSize>,
 ) -> Result<(Started, Ends), NotBuilt> {
+    cell.stage(plan).await?;
     let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
     let (ends, stdio) = if terminal.is_some() {
         (Ends::default(), Vec::new())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fumehood_child::wire::{Ended, Kind};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::backend::native::cell::{Handle, Started};
@@ -20,6 +20,7 @@ use crate::sabotage::leaves_out;
 use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
 use crate::usage::{Meter, Tally};
 use crate::workspace::changes::Base;
+use crate::workspace::collect::{self, Collected, Sink};
 use crate::{
     Changes, Confinement, Error, Excess, Figure, Limit, MountNote, Report, Result, Source, Stream,
     TimeLimit, Timing,
@@ -102,6 +103,10 @@ pub(crate) struct Running {
     /// Where the changes to copy-on-write mounts go, and what was there before.
     changes: Option<(OwnedFd, Base)>,
     notes: Vec<MountNote>,
+    /// The root of the cell, where the plan shares it.
+    root: Option<OwnedFd>,
+    /// Where its files go.
+    sink: Option<Sink>,
     ends: Ends,
     terminal: Option<OwnedFd>,
     wiring: Wiring,
@@ -125,6 +130,7 @@ impl Running {
         started: Started,
         ends: Ends,
         wiring: Wiring,
+        sink: Option<Sink>,
         asked: Instant,
     ) -> Self {
         let now = Instant::now();
@@ -135,6 +141,8 @@ impl Running {
             group: started.group,
             changes: started.changes,
             notes: started.notes,
+            root: started.root,
+            sink,
             ends,
             terminal: started.terminal,
             wiring,
@@ -166,7 +174,18 @@ impl Running {
     ) -> Result<(Report, Option<Changes>)> {
         let (layers, notes) = (self.changes, self.notes);
         let Self {
-            plan, mut init, mut group, ends, terminal, wiring, timing, started, spent, ..
+            plan,
+            mut init,
+            mut group,
+            root,
+            sink,
+            ends,
+            terminal,
+            wiring,
+            timing,
+            started,
+            spent,
+            ..
         } = self;
         let (stdout, stderr) = (Carried::default(), Carried::default());
         let size = terminal.as_ref().and_then(|end| end.try_clone().ok());
@@ -186,6 +205,9 @@ impl Running {
             stderr.mark_truncated();
         }
         let tally = Tally::read(group.as_ref(), &ended, wall);
+        // Nothing runs in the cell any more, but its files are there until the init is let go.
+        let root = root.filter(|_| !watch.lost);
+        let collected = collect_from(root, &plan, sink).await;
         let pidfd = if layers.is_some() { init.pidfd() } else { None };
         match spent {
             Some(taker) => drop(taker.send(Spent { init, group })),
@@ -203,6 +225,8 @@ impl Running {
         let outputs = [stdout.take(), stderr.take()];
         let stop = stop.or_else(|| excess(cap, &outputs));
         let mut report = assemble(&plan, &ended, stop, timing, tally, outputs);
+        report.artifacts = collected.artifacts;
+        report.skipped = collected.skipped;
         report.mounts.extend(notes);
         report.diff = changes.as_ref().map_or_else(Vec::new, Changes::diff);
         Ok((report, changes))
@@ -228,6 +252,22 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
     let patience = Timespec { tv_sec: 2, tv_nsec: 0 };
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     poll(&mut fds, Some(&patience)).is_ok_and(|ready| ready > 0)
+}
+
+/// Brings files back, on a thread of its own: a disk may be slow.
+async fn collect_from(root: Option<OwnedFd>, plan: &Plan, sink: Option<Sink>) -> Collected {
+    let Some(sink) = sink else { return Collected::default() };
+    let collect = plan.job.collect.clone();
+    let Some(root) = root else { return Collected::gone(&collect) };
+    let cwd = plan.job.cwd.clone();
+    let (done, receiver) = oneshot::channel();
+    let named = std::thread::Builder::new().name("collect".to_owned());
+    let spawned = named.spawn(move || {
+        // Nobody is interested any more if the run was given up.
+        let _ = done.send(collect::collect(&root, &collect, &cwd, sink));
+    });
+    let collected = if spawned.is_ok() { receiver.await.ok() } else { None };
+    collected.unwrap_or_else(|| Collected::gone(&plan.job.collect))
 }
 
 /// Removes a group whose processes are ending. That takes well below a millisecond, and others of
@@ -324,6 +364,8 @@ struct Watch<'a> {
     grace: Duration,
     delivered: bool,
     wall: Option<Instant>,
+    /// Whether the init died, and with it the mounts of the cell.
+    lost: bool,
 }
 
 /// How far the ladder has been climbed.
@@ -355,6 +397,7 @@ impl<'a> Watch<'a> {
             grace,
             delivered: false,
             wall,
+            lost: false,
         }
     }
 
@@ -400,7 +443,8 @@ impl<'a> Watch<'a> {
 
     /// An init that dies without a word was killed: by us, by the kernel together with everything
     /// else in a group that is out of memory, or from outside.
-    fn init_is_gone(&self) -> Result<Ended> {
+    fn init_is_gone(&mut self) -> Result<Ended> {
+        self.lost = true;
         const KILLED: i32 = 9;
         let starved = self.group.and_then(|group| group.oom().ok()).is_some_and(|oom| oom.at_limit);
         if self.stop.is_some() || starved {
@@ -494,6 +538,8 @@ fn assemble(
         outcome: report::verdict(ended.status, stop, cpu_limited, tally.counted, denial),
         stdout,
         stderr,
+        artifacts: Vec::new(),
+        skipped: Vec::new(),
         usage: tally.usage,
         confinement: Confinement {
             backend: "native".to_owned(),

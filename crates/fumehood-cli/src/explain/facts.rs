@@ -23,6 +23,10 @@ pub(super) struct Facts {
     pub(super) namespaces: Vec<&'static str>,
     pub(super) root: Vec<Object>,
     pub(super) mounts: Vec<MountNote>,
+    /// What is copied in, as in a job.
+    pub(super) inputs: Vec<fumehood::Input>,
+    /// What is brought back, as in a job.
+    pub(super) collect: fumehood::Collect,
     pub(super) environment: BTreeMap<String, Variable>,
     #[serde(serialize_with = "in_order")]
     pub(super) limits: Vec<(&'static str, String)>,
@@ -96,6 +100,8 @@ impl Facts {
             namespaces: namespaces(plan),
             root: plan.root.iter().map(object).collect(),
             mounts: plan.notes.clone(),
+            inputs: plan.job.inputs.clone(),
+            collect: plan.job.collect.clone(),
             environment: environment(plan),
             limits: limits(&plan.job.limits),
             syscalls: plan.filter.as_deref().and_then(syscalls),

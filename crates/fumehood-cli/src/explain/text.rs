@@ -1,7 +1,7 @@
 //! What a plan says, for people.
 
 use fumehood::image::Image;
-use fumehood::{MountNote, Standing, quoted};
+use fumehood::{CollectTo, Input, InputSource, MountNote, Standing, TarSource, quoted};
 
 use super::facts::{Facts, Landlock, Syscalls};
 use crate::output;
@@ -14,6 +14,7 @@ pub(super) fn render(facts: &Facts) -> String {
         section("image", &facts.image.as_ref().map_or_else(none, image)),
         section("root", &root(facts)),
         notes(facts),
+        section("files", &files(facts)),
         section("environment", &environment(facts)),
         section("limits", &table(facts.limits.iter().map(|(name, value)| [*name, value]))),
         section("system calls", &facts.syscalls.as_ref().map_or_else(none, syscalls)),
@@ -98,6 +99,31 @@ fn notes(facts: &Facts) -> String {
     }
     let line = |note: &MountNote| format!("  {}: {}\n", quoted(&note.target), note.text);
     section("notes on mounts", &facts.mounts.iter().map(line).collect::<String>())
+}
+
+fn files(facts: &Facts) -> String {
+    let mut table = Table::default();
+    for Input { source, to, .. } in &facts.inputs {
+        let source = match source {
+            InputSource::Dir { path, .. } => format!("directory {}", path.display()),
+            InputSource::File(path) => format!("file {}", path.display()),
+            InputSource::Tar(TarSource::File(path)) => format!("archive {}", path.display()),
+            InputSource::Tar(TarSource::Stdin) => "archive from standard input".to_owned(),
+            InputSource::Tar(TarSource::Bytes(bytes)) => {
+                format!("archive of {} bytes", bytes.len())
+            }
+            InputSource::Bytes { data, .. } => format!("{} bytes", data.len()),
+            other => format!("{other:?}"),
+        };
+        table.row(["in", &to.to_string_lossy(), &source]);
+    }
+    let to = match &facts.collect.to {
+        CollectTo::Dir(path) | CollectTo::Tar(path) => path.display().to_string(),
+        _ => "the report".to_owned(),
+    };
+    facts.collect.paths.iter().for_each(|path| table.row(["out", path, &to]));
+    let none_listed = facts.inputs.is_empty() && facts.collect.paths.is_empty();
+    if none_listed { none() } else { table.render("  ") }
 }
 
 fn environment(facts: &Facts) -> String {

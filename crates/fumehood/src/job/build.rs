@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Access, BackendName, Env, Job, Limits, Mount, Network, Root, Seccomp, Stdin, Tmpfs};
+use super::{
+    Access, BackendName, Collect, Env, InputLimits, Job, Limits, Mount, Network, Root, Seccomp,
+    Stdin, Tmpfs,
+};
 use crate::Guarantee;
 
 impl Job {
@@ -29,6 +32,9 @@ impl Job {
             root: Root::default(),
             mounts: Vec::new(),
             tmpfs: Vec::new(),
+            inputs: Vec::new(),
+            input_limits: InputLimits::default(),
+            collect: Collect::default(),
             network: Network::default(),
             hostname: Self::HOSTNAME.into(),
             limits: Limits::default(),

@@ -1,13 +1,16 @@
 //! What the caller asks for.
 
 mod build;
+pub(crate) mod files;
 mod limits;
 mod node;
 mod read;
+mod read_files;
 mod root;
 mod shape;
 mod stdin;
 mod validate;
+mod validate_files;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +20,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{ByteSize, Guarantee};
+pub use files::{Collect, CollectTo, Input, InputLimits, InputSource, TarSource};
 pub use limits::{Cpus, Excess, Limit, Limits};
 pub use root::Root;
 pub use stdin::Stdin;
@@ -78,6 +82,15 @@ pub struct Job {
     /// Empty directories in memory, beside those that every program has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tmpfs: Vec<Tmpfs>,
+    /// What is copied into the sandbox before the program starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
+    /// What is refused in inputs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub input_limits: InputLimits,
+    /// Which files are brought back when the program has ended.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub collect: Collect,
     /// Which network the program sees.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = Network::None))]

@@ -173,7 +173,7 @@ impl<'a> Node<'a> {
 
 impl<'a> Fields<'a> {
     /// The field of that name, if it is there.
-    fn get(&self, name: &str) -> Option<Node<'a>> {
+    pub(super) fn get(&self, name: &str) -> Option<Node<'a>> {
         let value = self.values.get(name)?;
         Some(Node { path: join(&self.path, name), value, hidden: self.hidden })
     }

@@ -3,20 +3,37 @@
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::node::{Document, Node};
+use super::read_files::{collect, collect_to, input, input_limits};
 use super::root;
 use super::values::{
     access, backend, count, cpus, excess, guarantees, limit, names, network, path, seccomp, size,
     stdin, string, time,
 };
 use super::{
-    Access, BackendName, Cpus, Env, Excess, Job, Limit, Limits, Mount, Network, Root, Seccomp,
-    Stdin, Tmpfs,
+    Access, BackendName, Collect, CollectTo, Cpus, Env, Excess, Input, InputLimits, Job, Limit,
+    Limits, Mount, Network, Root, Seccomp, Stdin, Tmpfs,
 };
 use crate::{ByteSize, Error, Result};
 
 const JOB: &[&str] = &[
-    "args", "env", "cwd", "stdin", "tty", "root", "mounts", "tmpfs", "network", "hostname",
-    "limits", "require", "waive", "seccomp", "backend",
+    "args",
+    "env",
+    "cwd",
+    "stdin",
+    "tty",
+    "root",
+    "mounts",
+    "tmpfs",
+    "inputs",
+    "input_limits",
+    "collect",
+    "network",
+    "hostname",
+    "limits",
+    "require",
+    "waive",
+    "seccomp",
+    "backend",
 ];
 const ENV: &[&str] = &["set", "inherit", "allow_secret"];
 const MOUNT: &[&str] = &["source", "target", "access", "optional", "as_owner"];
@@ -93,6 +110,10 @@ deserialize! {
     Root: root::read;
     Mount: mount;
     Tmpfs: tmpfs;
+    Input: input;
+    InputLimits: input_limits;
+    Collect: collect;
+    CollectTo: collect_to;
     Access: access;
     Network: network;
     Limits: limits;
@@ -119,6 +140,9 @@ fn job(node: &Node<'_>) -> Result<Job> {
     fields.read("tty", &mut job.tty, Node::boolean)?;
     fields.read("mounts", &mut job.mounts, |node| node.list("a list of mounts", mount))?;
     fields.read("tmpfs", &mut job.tmpfs, |node| node.list("a list of directories", tmpfs))?;
+    fields.read("inputs", &mut job.inputs, |node| node.list("a list of inputs", input))?;
+    fields.read("input_limits", &mut job.input_limits, input_limits)?;
+    fields.read("collect", &mut job.collect, collect)?;
     fields.read("network", &mut job.network, network)?;
     fields.read("hostname", &mut job.hostname, |node| Ok(node.text("a host name")?.to_owned()))?;
     fields.read("limits", &mut job.limits, limits)?;

@@ -25,6 +25,9 @@ impl Job {
             root,
             mounts,
             tmpfs,
+            inputs: _,
+            input_limits: _,
+            collect,
             network,
             hostname,
             limits,
@@ -36,6 +39,8 @@ impl Job {
         *root == other.root
             && *mounts == other.mounts
             && *tmpfs == other.tmpfs
+            // A cell whose files are collected hands out its root.
+            && collect.paths.is_empty() == other.collect.paths.is_empty()
             && *network == other.network
             && *hostname == other.hostname
             && limits.same_cell(&other.limits)

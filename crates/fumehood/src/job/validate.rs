@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use super::validate_files;
 use super::{Access, Cpus, Job, Limit, Limits, Mount, Network, Root, Seccomp, Stdin, Tmpfs};
 use crate::{ByteSize, Error, Guarantee, Result, env, format_duration};
 
 /// Inside directories that the sandbox makes itself: a mount there would replace what confines.
-const RESERVED: [&str; 4] = ["/proc", "/dev", "/sys", "/.changes"];
+pub(super) const RESERVED: [&str; 4] = ["/proc", "/dev", "/sys", "/.changes"];
 
 impl Job {
     /// Checks everything that can be judged without the host: whether its paths exist and what
@@ -33,6 +34,7 @@ impl Job {
         inside("cwd", &self.cwd)?;
         stdin(&self.stdin, self.tty)?;
         mounts(&self.mounts, &self.tmpfs)?;
+        validate_files::check(self)?;
         hostname(&self.hostname)?;
         limits(&self.limits)?;
         guarantees(self)?;
@@ -43,7 +45,11 @@ impl Job {
     }
 }
 
-fn refuse(field: impl Into<String>, value: impl Display, problem: impl Into<String>) -> Result<()> {
+pub(super) fn refuse(
+    field: impl Into<String>,
+    value: impl Display,
+    problem: impl Into<String>,
+) -> Result<()> {
     Err(Error::invalid(field, value, problem))
 }
 
@@ -77,7 +83,7 @@ fn no_nul(field: &str, text: &str) -> Result<()> {
 }
 
 /// A path on the host, which must not depend on the directory that the caller happens to be in.
-fn on_host(field: &str, path: &Path) -> Result<()> {
+pub(super) fn on_host(field: &str, path: &Path) -> Result<()> {
     if path.as_os_str().as_bytes().contains(&0) {
         return refuse(field, format_args!("{path:?}"), "must not contain a NUL byte");
     }
@@ -89,7 +95,7 @@ fn on_host(field: &str, path: &Path) -> Result<()> {
 }
 
 /// A path inside, in the one form that means the same whatever links there are.
-fn inside(field: &str, path: &Path) -> Result<()> {
+pub(super) fn inside(field: &str, path: &Path) -> Result<()> {
     let shown = format_args!("{path:?}");
     if path.as_os_str().as_bytes().contains(&0) {
         return refuse(field, shown, "must not contain a NUL byte");

@@ -84,7 +84,7 @@ pub(super) fn stdin(node: &Node<'_>) -> Result<Stdin> {
     }
 }
 
-fn base64(node: &Node<'_>) -> Result<Vec<u8>> {
+pub(super) fn base64(node: &Node<'_>) -> Result<Vec<u8>> {
     let text = node.text("a string in base64")?;
     let refuse = |error| node.refuse(format!("is not base64 with padding: {error}"));
     BASE64_STANDARD.decode(text).map_err(refuse)

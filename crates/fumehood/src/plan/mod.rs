@@ -2,6 +2,7 @@
 //! can say no.
 
 mod cow;
+mod inputs;
 pub(crate) mod layout;
 mod links;
 pub(crate) mod mounts;
@@ -64,6 +65,9 @@ pub struct Plan {
     pub guarantees: BTreeMap<Guarantee, Standing>,
     /// What the caller should know of its mounts.
     pub notes: Vec<MountNote>,
+    /// Whether the supervisor gets a handle on the root, for what it does with the files of the cell
+    /// before and after the program. Only where something asks for it: the cell ends later then.
+    pub(crate) share_root: bool,
     /// What the host was seen to refuse, which this plan does without.
     pub(crate) blocked: Vec<Blocked>,
 }
@@ -146,6 +150,9 @@ impl Plan {
         } else {
             Layout::default()
         };
+        if namespaces.base {
+            inputs::check(job, &root)?;
+        }
         let identity = identity(host, namespaces, own.as_ref().and_then(OwnRoot::user));
         if identity.by_root {
             owners::look(root.get(listed_from..).unwrap_or(&[]), identity, &mut notes)?;
@@ -164,6 +171,7 @@ impl Plan {
             fence: if without.fence { None } else { Fence::new(host.landlock_abi) },
             guarantees: BTreeMap::new(),
             notes,
+            share_root: namespaces.base && !job.collect.paths.is_empty(),
             job: job.clone(),
             blocked,
         };
@@ -236,6 +244,11 @@ impl Plan {
                 let problem = "without a mount namespace a mount can only stay where it is";
                 return Err(Error::invalid(field, mount.target.display(), problem));
             }
+        }
+        let files = [("inputs", self.job.inputs.len()), ("collect", self.job.collect.paths.len())];
+        if let Some((field, count)) = files.into_iter().find(|(_, count)| *count > 0) {
+            let problem = "without a mount namespace there are no files of the program's own";
+            return Err(Error::invalid(field, format_args!("{count} listed"), problem));
         }
         if self.job.cwd == Path::new(Job::CWD) {
             self.job.cwd = "/".into();

@@ -2,5 +2,8 @@
 
 pub(crate) mod beneath;
 pub(crate) mod changes;
+pub(crate) mod collect;
 #[cfg(feature = "export")]
 pub mod export;
+pub(crate) mod glob;
+pub(crate) mod intake;

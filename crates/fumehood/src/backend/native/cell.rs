@@ -1,7 +1,7 @@
 //! A parked cell: confined, empty, used once.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use fumehood_child::launch::LaunchStep;
 use fumehood_child::wire::{self, Kind};
@@ -29,6 +29,7 @@ pub(crate) struct Cell {
     changes: Option<OwnedFd>,
     base: Option<Base>,
     notes: Vec<MountNote>,
+    root: Option<OwnedFd>,
     labels: Vec<String>,
     /// How long its steps took, once they are known to be done.
     parked: Option<Vec<StepTime>>,
@@ -111,7 +112,7 @@ impl Cell {
         let init = Handle { control, pidfd, pid };
         send(&init, Kind::Cell, &script).await?;
         let labels = script.labels;
-        Ok(Self { init, group, changes: None, base, notes, labels, parked: None })
+        Ok(Self { init, group, changes: None, root: None, base, notes, labels, parked: None })
     }
 
     /// Starts the program: the cell is used up.
@@ -141,12 +142,12 @@ impl Cell {
                 Kind::ProgramFailed => return Err(program_failed(plan, &program, &body)),
                 Kind::Started => {
                     steps.extend(times(&program.labels, body.get(4..).unwrap_or(&[])));
-                    let Self { init, group, changes, base, notes, .. } = self;
+                    let Self { init, group, changes, root, base, notes, .. } = self;
                     let changes = match (changes, base) {
                         (None, Some(_)) => return Err(no_layers().into()),
                         (changes, base) => changes.zip(base),
                     };
-                    return Ok(Started { init, group, changes, notes, steps, terminal: fd });
+                    return Ok(Started { init, group, changes, root, notes, steps, terminal: fd });
                 }
                 _ => return Err(died().into()),
             }
@@ -157,12 +158,37 @@ impl Cell {
 impl Cell {
     /// Waits until the cell is confined.
     pub(crate) async fn park(mut self) -> Result<Self, NotBuilt> {
-        let steps = match self.assert_member().await? {
-            Some(steps) => steps,
-            None => self.ready().await?,
-        };
-        self.parked = Some(steps);
+        self.stand().await?;
         Ok(self)
+    }
+
+    /// Waits until the cell is confined, unless it is known to be.
+    pub(super) async fn stand(&mut self) -> Result<(), NotBuilt> {
+        if self.parked.is_none() {
+            let steps = match self.assert_member().await? {
+                Some(steps) => steps,
+                None => self.ready().await?,
+            };
+            self.parked = Some(steps);
+        }
+        Ok(())
+    }
+
+    /// Adds a step to those that the report lists.
+    pub(super) fn note(&mut self, step: StepTime) {
+        self.parked.get_or_insert_default().push(step);
+    }
+
+    /// Has the init write what comes over a stream.
+    pub(super) async fn send_stage(&self, stream: BorrowedFd<'_>) -> Result<()> {
+        let sent = self.init.control.send(Kind::Stage, &[], &[stream]).await;
+        sent.map_err(|error| Error::internal("send to the init", error))
+    }
+
+    /// Whether the kernel killed something at the cell's limit of memory.
+    pub(super) fn out_of_memory(&self) -> bool {
+        let oom = self.group.as_ref().and_then(|group| group.oom().ok());
+        oom.is_some_and(|oom| oom.at_limit)
     }
 
     /// Whether its init still lives.
@@ -173,12 +199,17 @@ impl Cell {
         poll(&mut watched, Some(&now)) == Ok(0)
     }
 
+    /// The next message that is about a step; a root that comes in between is kept.
     async fn next(&mut self) -> Result<Message> {
+        self.next_unless_dead().await?.ok_or_else(died)
+    }
+
+    pub(super) async fn next_unless_dead(&mut self) -> Result<Option<Message>> {
         loop {
-            let message = self.init.receive().await.map_err(listening)?.ok_or_else(died)?;
-            match message.kind {
-                Kind::Changes => self.changes = message.fd,
-                _ => return Ok(message),
+            match self.init.receive().await.map_err(listening)? {
+                Some(Message { kind: Kind::Root, fd, .. }) => self.root = fd,
+                Some(Message { kind: Kind::Changes, fd, .. }) => self.changes = fd,
+                other => return Ok(other),
             }
         }
     }
@@ -217,6 +248,9 @@ pub(crate) struct Started {
     pub(crate) changes: Option<(OwnedFd, Base)>,
     /// What was found out about mounts when they were made.
     pub(crate) notes: Vec<MountNote>,
+    /// The root of the cell, if the plan shares it: a place from which its files can be looked up,
+    /// for as long as the init lives.
+    pub(crate) root: Option<OwnedFd>,
     pub(crate) steps: Vec<StepTime>,
     /// The controlling end of its terminal.
     pub(crate) terminal: Option<OwnedFd>,
@@ -365,3 +399,7 @@ fn looked_in(plan: &Plan) -> String {
     let path = plan.env.get("PATH").unwrap_or_default().to_string_lossy();
     format!("not in the sandbox's PATH ({path})")
 }
+
+#[cfg(test)]
+#[path = "cell_tests.rs"]
+mod tests;

@@ -90,6 +90,9 @@ pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Vec<(usize, OwnedFd)>)
         script.push(&Step::CgroupNamespace {});
         limit_user(&mut script)?;
         build_root(&mut script, plan, trees)?;
+        if plan.share_root {
+            script.push(&Step::ShareRoot {});
+        }
         // Landlock looks up its paths in the root that the program will have.
         fence(&mut script, plan)?;
         drop_privileges(&mut script);

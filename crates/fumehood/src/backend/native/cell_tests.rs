@@ -1,0 +1,58 @@
+use std::io::Read;
+
+use fumehood_child::wire::Ended;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use super::*;
+use crate::{Job, blocking};
+
+/// Runs a script in a cell whose root is shared and hands over what is left of it: a cell without
+/// processes, or none where this host cannot make one.
+async fn after(script: &str) -> Option<Started> {
+    let mut plan = Plan::new(&Job::new(["sh", "-c", script])).unwrap();
+    plan.share_root = true;
+    let null = || openat(CWD, "/dev/null", OFlags::RDWR, Mode::empty()).unwrap();
+    let cell = match Cell::build(&Launcher::Direct, &plan).await {
+        Err(NotBuilt::Blocked(_)) => return None,
+        built => built.unwrap(),
+    };
+    let mut started = cell.start(&plan, vec![null(), null(), null()], None).await.unwrap();
+    let ended = started.init.receive().await.unwrap().unwrap();
+    assert_eq!(ended.kind, Kind::Ended);
+    assert_eq!(Ended::decode(&ended.body).unwrap().status, 0);
+    Some(started)
+}
+
+#[test]
+fn a_shared_root_can_be_walked_when_the_program_has_ended() {
+    blocking::block_on(async {
+        let script = "umask 077; mkdir d; echo found >d/file; ln -s d link; mkdir /tmp/t";
+        let Some(started) = after(script).await else {
+            eprintln!("skipped: no cell can be made here");
+            return;
+        };
+        let root = started.root.as_ref().unwrap();
+        let open = |path| {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+            openat2(root, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
+        };
+        let mut text = String::new();
+        std::fs::File::from(open("workspace/d/file").unwrap()).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "found\n");
+        assert!(open("tmp/t").is_ok(), "another mount of the cell");
+        assert_eq!(open("workspace/link/file").err(), Some(rustix::io::Errno::LOOP));
+        assert_eq!(open("../etc/passwd").err(), Some(rustix::io::Errno::XDEV));
+        assert_eq!(open("/etc/passwd").err(), Some(rustix::io::Errno::XDEV));
+        assert!(open("proc/self/root").is_err());
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_root_is_shared_only_where_the_plan_says_so() {
+    let job = Job::new(["true"]);
+    let mut plan = Plan::new(&job).unwrap();
+    assert!(!plan.share_root && !plan.steps().unwrap().iter().any(|step| step == "share-root"));
+    plan.share_root = true;
+    assert!(plan.steps().unwrap().iter().any(|step| step == "share-root"));
+}
