@@ -12,7 +12,7 @@ const fn mechanism(name: &'static str, red: &'static [&'static str]) -> Mechanis
     Mechanism { name, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 27] = [
+pub(crate) const MECHANISMS: [Mechanism; 29] = [
     mechanism(
         "net",
         &[
@@ -81,6 +81,14 @@ pub(crate) const MECHANISMS: [Mechanism; 27] = [
             "neighbours::cannot_take_all_timers_of_the_host",
             "limits_time_output::no_core_is_dumped",
             "limits_time_output::a_large_file_is_refused",
+        ],
+    ),
+    mechanism("input-links", &["inputs::hostile_archives_get_their_verdict"]),
+    mechanism(
+        "collect-beneath",
+        &[
+            "artifacts::output_tricks_get_their_verdict",
+            "artifacts::a_link_that_a_mount_swaps_in_leads_nowhere",
         ],
     ),
     // With namespaces it is a second fence that nothing shows; without, it is the first.

@@ -4,6 +4,9 @@
 //! `cargo xtask sabotage` shows that. A promise that this machine cannot try is skipped with its
 //! reason, and the summary counts it.
 
+mod artifacts;
+#[path = "../../../fumehood/tests/corpus/mod.rs"]
+mod corpus;
 mod cow;
 mod death;
 mod denied;
@@ -11,6 +14,7 @@ mod environment;
 mod exit_codes;
 mod filesystem;
 mod images;
+mod inputs;
 mod job_files;
 mod leftovers;
 mod limits_time_output;
@@ -56,6 +60,8 @@ fn main() -> ExitCode {
         tty::trials(),
         job_files::trials(),
         report::trials(),
+        inputs::trials(),
+        artifacts::trials(),
         unavailable::trials(),
         toolchains::trials(),
         death::trials(),
