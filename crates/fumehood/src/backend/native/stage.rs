@@ -30,11 +30,18 @@ impl Cell {
         self.send_stage(theirs.as_fd()).await?;
         drop(theirs);
         let mut feeding = feeder(plan, ours).map_err(failed)?;
-        tokio::select! {
-            // What this side has to say about an input is better than that the stream broke off.
+        let staged = tokio::select! {
             biased;
             Ok(Err(NotFed::Refused(error))) = &mut feeding => return Err(error.into()),
-            staged = self.staged(plan) => staged?,
+            staged = self.staged(plan) => staged,
+        };
+        if let Err(error) = staged {
+            // What this side had to say about an input was said before the stream broke off, and is
+            // better than that it did.
+            return Err(match feeding.try_recv() {
+                Ok(Err(NotFed::Refused(refused))) => refused.into(),
+                _ => error,
+            });
         }
         let us = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
         self.note(StepTime { step: "inputs".to_owned(), us });
