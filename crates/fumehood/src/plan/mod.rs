@@ -189,6 +189,9 @@ impl Plan {
     pub(crate) fn again(&self, job: &Job) -> Result<Self> {
         debug_assert!(job.same_cell(&self.job), "the jobs differ in more than their data");
         job.validate()?;
+        if self.namespaces.base {
+            inputs::check(job, &self.root)?;
+        }
         let env = Environment::resolve(&job.env, job.tty, |name| std::env::var_os(name))?;
         let mut plan = Self {
             candidates: candidates(job, &env),
