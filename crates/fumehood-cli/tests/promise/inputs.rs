@@ -233,16 +233,17 @@ fn inputs_larger_than_memory_are_refused() -> Promise {
     Ok(())
 }
 
+fn named_pipe(dir: &TempDir) -> std::path::PathBuf {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let path = dir.join("pipe");
+    let mode = Mode::from_raw_mode(0o600);
+    mknodat(CWD, &path, FileType::Fifo, mode, 0).expect("the directory is ours");
+    path
+}
+
 fn a_directory_with_a_pipe_is_refused_at_once() -> Promise {
     let dir = source();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        dir.join("pipe"),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o666),
-        0,
-    )
-    .expect("the directory is ours");
+    named_pipe(&dir);
     let ran = run(&["--input", &input(&dir)], &["true"]).exits(125);
     ran.complains_in_one_line(&["\"pipe\"", "named pipe", "exclude"]);
     run(&["--input", &input(&dir), "--exclude", "pipe"], &["cat", "a"]).exits(0);
@@ -275,7 +276,14 @@ fn the_supervisor_s_memory_does_not_grow_with_the_inputs() -> Promise {
 }
 
 fn an_interrupt_ends_a_stalled_input() -> Promise {
-    let live = Fumehood::new(&["--input-tar", "-"], &["true"]).feed(Feed::Held).spawn();
+    let dir = TempDir::new();
+    let pipe = named_pipe(&dir);
+    // Open for writing here until the end, so that its end is never seen.
+    let _held = fs::File::options().read(true).write(true).open(&pipe).expect("it is ours");
+    let pipe = pipe.display().to_string();
+    let live = Fumehood::new(&["--input-tar", "-"], &["true"])
+        .under(&["sh", "-c", "exec \"$@\" <\"$0\"", &pipe])
+        .spawn();
     let end = Instant::now() + Duration::from_secs(20) * slowness();
     // The thread that reads is there when the handlers of signals are.
     let tasks = format!("/proc/{}/task", live.pid());
