@@ -1,15 +1,17 @@
 //! The one loop that watches a running program: clocks, limits of output, orders, and the ladder
 //! from a polite signal to the kill.
 
+mod watch;
+
 use std::io;
 use std::os::fd::OwnedFd;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
-use fumehood_child::wire::{Ended, Kind};
+use fumehood_child::wire::Ended;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::backend::native::cell::{Handle, Started};
 use crate::backend::native::cgroup::Group;
@@ -18,13 +20,15 @@ use crate::plan::Plan;
 use crate::report::{self, Denial, Stop};
 use crate::sabotage::leaves_out;
 use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
-use crate::usage::{Meter, Tally};
+use crate::usage::Tally;
 use crate::workspace::changes::Base;
 use crate::workspace::collect::{self, Collected, Sink};
 use crate::{
     Changes, Confinement, Error, Excess, Figure, Limit, MountNote, Report, Result, Source, Stream,
-    TimeLimit, Timing,
+    Timing,
 };
+
+use watch::Watch;
 
 /// After a kill everything is over within milliseconds; an init that has not said so by then is
 /// killed itself.
@@ -176,7 +180,7 @@ impl Running {
         let Self {
             plan,
             mut init,
-            mut group,
+            group,
             root,
             sink,
             ends,
@@ -209,15 +213,7 @@ impl Running {
         let root = root.filter(|_| !watch.lost);
         let collected = collect_from(root, &plan, sink).await;
         let pidfd = if layers.is_some() { init.pidfd() } else { None };
-        match spent {
-            Some(taker) => drop(taker.send(Spent { init, group })),
-            None => {
-                drop(init);
-                if let Some(group) = &mut group {
-                    remove(group).await;
-                }
-            }
-        }
+        let_go(Spent { init, group }, spent).await;
         let changes = match layers {
             Some(layers) => Some(look(layers, pidfd).await?),
             None => None,
@@ -230,6 +226,20 @@ impl Running {
         report.mounts.extend(notes);
         report.diff = changes.as_ref().map_or_else(Vec::new, Changes::diff);
         Ok((report, changes))
+    }
+}
+
+/// Leaves what is left of a cell to whoever wants it, or waits until nothing is.
+async fn let_go(cell: Spent, taker: Option<mpsc::UnboundedSender<Spent>>) {
+    match taker {
+        Some(taker) => drop(taker.send(cell)),
+        None => {
+            let Spent { init, group } = cell;
+            drop(init);
+            if let Some(mut group) = group {
+                remove(&mut group).await;
+            }
+        }
     }
 }
 
@@ -349,178 +359,6 @@ async fn deliver(
     };
     let [stdout, stderr] = carried;
     tokio::join!(one(first, stdout, &exceeded[0]), one(second, stderr, &exceeded[1]));
-}
-
-/// What the loop keeps in mind.
-struct Watch<'a> {
-    group: Option<&'a Group>,
-    /// Looks at the group's counters, if something is limited that they tell.
-    meter: Option<Meter<'a>>,
-    /// Why the program is being stopped, if it is.
-    stop: Option<Stop>,
-    /// When the next rung of the ladder is due.
-    due: Option<Instant>,
-    rung: Rung,
-    grace: Duration,
-    delivered: bool,
-    wall: Option<Instant>,
-    /// Whether the init died, and with it the mounts of the cell.
-    lost: bool,
-}
-
-/// How far the ladder has been climbed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rung {
-    /// The program runs; what is due is its wall-clock limit.
-    Running,
-    /// It was asked to end.
-    Asked,
-    /// It was killed.
-    Killed,
-    /// Its init was killed.
-    Gone,
-}
-
-impl<'a> Watch<'a> {
-    fn new(plan: &Plan, started: Instant, group: Option<&'a Group>) -> Self {
-        let limits = &plan.job.limits;
-        let wall = limits.wall_time().finite().filter(|_| !leaves_out("wall-clock"));
-        let wall = wall.and_then(|limit| started.checked_add(limit));
-        let grace = limits.grace();
-        let meter = Meter::new(plan, group);
-        Self {
-            group,
-            meter,
-            stop: None,
-            due: wall,
-            rung: Rung::Running,
-            grace,
-            delivered: false,
-            wall,
-            lost: false,
-        }
-    }
-
-    async fn run(
-        &mut self,
-        init: &mut Handle,
-        orders: &mut mpsc::Receiver<Order>,
-        exceeded: &[Notify; 2],
-        mut output: Pin<&mut impl Future<Output = ()>>,
-        mut input: Pin<&mut impl Future<Output = ()>>,
-        terminal: Option<OwnedFd>,
-    ) -> Result<Ended> {
-        let mut fed = false;
-        let mut ordered = true;
-        loop {
-            tokio::select! {
-                message = init.receive() => {
-                    let message = message.map_err(|error| Error::internal("listen to the init", error))?;
-                    match message.map(|message| (message.kind, Ended::decode(&message.body))) {
-                        Some((Kind::Ended, Some(ended))) => return Ok(ended),
-                        Some(_) => {}
-                        None => return self.init_is_gone(),
-                    }
-                }
-                () = until(self.due) => self.climb(init).await,
-                () = until(self.meter.as_ref().map(|meter| meter.due)) => {
-                    if let Some(stop) = self.meter.as_mut().and_then(Meter::look) {
-                        self.meter = None;
-                        self.kill(stop, init).await;
-                    }
-                }
-                order = orders.recv(), if ordered => match order {
-                    Some(order) => self.obey(order, init, terminal.as_ref()).await,
-                    None => ordered = false,
-                },
-                () = exceeded[0].notified() => self.kill(Stop::Output(Stream::Stdout), init).await,
-                () = exceeded[1].notified() => self.kill(Stop::Output(Stream::Stderr), init).await,
-                () = &mut output, if !self.delivered => self.delivered = true,
-                () = &mut input, if !fed => fed = true,
-            }
-        }
-    }
-
-    /// An init that dies without a word was killed: by us, by the kernel together with everything
-    /// else in a group that is out of memory, or from outside.
-    fn init_is_gone(&mut self) -> Result<Ended> {
-        self.lost = true;
-        const KILLED: i32 = 9;
-        let starved = self.group.and_then(|group| group.oom().ok()).is_some_and(|oom| oom.at_limit);
-        if self.stop.is_some() || starved {
-            return Ok(Ended { status: KILLED, ..Ended::default() });
-        }
-        let source = io::Error::other("the init of the cell was killed from outside");
-        Err(Error::internal("supervise the program", source))
-    }
-
-    async fn climb(&mut self, init: &Handle) {
-        match self.rung {
-            Rung::Running => self.ask(Stop::Time(TimeLimit::Wall), init).await,
-            Rung::Asked => self.kill(Stop::Cancelled, init).await,
-            Rung::Killed => {
-                init.kill();
-                self.rung = Rung::Gone;
-                self.due = None;
-            }
-            Rung::Gone => self.due = None,
-        }
-    }
-
-    /// Asks every process of the cell to end, and gives it the grace.
-    async fn ask(&mut self, why: Stop, init: &Handle) {
-        const TERM: i32 = 15;
-        if self.rung != Rung::Running {
-            return;
-        }
-        self.stop.get_or_insert(why);
-        self.rung = Rung::Asked;
-        self.due = Instant::now().checked_add(self.grace);
-        let _ = init.signal(TERM, true).await;
-    }
-
-    async fn kill(&mut self, why: Stop, init: &Handle) {
-        const KILL: i32 = 9;
-        self.stop.get_or_insert(why);
-        if matches!(self.rung, Rung::Running | Rung::Asked) {
-            self.rung = Rung::Killed;
-            self.due = Instant::now().checked_add(PATIENCE);
-            let _ = init.signal(KILL, true).await;
-        }
-    }
-
-    async fn obey(&mut self, order: Order, init: &Handle, terminal: Option<&OwnedFd>) {
-        match order {
-            Order::Signal(signal) => {
-                let _ = init.signal(signal, false).await;
-            }
-            Order::Cancel => self.ask(Stop::Cancelled, init).await,
-            Order::Kill => self.kill(Stop::Cancelled, init).await,
-            Order::Resize(size) => resize(size, terminal),
-        }
-    }
-
-    /// Output that the caller does not take is given up when the clock would have run out.
-    fn flush_deadline(&self) -> Instant {
-        let now = Instant::now();
-        let latest = self.wall.and_then(|wall| wall.checked_add(self.grace));
-        latest.map_or(now + FLUSH, |latest| latest.max(now + self.grace))
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn resize(TerminalSize { rows, columns }: TerminalSize, terminal: Option<&OwnedFd>) {
-    let size =
-        rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    if let Some(terminal) = terminal {
-        let _ = rustix::termios::tcsetwinsize(terminal, size);
-    }
 }
 
 fn assemble(

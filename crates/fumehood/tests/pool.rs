@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fumehood::{ByteSize, ErrorKind, Job, Outcome, Pool, PoolConfig, Sandbox, blocking};
+use fumehood::{ByteSize, ErrorKind, Input, Job, Outcome, Pool, PoolConfig, Sandbox, blocking};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 type Test = fn() -> Result<(), Failed>;
@@ -14,7 +14,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // They share a zygote, and one of them kills it.
     arguments.test_threads = Some(1);
-    let tests: [(&'static str, Test); 9] = [
+    let tests: [(&'static str, Test); 10] = [
         ("a_parked_cell_gives_what_the_job_says", gives_what_the_job_says),
         ("nothing_of_one_run_is_visible_in_the_next", nothing_is_visible),
         ("jobs_that_differ_in_confinement_share_no_cell", no_cell_is_shared),
@@ -23,6 +23,7 @@ fn main() {
         ("old_cells_are_thrown_away", old_cells_go),
         ("draining_ends_what_is_parked", drained),
         ("what_cannot_be_built_is_an_error_of_the_job", not_built),
+        ("inputs_go_into_a_parked_cell_and_files_come_back", files),
         ("many_jobs_run_at_a_time", many),
     ];
     let refused = blocking::run(&Job::new(["true"])).err();
@@ -206,6 +207,31 @@ fn not_built() -> Result<(), Failed> {
         let error = pool.run(&Job::new(["no-such-program"])).await.expect_err("it is missing");
         assert!(matches!(error.kind(), ErrorKind::ProgramNotFound { .. }), "{error}");
         Ok(())
+    })
+}
+
+fn files() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        let input = Input::bytes(*b"text").to("/workspace/in");
+        let job = shell("tr a-z A-Z < in > out").input(input).collect("out");
+        let before = inits();
+        pool.warm(&job).await?;
+        for _ in 0..3 {
+            let report = pool.run(&job).await?;
+            assert_eq!(report.artifacts.len(), 1, "{report:?}");
+            assert_eq!(report.artifacts[0].data.as_deref(), Some(b"TEXT".as_slice()));
+            pool.warm(&job).await?;
+        }
+        assert_eq!(pool.metrics().hits, 3, "all were parked");
+        pool.drain();
+        for _ in 0..100 {
+            if inits().iter().all(|pid| before.contains(pid)) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("cells that were used are left: {:?}", inits());
     })
 }
 

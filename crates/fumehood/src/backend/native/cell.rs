@@ -56,8 +56,9 @@ impl Handle {
         self.control.send(Kind::Signal, body.bytes(), &[]).await
     }
 
-    /// Waits until the init is no more.
+    /// Lets the init go, and waits until it is no more.
     pub(crate) async fn ended(&mut self) {
+        let _ = rustix::net::shutdown(self.control.as_fd(), rustix::net::Shutdown::Both);
         let Ok(pidfd) = self.pidfd.try_clone() else { return };
         if let Ok(watched) = watch::owned(pidfd) {
             let _ = watched.readable().await;
