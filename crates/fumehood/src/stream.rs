@@ -17,7 +17,7 @@ use crate::{ByteSize, Output};
 
 mod descriptor;
 
-use descriptor::Descriptor;
+pub(crate) use descriptor::Descriptor;
 
 const CHUNK: usize = 64 << 10;
 
@@ -101,13 +101,12 @@ pub(crate) struct Cap {
 
 /// Reads a program's output to its end, counts it, and passes on what is within the limit.
 pub(crate) async fn drain(
-    pipe: OwnedFd,
+    pipe: Descriptor,
     to: Drain,
     cap: Cap,
     carried: &Carried,
     exceeded: &Notify,
 ) -> io::Result<()> {
-    let pipe = Descriptor::new(pipe)?;
     let keep = matches!(to, Drain::Capture);
     let mut to = Outlet::new(to, &pipe);
     let mut buffer = Vec::new();
@@ -221,9 +220,8 @@ async fn splice(
 }
 
 /// Writes to a program's standard input until there is no more, or the program wants no more.
-pub(crate) async fn feed(from: Feed, pipe: OwnedFd, terminal: bool) -> io::Result<()> {
+pub(crate) async fn feed(from: Feed, pipe: Descriptor, terminal: bool) -> io::Result<()> {
     const END_OF_TRANSMISSION: &[u8] = b"\x04";
-    let pipe = Descriptor::new(pipe)?;
     match from {
         Feed::Nothing => {}
         Feed::Bytes(bytes) => pipe.write(&bytes).await?,

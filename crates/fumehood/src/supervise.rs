@@ -19,7 +19,7 @@ use crate::backend::native::script::TerminalSize;
 use crate::plan::Plan;
 use crate::report::{self, Denial, Stop};
 use crate::sabotage::leaves_out;
-use crate::stream::{Cap, Carried, Drain, Feed, drain, feed};
+use crate::stream::{Cap, Carried, Descriptor, Drain, Feed, drain, feed};
 use crate::usage::Tally;
 use crate::workspace::changes::Base;
 use crate::workspace::collect::{self, Collected, Sink};
@@ -58,12 +58,13 @@ pub(crate) struct Wiring {
     pub(crate) stderr: Drain,
 }
 
-/// Our ends of a program's streams.
+/// Our ends of a program's streams, watched before there is a program: while it starts there is
+/// better to do.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    stdin: Option<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
+    stdin: Option<Descriptor>,
+    stdout: Option<Descriptor>,
+    stderr: Option<Descriptor>,
 }
 
 /// Makes the pipes of a program: our ends, and its own in the order 0, 1, 2.
@@ -84,7 +85,9 @@ pub(crate) fn pipes(plan: &Plan, feeds: bool) -> io::Result<(Ends, Vec<OwnedFd>)
     if plan.identity.by_root {
         give(plan, theirs.get(usize::from(!feeds)..).unwrap_or(&[]));
     }
-    Ok((Ends { stdin: feeder, stdout: Some(stdout), stderr: Some(stderr) }, theirs))
+    let stdin = feeder.map(Descriptor::new).transpose()?;
+    let [stdout, stderr] = [Descriptor::new(stdout)?, Descriptor::new(stderr)?];
+    Ok((Ends { stdin, stdout: Some(stdout), stderr: Some(stderr) }, theirs))
 }
 
 /// A program opens `/dev/stdout` as the owner of the pipe behind it, or not at all. It has the
@@ -308,7 +311,7 @@ fn cap(plan: &Plan) -> Cap {
 }
 
 /// One stream to read and where it goes.
-type Tap = (OwnedFd, Drain);
+type Tap = (Descriptor, Drain);
 
 struct Pumps<I> {
     outputs: [Option<Tap>; 2],
@@ -327,10 +330,11 @@ fn connect(
     let tty = terminal.is_some();
     let (outputs, feeder) = if let Some(terminal) = terminal {
         rustix::io::ioctl_fionbio(&terminal, true).map_err(|errno| failed(errno.into()))?;
-        let feeder = terminal.try_clone().map_err(failed)?;
+        let feeder = terminal.try_clone().and_then(Descriptor::new).map_err(failed)?;
+        let terminal = Descriptor::new(terminal).map_err(failed)?;
         ([Some((terminal, stdout)), None], Some(feeder))
     } else {
-        let tap = |end: Option<OwnedFd>, to| end.map(|end| (end, to));
+        let tap = |end: Option<Descriptor>, to| end.map(|end| (end, to));
         ([tap(ends.stdout, stdout), tap(ends.stderr, stderr)], ends.stdin)
     };
     debug_assert_eq!(tty, plan.job.tty);

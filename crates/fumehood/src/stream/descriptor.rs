@@ -16,14 +16,14 @@ const PIPE_BUF: usize = 4096;
 /// A descriptor that can be waited for, or one that never blocks, such as a regular file, which
 /// epoll refuses.
 #[derive(Debug)]
-pub(super) enum Descriptor {
+pub(crate) enum Descriptor {
     Waits(AsyncFd<OwnedFd>),
     Immediate(OwnedFd),
 }
 
 impl Descriptor {
     /// Watches for both directions.
-    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         Self::watched(watch::owned(fd))
     }
 
