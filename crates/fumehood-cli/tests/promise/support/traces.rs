@@ -16,7 +16,8 @@ impl Traces {
     /// files are named otherwise.
     pub(crate) fn now() -> Self {
         let dirs = ["/tmp", "/run", "/dev/shm", "/var/tmp", "/run/lock"];
-        let ours = |name: &String| name.contains("fumehood");
+        // Whoever else tests this project on this machine has a directory for it.
+        let ours = |name: &String| name.contains("fumehood") && !name.contains("fumehood-xtask-");
         let files = dirs.iter().flat_map(|dir| names(dir)).filter(ours).collect();
         Self { mounts: mounts(), files }
     }
