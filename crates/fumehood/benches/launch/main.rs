@@ -3,7 +3,13 @@
 //! Takes the program to run, with its arguments, or else one that does nothing, and prints
 //! microseconds: bare, in a parked cell, and in a cell that is built for it, one after the other in
 //! one run.
+//!
+//! With `--serve PAYLOAD` it measures what it is told to on standard input instead: that is how
+//! `cargo xtask bench` has everything started by one and the same process.
 #![expect(clippy::print_stdout, reason = "it reports")]
+
+mod serve;
+mod throughput;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +24,11 @@ const SUCCESS: Outcome = Outcome::Exited { code: 0 };
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     fumehood::init();
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [flag, payload] = args.as_slice()
+        && flag == "--serve"
+    {
+        return serve::serve(payload);
+    }
     let args = if args.is_empty() { vec!["/usr/bin/true".to_owned()] } else { args };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(measure(&args))

@@ -1,0 +1,117 @@
+//! Measures on request: a line in, with its words divided by tabs, and a line out.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `spawn ARGV…`, `cold`, `warm` | `MICROSECONDS ok` or `MICROSECONDS failed`, of one run |
+//! | `fill` | `filled N`: so many cells are parked for the next requests of `warm` |
+//! | `throughput bare|cold|pool CONCURRENCY MILLISECONDS` | `RUNS FAILED MICROSECONDS` |
+//!
+//! What cannot be done is answered with `error` and a reason.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fumehood::{Job, Pool, PoolConfig, Report, Sandbox};
+use tokio::runtime::{Builder, Runtime};
+
+use super::throughput::{Kind, throughput};
+use super::{PARKED, SUCCESS, spawn};
+
+pub(super) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Time for the kernel to be done with what building the cells left to it.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Two runtimes, so that the pool builds nothing while anything but the pool is measured: a runtime
+/// of one thread does its work only while somebody waits on it.
+struct Harness {
+    payload: String,
+    job: Job,
+    sandbox: Sandbox,
+    cold: Runtime,
+    pool: Pool,
+    warm: Runtime,
+}
+
+/// Answers requests until there are no more.
+pub(super) fn serve(payload: &str) -> Result<()> {
+    let mut harness = Harness::new(payload)?;
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split('\t').collect();
+        match harness.answer(&words) {
+            Ok(answer) => writeln!(out, "{answer}")?,
+            Err(error) => writeln!(out, "error {}", error.to_string().replace('\n', " "))?,
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+impl Harness {
+    fn new(payload: &str) -> Result<Self> {
+        let runtime = || Builder::new_current_thread().enable_all().build();
+        let config = PoolConfig::default().parked(PARKED);
+        Ok(Self {
+            payload: payload.to_owned(),
+            job: job(payload)?,
+            sandbox: Sandbox::new(),
+            cold: runtime()?,
+            pool: Pool::new(Sandbox::new(), config),
+            warm: runtime()?,
+        })
+    }
+
+    fn answer(&mut self, request: &[&str]) -> Result<String> {
+        match request {
+            ["spawn", argv @ ..] if !argv.is_empty() => {
+                let argv: Vec<String> = argv.iter().map(|&arg| arg.to_owned()).collect();
+                timed(|| spawn(&argv))
+            }
+            ["cold"] => timed(|| Ok(good(&self.cold.block_on(self.sandbox.run(&self.job))?))),
+            ["warm"] => self.warm(),
+            ["fill"] => self.fill(),
+            ["throughput", kind, concurrency, millis] => {
+                let kind = Kind::new(kind, &self.payload, &self.job)?;
+                throughput(&kind, concurrency.parse()?, Duration::from_millis(millis.parse()?))
+            }
+            other => Err(format!("no request {}", other.join(" ")).into()),
+        }
+    }
+
+    fn fill(&self) -> Result<String> {
+        self.warm.block_on(async {
+            self.pool.warm(&self.job).await?;
+            tokio::time::sleep(SETTLE).await;
+            Ok(format!("filled {}", self.pool.metrics().parked))
+        })
+    }
+
+    /// One run in a parked cell; one that had none would be something else under this name.
+    fn warm(&self) -> Result<String> {
+        let hits = self.pool.metrics().hits;
+        let answer = timed(|| Ok(good(&self.warm.block_on(self.pool.run(&self.job))?)))?;
+        if self.pool.metrics().hits > hits { Ok(answer) } else { Err("no cell was parked".into()) }
+    }
+}
+
+/// The payload in a directory of its own, as the command line is told to run it.
+fn job(payload: &str) -> Result<Job> {
+    let path = Path::new(payload);
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or("not a program")?;
+    let dir = path.parent().ok_or("not in a directory")?;
+    Ok(Job::new([format!("/payload/{name}")]).mount(dir, "/payload"))
+}
+
+pub(super) fn good(report: &Report) -> bool {
+    report.outcome == SUCCESS
+}
+
+fn timed(run: impl FnOnce() -> Result<bool>) -> Result<String> {
+    let start = Instant::now();
+    let succeeded = run()?;
+    let micros = start.elapsed().as_micros();
+    Ok(format!("{micros} {}", if succeeded { "ok" } else { "failed" }))
+}
