@@ -46,6 +46,13 @@ pub(crate) fn binary_alone(args: &[&str]) -> Result<PathBuf, String> {
     executable(&messages, "fumehood").ok_or_else(|| "cargo built no binary".into())
 }
 
+/// Builds the program that measures runs from within.
+pub(crate) fn launch_bench() -> Result<PathBuf, String> {
+    let common = ["--package", "fumehood", "--message-format", "json-render-diagnostics"];
+    let messages = stdout(cargo().args(["bench", "--no-run", "--bench", "launch"]).args(common))?;
+    executable(&messages, "launch").ok_or_else(|| "cargo built no benchmark".into())
+}
+
 fn stdout(command: &mut Command) -> Result<String, String> {
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("{command:?}: {error}"))?;

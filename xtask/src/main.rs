@@ -22,7 +22,8 @@ Usage: cargo xtask COMMAND
              and documentation tests, and every promise as root and as an unprivileged user
   ci         the same, and fail where a part could not be tried at all
   promises   only the promises; arguments go to the suite, such as a filter
-  bench      measure a launch against bare processes and other sandboxes [--runs N]
+  bench      measure a launch against bare processes and other sandboxes
+             [--runs N] [--against NAME,NAME...] [--write, to docs/benchmarks.md]
   sabotage   switch off one mechanism after another and see that tests notice
              [--full] [--list] [NAME...]
   soak       run many programs, some killed with their supervisor, and count what is left
@@ -44,7 +45,6 @@ fn main() -> ExitCode {
         "ci" => suite::test(suite::Mode::Strict),
         "promises" => suite::promises_only(rest),
         "bench" => bench::bench(rest),
-        bench::MEASURE => bench::measure(rest),
         "sabotage" => sabotage::sabotage(rest),
         "soak" => soak::soak(rest),
         "test-v2" => return guest::run(rest),

@@ -1,83 +1,170 @@
-//! How each of them runs the payload, with settings as equal as they can be made.
+//! Everything that is measured, each as the request that the harness is asked.
 
-use std::path::Path;
-use std::process::Command;
-
+use super::peers::{Peer, unusable};
+use super::scene::{Scene, Who};
 use crate::components::find;
 
-/// The name of ours.
-pub(crate) const FUMEHOOD: &str = "fumehood run";
+/// The name of ours as a command.
+pub(super) const FUMEHOOD: &str = "fumehood run";
 /// The name of the payload alone.
-pub(crate) const FLOOR: &str = "bare process";
-/// The name of the peer that others compare themselves with.
-pub(crate) const BUBBLEWRAP: &str = "bwrap";
+pub(super) const FLOOR: &str = "bare process";
+const COLD: &str = "library, cold";
+/// The name of ours from a pool.
+pub(super) const WARM: &str = "library, warm";
+
+const FUMEHOOD_RUN: &str = "{dir}/fumehood run --volume {dir}/payload:/payload:ro -- /payload/true";
 
 /// A way to run the payload.
 #[derive(Debug)]
-pub(crate) struct Launcher {
-    pub(crate) name: &'static str,
-    argv: Vec<String>,
+pub(super) struct Launcher {
+    pub(super) name: &'static str,
+    way: Way,
+    /// What to show of how it is run.
+    pub(super) shown: String,
+    pub(super) differs: &'static str,
+    pub(super) peer: Option<&'static Peer>,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// A command line, with `{n}` where a number belongs.
+    Spawn(String),
+    /// A request to the library.
+    Ask(&'static str),
 }
 
 impl Launcher {
-    pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]);
-        command
+    fn spawning(name: &'static str, run: &str, dir: &str, differs: &'static str) -> Self {
+        let way = Way::Spawn(run.replace("{dir}", dir));
+        let shown = run.replace("{dir}", "DIR").replace("{n}", "N");
+        Self { name, way, shown, differs, peer: None }
+    }
+
+    fn asking(name: &'static str, request: &'static str, shown: &str) -> Self {
+        let (way, shown) = (Way::Ask(request), shown.to_owned());
+        Self { name, way, shown, differs: "", peer: None }
+    }
+
+    /// The line that has the harness run it.
+    pub(super) fn request(&self, number: usize) -> String {
+        match &self.way {
+            Way::Ask(request) => (*request).to_owned(),
+            Way::Spawn(_) => format!("spawn\t{}", self.argv(number).join("\t")),
+        }
+    }
+
+    /// The command; empty if it is none.
+    pub(super) fn argv(&self, number: usize) -> Vec<String> {
+        let Way::Spawn(run) = &self.way else { return Vec::new() };
+        words(&run.replace("{n}", &number.to_string()))
     }
 }
 
-/// All that are installed.
-pub(crate) fn launchers(dir: &Path) -> Vec<Launcher> {
-    let payload = dir.join("payload").display().to_string();
-    let fumehood = dir.join("fumehood").display().to_string();
-    let launcher = |name, program: Option<String>, args: String| {
-        let args = args.split_whitespace().map(str::to_owned);
-        Some(Launcher { name, argv: program.into_iter().chain(args).collect() })
-    };
-    let peer = |name, program: &str, args: String| launcher(name, Some(find(program)?), args);
-    let all = [
-        launcher(FLOOR, Some(format!("{payload}/true")), String::new()),
-        launcher(
-            FUMEHOOD,
-            Some(fumehood),
-            format!("run --volume {payload}:/payload:ro -- /payload/true"),
-        ),
-        peer(BUBBLEWRAP, "bwrap", bubblewrap(&payload)),
-        peer("nsjail", "nsjail", nsjail(&payload)),
-        peer("firejail", "firejail", firejail(&payload)),
-        peer(
-            "unshare (no new root)",
-            "unshare",
-            format!("-UrmpfniuC --mount-proc -- {payload}/true"),
-        ),
+pub(super) fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What does not take part, and why.
+pub(super) type LeftOut = (&'static str, String);
+
+/// Ours, and those of the peers that can be tried at all.
+pub(super) fn launchers(
+    dir: &str,
+    who: Who,
+    against: &[&'static Peer],
+    left_out: &mut Vec<LeftOut>,
+) -> Vec<Launcher> {
+    let limited = "everything on: namespaces, filter, Landlock, limits, report";
+    let mut all = vec![
+        Launcher::spawning(FLOOR, "{dir}/payload/true", dir, "no sandbox"),
+        Launcher::asking(WARM, "warm", "Pool::run(&job), a cell parked"),
+        Launcher::asking(COLD, "cold", "Sandbox::run(&job)"),
+        Launcher::spawning(FUMEHOOD, FUMEHOOD_RUN, dir, ""),
     ];
-    all.into_iter().flatten().collect()
+    all[1..].iter_mut().for_each(|ours| ours.differs = limited);
+    for peer in against {
+        match installed(peer, who) {
+            Ok(run) => {
+                let launcher = Launcher::spawning(peer.name, &run, dir, peer.differs);
+                all.push(Launcher { shown: shown(peer), peer: Some(peer), ..launcher });
+            }
+            Err(reason) => left_out.push((peer.name, reason)),
+        }
+    }
+    all
 }
 
-/// The same namespaces, mounts and user; it has neither a filter nor Landlock nor limits.
-fn bubblewrap(payload: &str) -> String {
-    format!(
-        "--unshare-all --unshare-user --uid 1000 --gid 1000 --die-with-parent --new-session \
-         --clearenv --cap-drop ALL --ro-bind /usr /usr --symlink usr/lib /lib \
-         --symlink usr/lib64 /lib64 --symlink usr/bin /bin --ro-bind {payload} /payload \
-         --proc /proc --dev /dev --tmpfs /tmp -- /payload/true"
-    )
+fn shown(peer: &Peer) -> String {
+    let steps = peer.prepare.iter().map(|step| format!("(once: {step}) "));
+    let text = steps.collect::<String>() + peer.run;
+    words(&text).join(" ").replace("{dir}", "DIR").replace("{n}", "N")
 }
 
-/// Without a filter, as bubblewrap.
-fn nsjail(payload: &str) -> String {
-    format!(
-        "-Mo -Q --user 1000 --group 1000 -R /usr:/usr -s usr/lib:/lib -s usr/lib64:/lib64 \
-         -s usr/bin:/bin -R {payload}:/payload -T /tmp -R /dev/null -- /payload/true"
-    )
+/// The command of a peer with the path of its program.
+fn installed(peer: &Peer, who: Who) -> Result<String, String> {
+    if let Some(reason) = unusable(peer.name, who) {
+        return Err(reason.into());
+    }
+    let path = find(peer.program()).ok_or("not installed")?;
+    Ok(peer.run.replacen(peer.program(), &path, 1))
 }
 
-/// It shows the host's own tree.
-fn firejail(payload: &str) -> String {
-    format!(
-        "--noprofile --quiet --net=none --private --private-dev --private-tmp --read-only=/usr \
-         --caps.drop=all --nonewprivs --noroot --seccomp --ipc-namespace --hostname=box \
-         -- {payload}/true"
-    )
+/// Does once what a peer needs before or after, as whoever measures.
+pub(super) fn chores(
+    scene: &Scene,
+    who: Who,
+    peer: &Peer,
+    commands: &[&str],
+) -> Result<(), String> {
+    let path = find(peer.program()).ok_or("not installed")?;
+    for line in commands {
+        let line = line.replace("{dir}", &scene.dir()).replacen(peer.program(), &path, 1);
+        let output = scene.command(who, &words(&line)).output();
+        let output = output.map_err(|error| format!("{line}: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("{line}: {}", last_line(&output.stderr)));
+        }
+    }
+    Ok(())
+}
+
+/// What a program that failed said last, which is mostly why.
+pub(super) fn last_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    line.unwrap_or("no reason given").chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::peers::PEERS;
+    use super::*;
+
+    #[test]
+    fn requests_have_every_place_filled() {
+        let run = "true {dir}/x  {n}";
+        let launcher = Launcher::spawning("one", run, "/d", "");
+        assert_eq!(launcher.request(7), "spawn\ttrue\t/d/x\t7");
+        assert_eq!(launcher.shown, "true DIR/x  N");
+        for peer in PEERS {
+            let launcher = Launcher::spawning(peer.name, peer.run, "/d", peer.differs);
+            assert!(!launcher.request(1).contains('{'), "{}", peer.name);
+        }
+    }
+
+    #[test]
+    fn what_cannot_take_part_is_left_out_with_a_reason() {
+        let mut left_out = Vec::new();
+        let all: Vec<_> = PEERS.iter().collect();
+        let launchers = launchers("/d", Who::Unprivileged, &all, &mut left_out);
+        assert_eq!(launchers.len() + left_out.len(), 4 + PEERS.len());
+        assert!(left_out.iter().any(|(name, why)| *name == "go-judge" && why.contains("service")));
+        assert!(left_out.iter().any(|(name, why)| *name == "podman" && why.contains("process")));
+    }
+
+    #[test]
+    fn the_last_line_is_the_reason() {
+        assert_eq!(last_line(b"usage\nno such thing\n\n"), "no such thing");
+        assert_eq!(last_line(b""), "no reason given");
+    }
 }

@@ -1,17 +1,17 @@
 //! Where the time of the set-up goes, as the report says it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::numbers::Numbers;
+use super::scene::{Scene, Who};
 
 /// Prints the median of every step of the set-up, in the order of the steps.
-pub(crate) fn print(dir: &Path, runs: usize) {
+pub(super) fn print(scene: &Scene, who: Who, runs: usize) {
     let mut order = Vec::new();
     let mut steps: BTreeMap<String, Numbers> = BTreeMap::new();
     for _ in 0..runs {
-        for (step, micros) in report(dir).iter().flat_map(|report| parse(report)) {
+        for (step, micros) in report(scene, who).iter().flat_map(|report| parse(report)) {
             if !steps.contains_key(&step) {
                 order.push(step.clone());
             }
@@ -26,12 +26,21 @@ pub(crate) fn print(dir: &Path, runs: usize) {
 }
 
 /// The report of one run; none where that fails, which the table of launchers has shown.
-fn report(dir: &Path) -> Option<String> {
-    let path = std::env::temp_dir().join(format!("fumehood-bench-{}.json", std::process::id()));
-    let volume = format!("{}:/payload:ro", dir.join("payload").display());
-    let mut command = Command::new(dir.join("fumehood"));
-    command.args(["run", "--volume", &volume, "--report"]).arg(&path).args(["--", "/payload/true"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+fn report(scene: &Scene, who: Who) -> Option<String> {
+    let (dir, path) = (scene.dir(), scene.home().join("report.json"));
+    let volume = format!("{dir}/payload:/payload:ro");
+    let argv = [
+        format!("{dir}/fumehood"),
+        "run".into(),
+        "--volume".into(),
+        volume,
+        "--report".into(),
+        path.display().to_string(),
+        "--".into(),
+        "/payload/true".into(),
+    ];
+    let mut command = scene.command(who, &argv);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
     let report = std::fs::read_to_string(&path).ok()?;
     std::fs::remove_file(&path).ok()?;
     Some(report)

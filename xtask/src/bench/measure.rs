@@ -1,0 +1,190 @@
+//! The measurement itself, as one user.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::arguments::Arguments;
+use super::harness::{Completed, Harness};
+use super::launchers::{self, FLOOR, Launcher, LeftOut, WARM, chores, last_line};
+use super::numbers::Numbers;
+use super::scene::{Scene, Who};
+
+/// Rounds that are run before anything is counted.
+const WARM_UP: usize = 10;
+/// Rounds after which cells are parked anew: the harness keeps 32.
+const FILL_EVERY: usize = 30;
+/// What takes a multiple of this many microseconds is run in every so many'th round only.
+const SLOW: u64 = 20_000;
+/// What one run leaves to the kernel, which takes namespaces apart later, shall not be charged to
+/// the next one.
+const SETTLE: Duration = Duration::from_millis(5);
+/// The same after many runs at once.
+const SETTLE_LONG: Duration = Duration::from_millis(300);
+/// Runs that even the slowest gets, if there are as many rounds.
+const FEWEST: usize = 20;
+
+/// How many are in flight when throughput is measured.
+pub(super) const CONCURRENCY: [usize; 6] = [1, 2, 4, 8, 16, 32];
+const KINDS: [(&str, &str); 3] =
+    [("bare process", "bare"), ("library, cold", "cold"), ("library, pool", "pool")];
+
+/// What one user measured.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) who: Who,
+    pub(super) rows: Vec<Row>,
+    pub(super) rates: Vec<Rates>,
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// What was measured of one launcher.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) shown: String,
+    pub(super) differs: &'static str,
+    pub(super) numbers: Numbers,
+}
+
+/// The throughput of one kind of run, at each of [`CONCURRENCY`].
+#[derive(Debug)]
+pub(super) struct Rates {
+    pub(super) name: &'static str,
+    pub(super) completed: Vec<Completed>,
+}
+
+impl Section {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.median(name).is_some()
+    }
+
+    pub(super) fn median(&self, name: &str) -> Option<u64> {
+        let row = self.rows.iter().find(|row| row.name == name)?;
+        Some(row.numbers.percentile(50))
+    }
+}
+
+/// Something that takes part.
+struct Entrant {
+    launcher: Launcher,
+    numbers: Numbers,
+    /// It is run in every so many'th round.
+    stride: usize,
+}
+
+/// Measures everything that works for this user.
+pub(super) fn section(scene: &Scene, who: Who, arguments: &Arguments) -> Result<Section, String> {
+    let dir = scene.dir();
+    let argv = [format!("{dir}/launch"), "--serve".into(), format!("{dir}/payload/true")];
+    let mut harness = Harness::start(scene.command(who, &argv))?;
+    let mut left_out = Vec::new();
+    let mut entrants = Vec::new();
+    for launcher in launchers::launchers(&dir, who, &arguments.against, &mut left_out) {
+        match trial(scene, who, &mut harness, &launcher) {
+            Ok(micros) => entrants.push(Entrant::new(launcher, micros, arguments.runs)),
+            Err(reason) => {
+                // Half a preparation may be there to undo, or none: that is no news.
+                let _ = clean_up(scene, who, &launcher);
+                left_out.push((launcher.name, reason.replace(&dir, "DIR")));
+            }
+        }
+    }
+    let measured = interleaved(&mut harness, &mut entrants, arguments.runs);
+    let cleaned = entrants.iter().map(|entrant| clean_up(scene, who, &entrant.launcher));
+    cleaned.filter_map(Result::err).for_each(|reason| println!("not cleaned up: {reason}"));
+    measured?;
+    let rates = rates(&mut harness, arguments.runs)?;
+    Ok(Section { who, rows: entrants.into_iter().map(Entrant::row).collect(), rates, left_out })
+}
+
+impl Entrant {
+    fn new(launcher: Launcher, micros: u64, runs: usize) -> Self {
+        let stride = stride(micros, runs);
+        Self { launcher, numbers: Numbers::default(), stride }
+    }
+
+    fn row(self) -> Row {
+        let Launcher { name, shown, differs, .. } = self.launcher;
+        Row { name, shown, differs, numbers: self.numbers }
+    }
+}
+
+fn stride(micros: u64, runs: usize) -> usize {
+    let wanted = usize::try_from(micros / SLOW).unwrap_or(usize::MAX);
+    wanted.clamp(1, (runs / FEWEST).max(1))
+}
+
+/// Prepares a launcher and tries it once: its microseconds, or why it does not take part.
+fn trial(
+    scene: &Scene,
+    who: Who,
+    harness: &mut Harness,
+    launcher: &Launcher,
+) -> Result<u64, String> {
+    if launcher.name == WARM {
+        harness.ask("fill")?;
+    }
+    if let Some(peer) = launcher.peer {
+        chores(scene, who, peer, peer.prepare)?;
+    }
+    let argv = launcher.argv(0);
+    if argv.is_empty() {
+        return harness.run(&launcher.request(0)).map(|(micros, _)| micros);
+    }
+    let start = Instant::now();
+    let output = scene.command(who, &argv).output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("{}: {}", output.status, last_line(&output.stderr)));
+    }
+    Ok(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
+fn clean_up(scene: &Scene, who: Who, launcher: &Launcher) -> Result<(), String> {
+    launcher.peer.map_or(Ok(()), |peer| chores(scene, who, peer, peer.cleanup))
+}
+
+/// One run of each in turn, so that whatever else the machine does hits all alike. Before each comes
+/// a pause, and then a bare process that is not counted, since a processor that wakes is slow.
+fn interleaved(harness: &mut Harness, entrants: &mut [Entrant], runs: usize) -> Result<(), String> {
+    let floor = entrants.iter().find(|entrant| entrant.launcher.name == FLOOR);
+    let wake = floor.ok_or("not even a bare process could be started")?.launcher.request(0);
+    for round in 0..WARM_UP + runs {
+        if round % FILL_EVERY == 0 && entrants.iter().any(|entrant| entrant.launcher.name == WARM) {
+            harness.ask("fill")?;
+        }
+        for entrant in entrants.iter_mut().filter(|entrant| round % entrant.stride == 0) {
+            sleep(SETTLE);
+            harness.run(&wake)?;
+            let (micros, good) = harness.run(&entrant.launcher.request(round + 1))?;
+            if round >= WARM_UP {
+                entrant.numbers.add(micros, good);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rates(harness: &mut Harness, runs: usize) -> Result<Vec<Rates>, String> {
+    let millis = (runs * 4).clamp(200, 2000);
+    let mut rates = KINDS.map(|(name, _)| Rates { name, completed: Vec::new() });
+    for concurrency in CONCURRENCY {
+        for ((_, kind), rates) in KINDS.iter().zip(&mut rates) {
+            let request = format!("throughput\t{kind}\t{concurrency}\t{millis}");
+            sleep(SETTLE_LONG);
+            rates.completed.push(harness.throughput(&request)?);
+        }
+    }
+    Ok(rates.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stride;
+
+    #[test]
+    fn what_is_slow_runs_seldom_but_often_enough() {
+        let strides = [100, 19_999, 40_000, 300_000, u64::MAX].map(|micros| stride(micros, 500));
+        assert_eq!(strides, [1, 1, 2, 15, 25]);
+        assert_eq!(stride(300_000, 10), 1);
+    }
+}
