@@ -164,3 +164,52 @@ fn throughputs(section: &Section) -> Panel {
 fn is_ours(name: &str) -> bool {
     name == super::FUMEHOOD || name.starts_with("library")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::Completed;
+    use super::super::measure::{Rates, Row};
+    use super::super::numbers::Numbers;
+    use super::super::scene::Who;
+    use super::*;
+
+    fn row(name: &'static str, micros: u64) -> Row {
+        let mut numbers = Numbers::default();
+        numbers.add(micros, true);
+        Row { name, shown: format!("DIR/{name}"), differs: "", numbers }
+    }
+
+    fn section() -> Section {
+        let completed = vec![Completed { runs: 50, failed: 1, micros: 1_000_000 }; 6];
+        Section {
+            who: Who::Root,
+            rows: vec![row(FLOOR, 100), row(BUBBLEWRAP, 5000), row("library, warm", 250)],
+            rates: vec![Rates { name: "library, pool", completed }],
+            left_out: vec![("crun", "not installed".into())],
+        }
+    }
+
+    #[test]
+    fn rows_are_set_against_floor_and_bubblewrap() {
+        let text = section().text();
+        let warm = text.lines().find(|line| line.contains("library, warm")).unwrap();
+        assert!(warm.contains(" 2.50 ") && warm.contains(" 0.05 "), "{warm}");
+        assert!(text.contains("49 (1 failed)"), "{text}");
+        assert!(text.contains("- crun: not installed"), "{text}");
+    }
+
+    #[test]
+    fn each_command_is_listed_once() {
+        let commands = commands(&[section(), section()]);
+        assert_eq!(commands.matches("DIR/bwrap").count(), 1);
+        assert_eq!(commands.lines().count(), 3);
+    }
+
+    #[test]
+    fn the_fastest_comes_first_and_ours_stand_out() {
+        let panel = latencies(&section());
+        let labels: Vec<_> = panel.bars.iter().map(|bar| bar.label.as_str()).collect();
+        assert_eq!(labels, [FLOOR, "library, warm", BUBBLEWRAP]);
+        assert_eq!(panel.bars.iter().filter(|bar| bar.ours).count(), 1);
+    }
+}
