@@ -1,15 +1,16 @@
 //! `Command` and `Sandbox` as a program uses them: many at a time, piped, dropped. Cells come from
 //! the zygote, which this test binary becomes when it is started again.
 
+mod common;
+
 use std::time::Duration;
 
-use fumehood::{Command, ErrorKind, Job, Outcome, Sandbox, Stdio, blocking};
-use libtest_mimic::{Arguments, Failed, Trial};
+use fumehood::{Command, ErrorKind, Job, Outcome, Sandbox, Stdio};
+use libtest_mimic::{Arguments, Failed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-type Test = fn() -> Result<(), Failed>;
+use common::{Test, run};
 
-#[expect(clippy::print_stderr, reason = "a skip gives its reason")]
 fn main() {
     fumehood::init();
     let arguments = Arguments::from_args();
@@ -24,22 +25,7 @@ fn main() {
         ("many_jobs_run_at_a_time", many),
         ("changes_are_in_the_report_and_on_the_host_once_applied", changes),
     ];
-    let refused = blocking::run(&Job::new(["true"])).err();
-    let refused = refused.filter(|error| matches!(error.kind(), ErrorKind::Unsupported { .. }));
-    if let Some(reason) = &refused {
-        eprintln!("skipped, {} tests: {reason}", tests.len());
-    }
-    let trials =
-        tests.map(|(name, test)| Trial::test(name, test).with_ignored_flag(refused.is_some()));
-    libtest_mimic::run(&arguments, trials.into()).exit();
-}
-
-/// A runtime with threads, as servers have.
-fn run(test: impl Future<Output = fumehood::Result<()>>) -> Result<(), Failed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let limit = Duration::from_secs(30);
-    runtime.block_on(async { tokio::time::timeout(limit, test).await })??;
-    Ok(())
+    common::conclude(&arguments, &tests)
 }
 
 fn shell(script: &str) -> Command {
@@ -163,7 +149,7 @@ fn changes() -> Result<(), Failed> {
     std::fs::write(dir.path().join("old"), "old")?;
     let script = "rm old; echo new >new";
     let job = Job::new(["sh", "-c", script]).mount_cow(dir.path(), "/workspace");
-    let (report, changes) = blocking::run_with_changes(&job)?;
+    let (report, changes) = fumehood::blocking::run_with_changes(&job)?;
     assert_eq!(report.outcome, Outcome::Exited { code: 0 });
     let lines: Vec<_> = report.diff[0].changes.iter().map(ToString::to_string).collect();
     assert_eq!(lines, ["added     new", "deleted   old"]);

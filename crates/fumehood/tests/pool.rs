@@ -1,14 +1,15 @@
 //! A pool as a program uses it: what is parked is used once, by jobs that it fits, and shows nothing
 //! of what ran before.
 
+mod common;
+
 use std::time::Duration;
 
-use fumehood::{ByteSize, ErrorKind, Input, Job, Outcome, Pool, PoolConfig, Sandbox, blocking};
-use libtest_mimic::{Arguments, Failed, Trial};
+use fumehood::{ByteSize, ErrorKind, Input, Job, Outcome, Pool, PoolConfig, Sandbox};
+use libtest_mimic::{Arguments, Failed};
 
-type Test = fn() -> Result<(), Failed>;
+use common::{Test, run};
 
-#[expect(clippy::print_stderr, reason = "a skip gives its reason")]
 fn main() {
     fumehood::init();
     let mut arguments = Arguments::from_args();
@@ -26,22 +27,7 @@ fn main() {
         ("inputs_go_into_a_parked_cell_and_files_come_back", files),
         ("many_jobs_run_at_a_time", many),
     ];
-    let refused = blocking::run(&Job::new(["true"])).err();
-    let refused = refused.filter(|error| matches!(error.kind(), ErrorKind::Unsupported { .. }));
-    if let Some(reason) = &refused {
-        eprintln!("skipped, {} tests: {reason}", tests.len());
-    }
-    let trials =
-        tests.map(|(name, test)| Trial::test(name, test).with_ignored_flag(refused.is_some()));
-    libtest_mimic::run(&arguments, trials.into()).exit();
-}
-
-/// A runtime with threads, as servers have.
-fn run(test: impl Future<Output = fumehood::Result<()>>) -> Result<(), Failed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let limit = Duration::from_secs(60);
-    runtime.block_on(async { tokio::time::timeout(limit, test).await })??;
-    Ok(())
+    common::conclude(&arguments, &tests)
 }
 
 fn pool(parked: usize) -> Pool {
