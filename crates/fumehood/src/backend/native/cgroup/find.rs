@@ -19,6 +19,7 @@ use super::locate::{CgroupMount, Membership, Place, Version};
 use super::locate::{parse_memberships, parse_mounts, place_of_dir, places};
 use super::v1::Controller;
 use super::{v1, v2};
+use crate::sabotage::leaves_out;
 use crate::{Guarantee, Layer, Limits, Missing};
 
 /// What can be limited or counted for a whole tree of processes.
@@ -411,7 +412,7 @@ fn try_together(parent: &Parent, owner: &Owner) -> Option<Group> {
         pids: Limits::PIDS.finite().map(|pids| pids + 1),
         cpus_milli: None,
         account: true,
-        as_one: true,
+        as_one: !leaves_out("as-one"),
     };
     let group = Group::create_named(parent, owner.name(), &limits).ok()?;
     group.cpu_total_us().ok().flatten().map(|_| group)
