@@ -141,7 +141,15 @@ struct Stock {
 struct Shelf {
     plan: Plan,
     since: Instant,
-    cells: VecDeque<(Cell, Instant)>,
+    cells: VecDeque<Parked>,
+}
+
+/// A cell with the plan that it was built by: later plans of its kind may differ as the host does.
+#[derive(Debug)]
+struct Parked {
+    plan: Plan,
+    cell: Cell,
+    since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -219,11 +227,11 @@ impl Pool {
         }
         let (plan, cell) = self.0.build(job).await?;
         self.0.open_shelf(Some(&plan));
-        self.0.park(&plan, cell);
+        self.0.park(plan, cell);
         self.keep();
         while let Some(plan) = self.0.wanting(|shelf| shelf.plan.job.same_cell(job)) {
             let (plan, cell) = self.0.build(&plan.job).await?;
-            self.0.park(&plan, cell);
+            self.0.park(plan, cell);
         }
         Ok(())
     }
@@ -298,9 +306,9 @@ impl Inner {
         let shelf = stock.shelves.remove(index);
         stock.shelves.push(shelf);
         let Some(shelf) = stock.shelves.last_mut() else { return (None, spent) };
-        while let Some((cell, since)) = shelf.cells.pop_front() {
+        while let Some(Parked { plan, cell, since }) = shelf.cells.pop_front() {
             if since.elapsed() < self.config.max_age && cell.is_alive() {
-                return (Some((shelf.plan.clone(), cell)), spent);
+                return (Some((plan, cell)), spent);
             }
             count(&self.counts.discarded);
         }
@@ -332,11 +340,11 @@ impl Inner {
     }
 
     /// Puts a cell on its shelf, unless that is full or gone.
-    fn park(&self, plan: &Plan, cell: Cell) {
+    fn park(&self, plan: Plan, cell: Cell) {
         let mut stock = self.stock();
         let shelf = stock.shelves.iter_mut().find(|shelf| shelf.plan.job.same_cell(&plan.job));
         match shelf.filter(|shelf| shelf.cells.len() < self.config.parked) {
-            Some(shelf) => shelf.cells.push_back((cell, Instant::now())),
+            Some(shelf) => shelf.cells.push_back(Parked { plan, cell, since: Instant::now() }),
             None => count(&self.counts.discarded),
         }
     }
@@ -378,7 +386,7 @@ impl Inner {
 
     /// Throws away what is too old.
     fn tidy(&self) {
-        let is_old = |(_, since): &(Cell, Instant)| since.elapsed() >= self.config.max_age;
+        let is_old = |parked: &Parked| parked.since.elapsed() >= self.config.max_age;
         let mut old = Vec::new();
         for shelf in &mut self.stock().shelves {
             while shelf.cells.front().is_some_and(is_old) {
@@ -394,7 +402,7 @@ impl Inner {
     fn next_expiry(&self) -> Option<Instant> {
         let stock = self.stock();
         let oldest =
-            stock.shelves.iter().filter_map(|shelf| shelf.cells.front()).map(|(_, at)| *at);
+            stock.shelves.iter().filter_map(|shelf| shelf.cells.front()).map(|parked| parked.since);
         oldest.min()?.checked_add(self.config.max_age)
     }
 
@@ -420,7 +428,7 @@ async fn keep(pool: Weak<Inner>, mut spent: mpsc::UnboundedReceiver<Spent>) {
         if let Some(plan) = inner.due() {
             match inner.build(&plan.job).await {
                 Ok((plan, cell)) => {
-                    inner.park(&plan, cell);
+                    inner.park(plan, cell);
                     continue;
                 }
                 Err(_) => count(&inner.counts.failed),
