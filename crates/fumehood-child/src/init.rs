@@ -73,6 +73,7 @@ fn stage_until_program(socket: Fd, fds: &mut [Fd; MAX_FDS]) -> Result<(&'static 
     loop {
         match wire::receive(socket, fds)? {
             Some((message, 1)) if message.kind == Kind::Stage => write_inputs(socket, fds[0])?,
+            Some((message, 1)) if message.kind == Kind::Template => crate::template::main(fds[0]),
             Some((message, count)) if message.kind == Kind::Program => {
                 return Ok((message.body, count));
             }

@@ -49,6 +49,8 @@ pub enum LaunchStep {
     GidMap = 3,
     /// Passing messages.
     Message = 4,
+    /// Lending a network namespace.
+    Network = 5,
 }
 
 impl LaunchStep {
@@ -60,6 +62,7 @@ impl LaunchStep {
             1 => Self::Setgroups,
             2 => Self::UidMap,
             3 => Self::GidMap,
+            5 => Self::Network,
             _ => Self::Message,
         }
     }
@@ -73,6 +76,7 @@ impl LaunchStep {
             Self::UidMap => "uid-map",
             Self::GidMap => "gid-map",
             Self::Message => "message",
+            Self::Network => "network",
         }
     }
 }
@@ -99,6 +103,11 @@ impl Spawned {
         let released = sys::write(self.release, b"1").map(drop);
         sys::close(self.release);
         released
+    }
+
+    /// Has the init end by itself.
+    pub fn give_up(self) {
+        sys::close(self.release);
     }
 }
 

@@ -20,11 +20,13 @@ pub mod program;
 pub mod stage;
 pub mod step;
 pub mod sys;
+pub mod template;
 pub mod wire;
 pub mod zygote;
 
 mod cell;
 mod denial;
+mod networks;
 mod orphans;
 mod terminal;
 

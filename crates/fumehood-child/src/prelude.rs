@@ -19,15 +19,18 @@ pub struct Prelude {
     pub clear_groups: bool,
     /// Whether there is a process namespace.
     pub own_processes: bool,
-    /// Whether there is a network namespace.
+    /// Whether there is a network namespace whose loopback is still down.
     pub own_network: bool,
+    /// Whether the root is still to be made; in a [template](crate::template) it is there.
+    pub own_root: bool,
 }
 
 impl Prelude {
     /// The steps, in their order.
     #[must_use]
     pub const fn steps(&self) -> [Option<Step<'static>>; 6] {
-        let Self { uid, gid, clear_groups, own_processes, own_network } = *self;
+        let Self { uid, gid, clear_groups, own_processes, own_network, own_root } = *self;
+        let new_root = Step::NewRoot { size: ROOT_SIZE, inodes: ROOT_INODES };
         [
             // Before anything that another process could look at: from here on nobody of the same
             // user can read what this copy of its launcher still has in memory.
@@ -40,8 +43,8 @@ impl Prelude {
             // over; the end of its line tells it to.
             Some(if own_processes { Step::DieWithParent {} } else { Step::Subreaper {} }),
             if own_network { Some(Step::Loopback {}) } else { None },
-            Some(Step::PrivateMounts {}),
-            Some(Step::NewRoot { size: ROOT_SIZE, inodes: ROOT_INODES }),
+            if own_root { Some(Step::PrivateMounts {}) } else { None },
+            if own_root { Some(new_root) } else { None },
         ]
     }
 
@@ -52,6 +55,7 @@ impl Prelude {
         self.clear_groups.put(sink);
         self.own_processes.put(sink);
         self.own_network.put(sink);
+        self.own_root.put(sink);
     }
 
     /// Reads it.
@@ -63,6 +67,7 @@ impl Prelude {
             clear_groups: reader.get()?,
             own_processes: reader.get()?,
             own_network: reader.get()?,
+            own_root: reader.get()?,
         })
     }
 }

@@ -55,6 +55,8 @@ impl Errno {
     pub const NOSYS: Self = Self(38);
     /// Protocol error: a message that does not decode.
     pub const PROTO: Self = Self(71);
+    /// Too many of them.
+    pub const USERS: Self = Self(87);
 }
 
 /// What a system call returned.

@@ -23,6 +23,9 @@ pub enum Kind {
     /// Supervisor to init, before the program: write the inputs. Descriptor: the stream of
     /// [`Record`](crate::stage::Record)s.
     Stage = 4,
+    /// Supervisor to init, instead of a program: be a [template](crate::template). Descriptor: the
+    /// packet socket for its requests.
+    Template = 5,
     /// Launcher to supervisor: the init exists. Body: its process id. Descriptor: its pidfd.
     Spawned = 10,
     /// Launcher to supervisor: there is no init. Body: [`Failure`], whose index is a
@@ -61,6 +64,7 @@ impl Kind {
             2 => Self::Program,
             3 => Self::Signal,
             4 => Self::Stage,
+            5 => Self::Template,
             10 => Self::Spawned,
             11 => Self::NotSpawned,
             12 => Self::Ready,

@@ -76,7 +76,21 @@ pub fn main(socket: Fd) -> ! {
     let _ = sys::setsid();
     [INT, QUIT, TERM, PIPE, nr::SIGCHLD].into_iter().for_each(sys::ignore_signal);
     let _ = sys::chdir(c"/");
-    let socket = sys::keep_only(socket);
+    answer_requests(sys::keep_only(socket), |request, socket, cgroup| {
+        let pidfd = clone(request, socket, cgroup)?;
+        sys::close(pidfd);
+        Ok(())
+    })
+}
+
+/// Why there is no init.
+pub(crate) type Refused = (LaunchStep, Errno);
+
+/// Answers requests until the socket is closed at its other end.
+pub(crate) fn answer_requests(
+    socket: Fd,
+    mut clone: impl FnMut(&Request<'_>, Fd, Option<Fd>) -> Result<(), Refused>,
+) -> ! {
     loop {
         let mut packet = [0; MAX_REQUEST];
         let mut fds = [Fd(-1); MAX_FDS];
@@ -84,7 +98,7 @@ pub fn main(socket: Fd) -> ! {
             Ok((0, _)) => sys::exit(0),
             Ok((len, count)) => {
                 let fds = fds.get(..count).unwrap_or(&[]);
-                serve(packet.get(..len).unwrap_or(&[]), fds);
+                answer(packet.get(..len).unwrap_or(&[]), fds, &mut clone);
                 fds.iter().copied().for_each(sys::close);
             }
             Err(Errno::INTR) => {}
@@ -93,7 +107,11 @@ pub fn main(socket: Fd) -> ! {
     }
 }
 
-fn serve(packet: &[u8], fds: &[Fd]) {
+fn answer(
+    packet: &[u8],
+    fds: &[Fd],
+    clone: &mut impl FnMut(&Request<'_>, Fd, Option<Fd>) -> Result<(), Refused>,
+) {
     let Some(&socket) = fds.first() else { return };
     let cloned = match Request::decode(packet) {
         Some(request) => clone(&request, socket, fds.get(1).copied()),
@@ -104,13 +122,15 @@ fn serve(packet: &[u8], fds: &[Fd]) {
     }
 }
 
-fn refuse(socket: Fd, (step, errno): (LaunchStep, Errno)) {
+fn refuse(socket: Fd, (step, errno): Refused) {
     let mut body = Buffer::<16>::new();
     Failure { index: step as u32, errno: errno.0, interpreter: false }.encode(&mut body);
     let _ = wire::send(socket, Kind::NotSpawned, body.bytes(), None);
 }
 
-fn clone(request: &Request<'_>, socket: Fd, cgroup: Option<Fd>) -> Result<(), (LaunchStep, Errno)> {
+/// Clones an init, whose end of the line to its supervisor is `socket`, and tells the supervisor;
+/// the init's pidfd.
+pub(crate) fn clone(request: &Request<'_>, socket: Fd, cgroup: Option<Fd>) -> Result<Fd, Refused> {
     let ids = request.maps_ids.then_some(IdMaps {
         uid: request.uid_map,
         gid: request.gid_map,
@@ -120,8 +140,20 @@ fn clone(request: &Request<'_>, socket: Fd, cgroup: Option<Fd>) -> Result<(), (L
     let spawned = launch(&Launch { flags, ids, cgroup, socket, prelude })?;
     let mut body = Buffer::<4>::new();
     spawned.pid.put(&mut body);
-    let told = wire::send(socket, Kind::Spawned, body.bytes(), Some(spawned.pidfd));
-    sys::close(spawned.pidfd);
-    told.map_err(|errno| (LaunchStep::Message, errno))?;
-    spawned.release().map_err(|errno| (LaunchStep::Message, errno))
+    let pidfd = spawned.pidfd;
+    let told = wire::send(socket, Kind::Spawned, body.bytes(), Some(pidfd));
+    let released = match told {
+        Ok(()) => spawned.release(),
+        Err(errno) => {
+            spawned.give_up();
+            Err(errno)
+        }
+    };
+    match released {
+        Ok(()) => Ok(pidfd),
+        Err(errno) => {
+            sys::close(pidfd);
+            Err((LaunchStep::Message, errno))
+        }
+    }
 }

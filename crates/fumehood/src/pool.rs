@@ -1,20 +1,18 @@
 //! Cells that are built ahead, each used once.
 
-use std::collections::VecDeque;
+mod build;
+mod keeper;
+mod stock;
+
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep_until};
 
-use crate::backend::native::cell::{Cell, NotBuilt};
-use crate::backend::native::cgroup::Group;
-use crate::backend::native::tree;
-use crate::host::Host;
-use crate::plan::Plan;
-use crate::supervise::Spent;
 use crate::{Job, Report, Result, Running, Sandbox, Streams};
+
+use stock::Stock;
 
 /// How many cells a [`Pool`] keeps, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +79,8 @@ pub struct PoolMetrics {
     pub failed: u64,
     /// Control groups that were used again.
     pub groups_recycled: u64,
+    /// Templates that were made: what the cells of one kind have in common.
+    pub templates: u64,
 }
 
 /// Runs jobs in cells that were built ahead: what is left to do when a job comes is to start its
@@ -120,36 +120,12 @@ struct Inner {
     sandbox: Sandbox,
     config: PoolConfig,
     stock: Mutex<Stock>,
+    /// Held by whoever finds out what the cells of a shelf are made of.
+    looking: tokio::sync::Mutex<()>,
     /// Something for the keeper to do.
     work: Arc<Notify>,
     running: AtomicUsize,
     counts: Counts,
-}
-
-#[derive(Debug, Default)]
-struct Stock {
-    /// The one that was asked for last comes last.
-    shelves: Vec<Shelf>,
-    /// Groups in which nothing runs any more.
-    groups: Vec<Group>,
-    /// Where cells that have been used go; there when the keeper is.
-    spent: Option<mpsc::UnboundedSender<Spent>>,
-}
-
-/// The cells for one kind of job.
-#[derive(Debug)]
-struct Shelf {
-    plan: Plan,
-    since: Instant,
-    cells: VecDeque<Parked>,
-}
-
-/// A cell with the plan that it was built by: later plans of its kind may differ as the host does.
-#[derive(Debug)]
-struct Parked {
-    plan: Plan,
-    cell: Cell,
-    since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -161,6 +137,7 @@ struct Counts {
     discarded: AtomicU64,
     failed: AtomicU64,
     groups_recycled: AtomicU64,
+    templates: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -175,6 +152,7 @@ impl Pool {
             sandbox,
             config,
             stock: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             work: Arc::default(),
             running: AtomicUsize::new(0),
             counts: Counts::default(),
@@ -206,9 +184,9 @@ impl Pool {
             }
             None => {
                 count(&self.0.counts.misses);
-                let running = self.0.sandbox.spawn(job, streams).await?;
+                let running = self.0.spawn_new(job, streams).await?;
                 if job.can_be_parked() {
-                    self.0.open_shelf(running.plan());
+                    self.0.open_shelf(job);
                     self.keep();
                 }
                 running
@@ -225,12 +203,10 @@ impl Pool {
         if !job.can_be_parked() {
             return Ok(());
         }
-        let (plan, cell) = self.0.build(job).await?;
-        self.0.open_shelf(Some(&plan));
-        self.0.park(plan, cell);
+        self.0.prepare(job).await?;
         self.keep();
-        while let Some(plan) = self.0.wanting(|shelf| shelf.plan.job.same_cell(job)) {
-            let (plan, cell) = self.0.build(&plan.job).await?;
+        while let Some(shape) = self.0.wanting(|shelf| shelf.shape.same_cell(job)) {
+            let (plan, cell) = self.0.build(&shape).await?;
             self.0.park(plan, cell);
         }
         Ok(())
@@ -251,6 +227,7 @@ impl Pool {
             discarded: read(&counts.discarded),
             failed: read(&counts.failed),
             groups_recycled: read(&counts.groups_recycled),
+            templates: read(&counts.templates),
         }
     }
 
@@ -267,7 +244,7 @@ impl Pool {
         if stock.spent.as_ref().is_none_or(mpsc::UnboundedSender::is_closed) {
             let (sender, spent) = mpsc::unbounded_channel();
             stock.spent = Some(sender);
-            tokio::spawn(keep(Arc::downgrade(&self.0), spent));
+            tokio::spawn(keeper::keep(Arc::downgrade(&self.0), spent));
         }
         drop(stock);
         self.0.work.notify_one();
@@ -289,178 +266,5 @@ impl Drop for InProgress {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
         self.0.work.notify_one();
-    }
-}
-
-impl Inner {
-    fn stock(&self) -> MutexGuard<'_, Stock> {
-        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A parked cell for this job with the plan that it was built by, and where it goes after.
-    fn take(&self, job: &Job) -> (Option<(Plan, Cell)>, Option<mpsc::UnboundedSender<Spent>>) {
-        let mut stock = self.stock();
-        let spent = stock.spent.clone();
-        let found = stock.shelves.iter().position(|shelf| shelf.plan.job.same_cell(job));
-        let Some(index) = found else { return (None, spent) };
-        let shelf = stock.shelves.remove(index);
-        stock.shelves.push(shelf);
-        let Some(shelf) = stock.shelves.last_mut() else { return (None, spent) };
-        while let Some(Parked { plan, cell, since }) = shelf.cells.pop_front() {
-            if since.elapsed() < self.config.max_age && cell.is_alive() {
-                return (Some((plan, cell)), spent);
-            }
-            count(&self.counts.discarded);
-        }
-        (None, spent)
-    }
-
-    /// Makes room for cells of this plan.
-    fn open_shelf(&self, plan: Option<&Plan>) {
-        let Some(plan) = plan else { return };
-        let mut stock = self.stock();
-        let known = stock.shelves.iter_mut().find(|shelf| shelf.plan.job.same_cell(&plan.job));
-        if let Some(shelf) = known {
-            if shelf.since.elapsed() >= self.config.max_age {
-                (shelf.plan, shelf.since) = (plan.clone(), Instant::now());
-            }
-            return;
-        }
-        let shelf = Shelf { plan: plan.clone(), since: Instant::now(), cells: VecDeque::new() };
-        stock.shelves.push(shelf);
-        let excess = stock.shelves.len().saturating_sub(self.config.kinds);
-        stock.shelves.drain(..excess);
-    }
-
-    /// The plan of a shelf that has too few cells, among those that are asked for.
-    fn wanting(&self, which: impl Fn(&Shelf) -> bool) -> Option<Plan> {
-        let stock = self.stock();
-        let short = |shelf: &&Shelf| which(shelf) && shelf.cells.len() < self.config.parked;
-        stock.shelves.iter().rev().find(short).map(|shelf| shelf.plan.clone())
-    }
-
-    /// Puts a cell on its shelf, unless that is full or gone.
-    fn park(&self, plan: Plan, cell: Cell) {
-        let mut stock = self.stock();
-        let shelf = stock.shelves.iter_mut().find(|shelf| shelf.plan.job.same_cell(&plan.job));
-        match shelf.filter(|shelf| shelf.cells.len() < self.config.parked) {
-            Some(shelf) => shelf.cells.push_back(Parked { plan, cell, since: Instant::now() }),
-            None => count(&self.counts.discarded),
-        }
-    }
-
-    /// Builds a cell and waits until it stands.
-    async fn build(&self, job: &Job) -> Result<(Plan, Cell)> {
-        let (host, began) = (Host::current(), Instant::now());
-        let mut plan = Plan::make(job, host, Vec::new())?;
-        loop {
-            match self.build_by(&plan).await {
-                Ok(cell) => {
-                    let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    count(&self.counts.built);
-                    self.counts.build_us.fetch_add(us, Ordering::Relaxed);
-                    return Ok((plan, cell));
-                }
-                Err(NotBuilt::Failed(error)) => return Err(error),
-                Err(NotBuilt::Blocked(blocked)) => plan = plan.do_without(blocked, host)?,
-            }
-        }
-    }
-
-    async fn build_by(&self, plan: &Plan) -> Result<Cell, NotBuilt> {
-        let group = match self.recycled(plan) {
-            Some(group) => Some(group),
-            None => tree::group(plan)?,
-        };
-        Cell::build_in(&self.sandbox.launcher, plan, group).await?.park().await
-    }
-
-    /// A group in which something ran before, made as good as new.
-    fn recycled(&self, plan: &Plan) -> Option<Group> {
-        let mut group = self.stock().groups.pop()?;
-        // What cannot be made new is removed when it is dropped.
-        tree::reset(&mut group, plan).ok()?;
-        count(&self.counts.groups_recycled);
-        Some(group)
-    }
-
-    /// Throws away what is too old.
-    fn tidy(&self) {
-        let is_old = |parked: &Parked| parked.since.elapsed() >= self.config.max_age;
-        let mut old = Vec::new();
-        for shelf in &mut self.stock().shelves {
-            while shelf.cells.front().is_some_and(is_old) {
-                old.extend(shelf.cells.pop_front());
-                count(&self.counts.discarded);
-            }
-        }
-        // Ended here, where the stock is not locked.
-        drop(old);
-    }
-
-    /// When the next cell is too old.
-    fn next_expiry(&self) -> Option<Instant> {
-        let stock = self.stock();
-        let oldest =
-            stock.shelves.iter().filter_map(|shelf| shelf.cells.front()).map(|parked| parked.since);
-        oldest.min()?.checked_add(self.config.max_age)
-    }
-
-    /// A kind of job for which a cell should be built now: nothing runs, or its shelf is empty.
-    fn due(&self) -> Option<Plan> {
-        let idle = self.running.load(Ordering::Relaxed) == 0;
-        self.wanting(|shelf| idle || shelf.cells.is_empty())
-    }
-}
-
-/// Groups that are kept to be used again.
-const GROUPS: usize = 64;
-
-/// Looks after the stock for as long as there is a pool: takes used cells back, builds new ones,
-/// throws old ones away.
-async fn keep(pool: Weak<Inner>, mut spent: mpsc::UnboundedReceiver<Spent>) {
-    loop {
-        let Some(inner) = pool.upgrade() else { return };
-        while let Ok(cell) = spent.try_recv() {
-            take_back(&inner, cell).await;
-        }
-        inner.tidy();
-        if let Some(plan) = inner.due() {
-            match inner.build(&plan.job).await {
-                Ok((plan, cell)) => {
-                    inner.park(plan, cell);
-                    continue;
-                }
-                Err(_) => count(&inner.counts.failed),
-            }
-        }
-        let (expiry, work) = (inner.next_expiry(), Arc::clone(&inner.work));
-        drop(inner);
-        tokio::select! {
-            () = work.notified() => {}
-            () = until(expiry) => {}
-            cell = spent.recv() => match (cell, pool.upgrade()) {
-                (Some(cell), Some(inner)) => take_back(&inner, cell).await,
-                _ => return,
-            },
-        }
-    }
-}
-
-/// Keeps the group of a cell that was used, once nothing runs in it any more.
-async fn take_back(pool: &Inner, mut cell: Spent) {
-    cell.init.ended().await;
-    let mut stock = pool.stock();
-    if let Some(group) = cell.group.take()
-        && stock.groups.len() < GROUPS
-    {
-        stock.groups.push(group);
-    }
-}
-
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }

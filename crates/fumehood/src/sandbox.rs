@@ -319,10 +319,6 @@ impl Running {
         Self { state: Some((inner, received, None)), changes: None, handle }
     }
 
-    pub(crate) fn plan(&self) -> Option<&Plan> {
-        self.state.as_ref().map(|(running, ..)| running.plan())
-    }
-
     /// Has the cell go back to a pool.
     pub(crate) fn in_pool(
         mut self,

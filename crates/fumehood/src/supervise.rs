@@ -159,11 +159,6 @@ impl Running {
         }
     }
 
-    /// By which plan it was started.
-    pub(crate) const fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
     /// Gives what is left of the cell to somebody, rather than waiting until nothing is.
     pub(crate) fn hand_over(&mut self, spent: mpsc::UnboundedSender<Spent>) {
         self.spent = Some(spent);

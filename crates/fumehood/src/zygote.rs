@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -59,8 +59,7 @@ impl Zygote {
     }
 
     fn start_from(program: &PathBuf) -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let (ours, theirs) = packets()?;
         let process = Command::new(program)
             .arg0("fumehood-zygote")
             .arg(ZYGOTE)
@@ -79,16 +78,31 @@ impl Zygote {
         init: BorrowedFd<'_>,
         group: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
-        let mut packet = Packet(Vec::with_capacity(MAX_REQUEST));
-        request.encode(&mut packet);
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let fds: Vec<_> = [init].into_iter().chain(group).collect();
-        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-        let parts = [io::IoSlice::new(&packet.0)];
-        sendmsg(&self.socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
-        Ok(())
+        ask(self.socket.as_fd(), request, init, group)
     }
+}
+
+/// Asks a zygote, or a template, over its packet socket.
+pub(crate) fn ask(
+    socket: BorrowedFd<'_>,
+    request: &Request<'_>,
+    init: BorrowedFd<'_>,
+    group: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let mut packet = Packet(Vec::with_capacity(MAX_REQUEST));
+    request.encode(&mut packet);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds: Vec<_> = [init].into_iter().chain(group).collect();
+    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    let parts = [io::IoSlice::new(&packet.0)];
+    sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// A pair of packet sockets: ours, and that of whoever answers requests.
+pub(crate) fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 impl Drop for Zygote {

@@ -15,9 +15,13 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // They share a zygote, and one of them kills it.
     arguments.test_threads = Some(1);
-    let tests: [(&'static str, Test); 10] = [
+    let tests: [(&'static str, Test); 14] = [
         ("a_parked_cell_gives_what_the_job_says", gives_what_the_job_says),
         ("nothing_of_one_run_is_visible_in_the_next", nothing_is_visible),
+        ("a_cell_from_a_template_is_like_any_other", templates_change_nothing),
+        ("cells_that_live_at_a_time_have_networks_of_their_own", networks_are_apart),
+        ("a_socket_that_outlives_its_cell_is_in_nobodys_network", sockets_that_stay),
+        ("a_template_that_died_is_replaced", dead_templates_are_replaced),
         ("jobs_that_differ_in_confinement_share_no_cell", no_cell_is_shared),
         ("a_cell_that_died_parked_is_replaced", dead_cells_are_replaced),
         ("a_zygote_that_died_is_replaced", dead_zygotes_are_replaced),
@@ -88,6 +92,133 @@ fn nothing_is_visible() -> Result<(), Failed> {
     })
 }
 
+/// All that a program can tell of its confinement.
+const CONFINEMENT: &str = r#"
+    grep -vE 'ctxt|Vm|Rss|Hugetlb' /proc/self/status | grep -vE '^(Pid|PPid|Tgid|NSpid|NSpgid|NSsid|Cpus|Mems)'
+    cut -c1-10 /proc/self/uid_map /proc/self/gid_map; cat /proc/self/setgroups /proc/self/limits
+    stat -c '%A %u %g %s %n %N' / /* /dev/* /dev/shm /etc/* /proc/sys/kernel | grep -v ' /proc '
+    cut -d' ' -f4-6 /proc/self/mountinfo | sort -u
+    cat /proc/self/net/dev /proc/self/net/if_inet6 /proc/self/net/route /proc/self/net/unix
+    cat /proc/sys/kernel/hostname /proc/self/cgroup | sed 's/[0-9a-f]*-[0-9]*$//'
+    for i in /proc/[0-9]*; do cat $i/comm; done
+    for path in /usr /etc/passwd /dev/null /proc/sys /; do touch $path/x 2>&1; done
+    (echo >/dev/tcp/127.0.0.1/1) 2>&1 | grep -o refused
+    unshare -r true 2>&1; mount -t tmpfs x /mnt 2>&1; umount /proc 2>&1; umount /tmp 2>&1
+    echo 9 2>&1 > /proc/sys/user/max_inotify_instances; cat /proc/sys/user/max_inotify_instances
+"#;
+
+fn templates_change_nothing() -> Result<(), Failed> {
+    run(async {
+        let job = Job::new(["bash", "-c", CONFINEMENT]);
+        let without = Sandbox::new().run(&job).await?;
+        let pool = pool(1);
+        pool.warm(&job).await?;
+        assert_eq!((pool.metrics().templates, pool.metrics().parked), (1, 1), "made in a template");
+        let within = pool.run(&job).await?;
+        let [without_text, within_text] =
+            [&without, &within].map(|report| String::from_utf8_lossy(&report.stdout.data));
+        assert!(within_text.contains("refused"), "the whole script ran: {within_text}");
+        // The template's own, which shows the template alone, lies below the cell's.
+        let covered = "/ /proc rw,nosuid,nodev,noexec,relatime\n";
+        assert_eq!(within_text.matches(covered).count(), 1, "{within_text}");
+        assert_eq!(without_text, within_text.replace(covered, ""));
+        assert_eq!(without.confinement, within.confinement);
+        Ok(())
+    })
+}
+
+/// Says on its standard output whether somebody listens where others here do, and listens for a while.
+const LISTENER: &str = r#"
+import socket, time
+def reaches(address, family):
+    with socket.socket(family) as other:
+        return other.connect_ex(address) == 0
+found = reaches(("127.0.0.1", 4242), socket.AF_INET) or reaches("\0left", socket.AF_UNIX)
+one, two = socket.create_server(("127.0.0.1", 4242)), socket.socket(socket.AF_UNIX)
+two.bind("\0left"); two.listen()
+time.sleep(0.3)
+print("met" if found else "alone")
+"#;
+
+fn networks_are_apart() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(3);
+        let job = Job::new(["python3", "-c", LISTENER]);
+        for _ in 0..3 {
+            pool.warm(&job).await?;
+            let (one, two, three) =
+                tokio::join!(prints(&pool, &job), prints(&pool, &job), prints(&pool, &job));
+            assert_eq!(
+                (one?, two?, three?),
+                ("alone\n".into(), "alone\n".into(), "alone\n".into())
+            );
+        }
+        assert_eq!((pool.metrics().hits, pool.metrics().templates), (9, 1));
+        Ok(())
+    })
+}
+
+/// Gives a socket of its own to whoever listens at `/shared/socket`: a host that shows a program a
+/// socket lets it pass descriptors out.
+const GIVER: &str = r#"
+import array, socket
+out = socket.socket(socket.AF_UNIX); out.connect("/shared/socket")
+mine = socket.socket(socket.AF_UNIX); mine.bind("\0left"); mine.listen()
+out.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [mine.fileno()]))])
+print("given")
+"#;
+
+const SEEKER: &str = r#"
+import socket
+print(socket.socket(socket.AF_UNIX).connect_ex("\0left"))
+"#;
+
+fn sockets_that_stay() -> Result<(), Failed> {
+    run(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        for open in [dir.path(), &path] {
+            let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+            std::fs::set_permissions(open, all).expect("they are ours");
+        }
+        let pool = pool(1);
+        let job = |script: &str| Job::new(["python3", "-c", script]).mount(dir.path(), "/shared");
+        pool.warm(&job(GIVER)).await?;
+        assert_eq!(prints(&pool, &job(GIVER)).await?, "given\n");
+        // The descriptor that was passed stays in the queue of this connection.
+        let (_kept, _) = listener.accept().expect("a connection");
+        for _ in 0..3 {
+            pool.warm(&job(SEEKER)).await?;
+            let refused = format!("{}\n", rustix::io::Errno::CONNREFUSED.raw_os_error());
+            assert_eq!(prints(&pool, &job(SEEKER)).await?, refused, "nobody is there");
+        }
+        assert_eq!((pool.metrics().hits, pool.metrics().templates), (4, 1));
+        Ok(())
+    })
+}
+
+fn dead_templates_are_replaced() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        let job = Job::new(["echo", "ran"]);
+        // A list of children may miss some while others end (proc(5)): those of earlier tests.
+        while !inits().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        pool.warm(&job).await?;
+        let has_cells = |pid: &i32| !children(&pid.to_string()).is_empty();
+        let template = inits().into_iter().find(has_cells);
+        kill(template.expect("a template with a cell"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(prints(&pool, &job).await?, "ran\n");
+        pool.warm(&job).await?;
+        assert_eq!(prints(&pool, &job).await?, "ran\n");
+        assert_eq!((pool.metrics().hits, pool.metrics().templates), (1, 2), "{:?}", pool.metrics());
+        Ok(())
+    })
+}
+
 fn no_cell_is_shared() -> Result<(), Failed> {
     run(async {
         let pool = pool(1);
@@ -100,11 +231,17 @@ fn no_cell_is_shared() -> Result<(), Failed> {
     })
 }
 
-/// Processes of this one's zygote that are process 1 somewhere.
+/// Inits of cells and of templates: all that descends from this process's zygote while nothing runs.
 fn inits() -> Vec<i32> {
     let own = std::process::id().to_string();
-    let zygotes = children(&own);
-    zygotes.iter().flat_map(|zygote| children(zygote)).filter_map(|pid| pid.parse().ok()).collect()
+    let mut found: Vec<String> =
+        children(&own).iter().flat_map(|zygote| children(zygote)).collect();
+    let mut index = 0;
+    while let Some(parent) = found.get(index) {
+        found.extend(children(parent));
+        index += 1;
+    }
+    found.iter().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 fn children(parent: &str) -> Vec<String> {

@@ -8,6 +8,7 @@ use crate::components::find;
 pub(super) const FUMEHOOD: &str = "fumehood run";
 /// The name of the payload alone.
 pub(super) const FLOOR: &str = "bare process";
+const TEMPLATE: &str = "library, template";
 const COLD: &str = "library, cold";
 /// The name of ours from a pool.
 pub(super) const WARM: &str = "library, warm";
@@ -78,6 +79,7 @@ pub(super) fn launchers(
     let mut all = vec![
         Launcher::spawning(FLOOR, "{dir}/payload/true", dir, "no sandbox"),
         Launcher::asking(WARM, "warm", "Pool::run(&job), a cell parked"),
+        Launcher::asking(TEMPLATE, "template", "Pool::run(&job), no cell parked"),
         Launcher::asking(COLD, "cold", "Sandbox::run(&job)"),
         Launcher::spawning(FUMEHOOD, FUMEHOOD_RUN, dir, ""),
     ];

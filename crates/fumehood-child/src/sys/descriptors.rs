@@ -61,6 +61,14 @@ pub fn read(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
     unsafe { call(nr::__NR_read, [fd.word(), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) }
 }
 
+/// Goes back to the first byte of an open file.
+///
+/// # Errors
+/// `ESPIPE` for what is no file.
+pub fn rewind(fd: Fd) -> Result<()> {
+    plain!(__NR_lseek, fd.0, 0, nr::SEEK_SET).map(drop)
+}
+
 /// `write(2)`.
 ///
 /// # Errors

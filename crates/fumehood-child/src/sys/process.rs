@@ -220,6 +220,14 @@ pub fn exit(status: i32) -> ! {
     }
 }
 
+/// Enters a namespace (`setns(2)`); `kind` is its `CLONE_NEW*` flag.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN` over the namespace.
+pub fn enter(namespace: Fd, kind: u32) -> Result<()> {
+    plain!(__NR_setns, namespace.0, kind).map(drop)
+}
+
 /// `unshare(2)`.
 ///
 /// # Errors

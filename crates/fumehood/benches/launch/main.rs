@@ -1,8 +1,8 @@
 //! What a run costs from within a program, beside a bare process: `cargo bench --bench launch`.
 //!
 //! Takes the program to run, with its arguments, or else one that does nothing, and prints
-//! microseconds: bare, in a parked cell, and in a cell that is built for it, one after the other in
-//! one run.
+//! microseconds: bare, in a parked cell, in one that is built for it in a template, and in one that is
+//! built for it from nothing, one after the other in one run.
 //!
 //! With `--serve PAYLOAD` it measures what it is told to on standard input instead: that is how
 //! `cargo xtask bench` has everything started by one and the same process.
@@ -38,8 +38,10 @@ async fn measure(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let job = Job::new(args.iter().cloned());
     let config = PoolConfig::default().parked(PARKED);
     let (sandbox, pool) = (Sandbox::new(), Pool::new(Sandbox::new(), config));
+    let template = Pool::new(Sandbox::new(), config.parked(0));
     pool.run(&job).await?;
-    let (mut bare, mut warm, mut cold) = (Vec::new(), Vec::new(), Vec::new());
+    template.warm(&job).await?;
+    let [mut bare, mut warm, mut cold, mut in_template] = [const { Vec::new() }; 4];
     for _ in 0..ROUNDS {
         pool.warm(&job).await?;
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -49,10 +51,13 @@ async fn measure(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
         }
         for _ in 0..5 {
             cold.push(timed(async || Ok(sandbox.run(&job).await?.outcome == SUCCESS)).await?);
+            let run = async || Ok(template.run(&job).await?.outcome == SUCCESS);
+            in_template.push(timed(run).await?);
         }
     }
     let floor = print("bare process", &mut bare, None);
     print("parked cell", &mut warm, Some(floor));
+    print("in a template", &mut in_template, Some(floor));
     print("built for it", &mut cold, Some(floor));
     println!("{:?}", pool.metrics());
     Ok(())

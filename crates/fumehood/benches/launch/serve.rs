@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | `spawn ARGV…`, `cold`, `warm` | `MICROSECONDS ok` or `MICROSECONDS failed`, of one run |
+//! | `spawn ARGV…`, `cold`, `template`, `warm` | `MICROSECONDS ok` or `MICROSECONDS failed`, of one run |
 //! | `fill` | `filled N`: so many cells are parked for the next requests of `warm` |
 //! | `throughput bare|cold|pool CONCURRENCY MILLISECONDS` | `RUNS FAILED MICROSECONDS` |
 //!
@@ -32,6 +32,8 @@ struct Harness {
     cold: Runtime,
     pool: Pool,
     warm: Runtime,
+    /// That never has a cell parked.
+    empty: Pool,
 }
 
 /// Answers requests until there are no more.
@@ -61,6 +63,7 @@ impl Harness {
             cold: runtime()?,
             pool: Pool::new(Sandbox::new(), config),
             warm: runtime()?,
+            empty: Pool::new(Sandbox::new(), config.parked(0)),
         })
     }
 
@@ -71,6 +74,7 @@ impl Harness {
                 timed(|| spawn(&argv))
             }
             ["cold"] => timed(|| Ok(good(&self.cold.block_on(self.sandbox.run(&self.job))?))),
+            ["template"] => self.template(),
             ["warm"] => self.warm(),
             ["fill"] => self.fill(),
             ["throughput", kind, concurrency, millis] => {
@@ -87,6 +91,14 @@ impl Harness {
             tokio::time::sleep(SETTLE).await;
             Ok(format!("filled {}", self.pool.metrics().parked))
         })
+    }
+
+    /// One run in a cell that is made for it in a template.
+    fn template(&self) -> Result<String> {
+        if self.empty.metrics().templates == 0 {
+            self.warm.block_on(self.empty.warm(&self.job))?;
+        }
+        timed(|| Ok(good(&self.warm.block_on(self.empty.run(&self.job))?)))
     }
 
     /// One run in a parked cell; one that had none would be something else under this name.

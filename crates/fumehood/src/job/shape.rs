@@ -11,6 +11,25 @@ impl Job {
             && self.mounts.iter().all(|mount| mount.access != Access::CopyOnWrite)
     }
 
+    /// A job whose cell is that of this one, without anything that is this one's own: what it runs,
+    /// its environment, and what it is fed.
+    pub(crate) fn shape(&self) -> Self {
+        let Self { root, mounts, tmpfs, network, hostname, waive, seccomp, backend, .. } = self;
+        Self {
+            root: root.clone(),
+            mounts: mounts.clone(),
+            tmpfs: tmpfs.clone(),
+            collect: self.collect.clone(),
+            network: *network,
+            hostname: hostname.clone(),
+            limits: self.limits.clone(),
+            waive: waive.clone(),
+            seccomp: seccomp.clone(),
+            backend: *backend,
+            ..Self::new(["true"])
+        }
+    }
+
     /// Whether a cell that was built for one of the two can run the other: whether they differ only
     /// in what a cell gets when its program starts, and in what its supervisor watches.
     ///
@@ -86,6 +105,14 @@ mod tests {
         let other = Job::new(["python3", "-c", "pass"]).env("A", "b").cwd("/tmp");
         let other = other.limits(|limits| limits.memory = Some(ByteSize::mib(512).into()));
         assert!(one.same_cell(&other), "512 MiB is the default");
+    }
+
+    #[test]
+    fn the_shape_of_a_job_has_its_cell_and_not_its_data() {
+        let job = Job::new(["sh", "-c", "secret"]).env("A", "secret").stdin(b"secret".as_slice());
+        let job = job.mount("/srv", "/srv").collect("out").hostname("other");
+        assert!(job.same_cell(&job.shape()));
+        assert!(!format!("{:?}", job.shape()).contains("secret"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use fumehood_child::launch::LaunchStep;
 use fumehood_child::wire::{self, Kind};
@@ -13,6 +14,7 @@ use super::control::{Control, Message};
 use super::diagnose::{self, Namespace, Refusal};
 use super::launch::{Init, Launcher, NotLaunched, Shape};
 use super::script::{self, Script, TerminalSize};
+use super::template::Template;
 use super::{overlay, tree, trees, watch};
 use crate::plan::Plan;
 use crate::plan::without::Blocked;
@@ -41,6 +43,8 @@ pub(crate) struct Handle {
     control: Control,
     pidfd: OwnedFd,
     pub(crate) pid: i32,
+    /// In which it was cloned, and which it would not outlive.
+    _template: Option<Arc<Template>>,
 }
 
 impl Handle {
@@ -70,6 +74,19 @@ impl Handle {
         self.pidfd.try_clone().ok()
     }
 
+    /// Sends a message that has no body.
+    pub(super) async fn send(&self, kind: Kind, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.control.send(kind, &[], fds).await
+    }
+
+    /// Whether the init still lives.
+    pub(super) fn is_alive(&self) -> bool {
+        // The pidfd of a process that has ended is readable (pidfd_open(2)).
+        let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut watched, Some(&now)) == Ok(0)
+    }
+
     /// Kills the init, and with it everything in its process namespace.
     pub(crate) fn kill(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -96,21 +113,37 @@ impl Cell {
         plan: &Plan,
         group: Option<Group>,
     ) -> Result<Self, NotBuilt> {
+        let part = match launcher {
+            Launcher::Template(_) => Part::Rest,
+            Launcher::Direct | Launcher::Zygote(_) => Part::Whole,
+        };
+        Self::build_part(launcher, plan, group, part).await
+    }
+
+    /// Builds what cells of this kind have in common.
+    pub(super) async fn build_template(launcher: &Launcher, plan: &Plan) -> Result<Self, NotBuilt> {
+        Self::build_part(launcher, plan, None, Part::Shared).await
+    }
+
+    async fn build_part(
+        launcher: &Launcher,
+        plan: &Plan,
+        group: Option<Group>,
+        part: Part,
+    ) -> Result<Self, NotBuilt> {
         let tree::Way { born, join } = tree::way(group.as_ref())?;
         let base = Base::open(&plan.root)?;
-        let pending = match launcher.begin(&Shape::of(plan), born) {
+        let pending = match launcher.begin(&part.shape(plan), born) {
             Ok(pending) => pending,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
         // While the kernel makes the namespaces the steps are written down.
-        let trees = trees::clone_listed(plan)?;
-        let notes = trees::give_to_program(plan, launcher, &trees).await?;
-        let script = script::cell(plan, join, trees)?;
+        let (notes, script) = part.script(launcher, plan, join).await?;
         let Init { control, pid, pidfd } = match pending.init().await {
             Ok(init) => init,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
-        let init = Handle { control, pidfd, pid };
+        let init = Handle { control, pidfd, pid, _template: launcher.template() };
         send(&init, Kind::Cell, &script).await?;
         let labels = script.labels;
         Ok(Self { init, group, changes: None, root: None, base, notes, labels, parked: None })
@@ -194,10 +227,12 @@ impl Cell {
 
     /// Whether its init still lives.
     pub(crate) fn is_alive(&self) -> bool {
-        // The pidfd of a process that has ended is readable (pidfd_open(2)).
-        let mut watched = [PollFd::new(&self.init.pidfd, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut watched, Some(&now)) == Ok(0)
+        self.init.is_alive()
+    }
+
+    /// What is left of a cell that gets no program.
+    pub(super) fn into_init(self) -> Handle {
+        self.init
     }
 
     /// The next message that is about a step; a root that comes in between is kept.
@@ -236,6 +271,44 @@ impl Cell {
             true => Ok(Some(steps)),
             false => Err(tree::elsewhere().into()),
         }
+    }
+}
+
+/// What of a cell is built.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Whole,
+    /// What cells of its kind have in common.
+    Shared,
+    /// What is left when that is there.
+    Rest,
+}
+
+impl Part {
+    fn shape(self, plan: &Plan) -> Shape {
+        match self {
+            Self::Whole | Self::Shared => Shape::of(plan),
+            Self::Rest => Shape::in_template(plan),
+        }
+    }
+
+    /// Its steps, and what there is to say of its mounts.
+    async fn script(
+        self,
+        launcher: &Launcher,
+        plan: &Plan,
+        join: Vec<tree::Join>,
+    ) -> Result<(Vec<MountNote>, Script)> {
+        if matches!(self, Self::Rest) {
+            return Ok((Vec::new(), script::rest(plan, join)?));
+        }
+        let trees = trees::clone_listed(plan)?;
+        let notes = trees::give_to_program(plan, launcher, &trees).await?;
+        let script = match self {
+            Self::Shared => script::template(plan, trees)?,
+            Self::Whole | Self::Rest => script::cell(plan, join, trees)?,
+        };
+        Ok((notes, script))
     }
 }
 

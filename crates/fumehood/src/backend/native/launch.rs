@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::control::Control;
 use super::diagnose::Namespace;
+use super::template::Template;
 use crate::plan::{Identity, Namespaces, Plan};
 use crate::sabotage::{leaves_out, leaves_something_out};
 use crate::zygote::Zygote;
@@ -28,6 +29,8 @@ pub(crate) enum Launcher {
     Direct,
     /// A small process that was started for it.
     Zygote(Arc<Mutex<Option<Zygote>>>),
+    /// A cell that has what all cells of a kind show, and is none of them.
+    Template(Arc<Template>),
 }
 
 /// An init that has not been told anything yet.
@@ -69,6 +72,24 @@ impl Launcher {
                 with_zygote(zygote, &shape.request(), theirs.as_fd(), group)?;
                 Ok(Pending::Asked(control))
             }
+            Self::Template(template) => {
+                if group.is_some() {
+                    // Only who may write to a group may have somebody born in it.
+                    let source = io::Error::from(io::ErrorKind::Unsupported);
+                    return Err(Error::internal("clone into a control group", source).into());
+                }
+                let asked = template.request(&shape.request(), theirs.as_fd());
+                asked.map_err(|error| Error::internal("ask a template", error))?;
+                Ok(Pending::AskedInside(control))
+            }
+        }
+    }
+
+    /// The template that it is.
+    pub(super) fn template(&self) -> Option<Arc<Template>> {
+        match self {
+            Self::Template(template) => Some(Arc::clone(template)),
+            Self::Direct | Self::Zygote(_) => None,
         }
     }
 
@@ -113,6 +134,8 @@ impl Launcher {
 pub(crate) enum Pending {
     There(Init),
     Asked(Control),
+    /// By somebody in a process namespace of its own.
+    AskedInside(Control),
 }
 
 impl Pending {
@@ -121,8 +144,25 @@ impl Pending {
         match self {
             Self::There(init) => Ok(init),
             Self::Asked(control) => spawned(control).await,
+            Self::AskedInside(control) => {
+                let init = spawned(control).await?;
+                // What its launcher calls it means nothing here.
+                let pid = pid_of(&init.pidfd).map_err(|error| Error::internal(FINDING, error))?;
+                Ok(Init { pid, ..init })
+            }
         }
     }
+}
+
+const FINDING: &str = "find the init";
+
+/// The process id behind a pidfd, as this process's `/proc` has it (`pidfd_open(2)`).
+fn pid_of(pidfd: &OwnedFd) -> io::Result<i32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = std::fs::read_to_string(path)?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    // It is -1 for one that has been reaped.
+    pid.filter(|&pid| pid > 0).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// What an init is like when it begins.
@@ -139,6 +179,17 @@ impl Shape {
             flags: clone_flags(plan.namespaces),
             maps: plan.namespaces.base.then(|| Maps::new(plan.identity)),
             prelude: prelude(plan).filter(|_| !leaves_something_out()),
+        }
+    }
+
+    /// That of an init which is cloned in a template: who it is there it is in its own namespace.
+    pub(crate) fn in_template(plan: &Plan) -> Self {
+        let Identity { uid, gid, .. } = plan.identity;
+        let identity = Identity { host_uid: uid, host_gid: gid, ..plan.identity };
+        Self {
+            flags: clone_flags(plan.namespaces),
+            maps: Some(Maps::new(identity)),
+            prelude: prelude_in_template(plan),
         }
     }
 
@@ -163,7 +214,13 @@ pub(super) fn prelude(plan: &Plan) -> Option<Prelude> {
         clear_groups: plan.identity.by_root,
         own_processes: plan.namespaces.pid,
         own_network: plan.namespaces.net && !leaves_out("net"),
+        own_root: true,
     })
+}
+
+/// What it does first in a template, which has a root and a network for it.
+pub(super) fn prelude_in_template(plan: &Plan) -> Option<Prelude> {
+    prelude(plan).map(|prelude| Prelude { own_network: false, own_root: false, ..prelude })
 }
 
 fn sockets() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -13,6 +13,7 @@ pub(crate) mod launch;
 mod overlay;
 pub(crate) mod script;
 mod stage;
+pub(crate) mod template;
 pub(crate) mod tree;
 pub(crate) mod trees;
 pub(crate) mod watch;

@@ -26,10 +26,13 @@ use crate::{Error, Result};
 mod layers;
 #[path = "rlimits.rs"]
 mod rlimits;
+#[path = "shared.rs"]
+mod shared;
 
 use layers::Layers;
 pub(crate) use rlimits::own_tasks;
 use rlimits::rlimits;
+pub(crate) use shared::{rest, shared, template};
 
 /// A list of steps, compiled for the child.
 #[derive(Debug, Default)]

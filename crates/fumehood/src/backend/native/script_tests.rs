@@ -40,6 +40,34 @@ fn the_cell_is_confined_in_this_order() {
 }
 
 #[test]
+fn a_template_and_the_rest_make_a_cell() {
+    let dir = std::env::temp_dir();
+    let plan = plan(&Job::new(["true"]).mount(&dir, "/srv"));
+    let whole = cell(&plan, Vec::new(), Vec::new()).unwrap().labels;
+    let (template, rest) = (template(&plan, Vec::new()).unwrap(), rest(&plan, Vec::new()).unwrap());
+    let mut parts = [template.labels, rest.labels].concat();
+    let twice = ["non-dumpable", "set-ids", "die-with-parent", "proc /proc"];
+    for step in twice {
+        let first = parts.iter().position(|part| part == step).unwrap();
+        parts.remove(first);
+    }
+    let sorted = |mut labels: Vec<String>| {
+        labels.sort_unstable();
+        labels
+    };
+    assert_eq!(sorted(parts.clone()), sorted(whole));
+    let at = |step: &str| parts.iter().position(|part| part == step).unwrap();
+    assert!(at("pivot") < at("cgroup-namespace"), "a template has no place for a group");
+}
+
+#[test]
+fn what_lies_below_a_file_system_of_the_cells_own_is_not_shared() {
+    let dir = std::env::temp_dir();
+    assert!(shared(&plan(&Job::new(["true"]).mount(&dir, "/srv"))).is_some());
+    assert!(shared(&plan(&Job::new(["true"]).mount(&dir, "/tmp/there"))).is_none());
+}
+
+#[test]
 fn the_program_is_confined_in_this_order() {
     let mut plan = plan(&Job::new(["true"]));
     let shipped = plan.filter.as_deref().unwrap().clone();

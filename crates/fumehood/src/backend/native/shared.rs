@@ -1,0 +1,109 @@
+//! The steps of a cell in two parts: what a template does once for all cells of a kind, and what is
+//! left for each of them. Together they are the steps of a cell that is built in one go.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use fumehood_child::Step;
+use fumehood_child::prelude::Prelude;
+
+use super::super::launch;
+use super::super::tree::Join;
+use super::{
+    QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, join,
+    limit_user, place,
+};
+use crate::Result;
+use crate::plan::Plan;
+use crate::plan::layout::Entry;
+
+/// Which entries of the root cells can share: whatever nobody can write to or is shown about himself.
+/// None if a cell cannot be made of two parts: what is shown of the host has to be taken from there
+/// before the host is out of sight, and so cannot lie below a file system of the cell's own.
+pub(crate) fn shared(plan: &Plan) -> Option<Vec<bool>> {
+    let mut own: Vec<PathBuf> = Vec::new();
+    let below_own = |own: &[PathBuf], path: &Path| own.iter().any(|mount| path.starts_with(mount));
+    let shares = |entry: &Entry| {
+        Some(match entry {
+            Entry::Tmpfs { target, .. } => {
+                own.push(target.clone());
+                false
+            }
+            Entry::Proc => {
+                own.push("/proc".into());
+                false
+            }
+            Entry::Devpts => {
+                own.push("/dev/pts".into());
+                false
+            }
+            Entry::Mask { .. } => false,
+            Entry::Dir { path, .. } | Entry::Link { path, .. } | Entry::File { path, .. } => {
+                !below_own(&own, path)
+            }
+            Entry::Bind { target: path, .. } | Entry::Device { path } => {
+                if below_own(&own, path) {
+                    return None;
+                }
+                true
+            }
+            Entry::Cow { .. } | Entry::Cover { .. } => return None,
+        })
+    };
+    plan.root.iter().map(shares).collect()
+}
+
+/// The steps of a template. `trees` are as for [`cell`](super::cell).
+pub(crate) fn template(plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<Script> {
+    let mut script = Script::default();
+    unasked(&mut script, launch::prelude(plan));
+    let shared = shared(plan).unwrap_or_default();
+    let mut trees = trees.into_iter().peekable();
+    for (index, entry) in plan.root.iter().enumerate() {
+        let tree = trees.next_if(|(at, _)| *at == index).map(|(_, tree)| tree);
+        if shared.get(index) != Some(&true) {
+            continue;
+        }
+        match tree {
+            Some(tree) => attach_tree(&mut script, entry, tree)?,
+            None => place(&mut script, entry, index < plan.listed_from)?,
+        }
+    }
+    // The kernel lets a user namespace mount /proc only where one is in sight, and limits of the
+    // namespaces of cells are written there. It shows the processes of the template.
+    script.push_for(&Step::Proc { target: c"proc", attributes: u64::from(QUIET) }, "/proc");
+    script.push(&Step::SealRoot {});
+    script.push(&Step::Pivot {});
+    Ok(script)
+}
+
+/// The steps of a cell in a template.
+pub(crate) fn rest(plan: &Plan, groups: Vec<Join>) -> Result<Script> {
+    let mut script = Script::default();
+    unasked(&mut script, launch::prelude_in_template(plan));
+    join(&mut script, groups);
+    script.push(&Step::CgroupNamespace {});
+    limit_user(&mut script)?;
+    script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
+    let shared = shared(plan).unwrap_or_default();
+    for (index, entry) in plan.root.iter().enumerate() {
+        if shared.get(index) == Some(&false) {
+            place(&mut script, entry, index < plan.listed_from)?;
+        }
+    }
+    if plan.share_root {
+        script.push(&Step::ShareRoot {});
+    }
+    fence(&mut script, plan)?;
+    drop_privileges(&mut script);
+    if is_filtered_ahead(plan) {
+        filter(&mut script, plan);
+    }
+    Ok(script)
+}
+
+/// Steps that an init does by itself: only named here.
+fn unasked(script: &mut Script, prelude: Option<Prelude>) {
+    prelude.iter().flat_map(Prelude::steps).flatten().for_each(|step| script.push(&step));
+    script.bytes.clear();
+}
