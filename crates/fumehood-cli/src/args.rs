@@ -302,7 +302,8 @@ pub(crate) struct ConfineArgs {
     /// Filter of system calls: a profile in the JSON format of Docker or OCI [default: default]
     #[arg(long, value_name = "default|FILE")]
     pub(crate) seccomp: Option<PathBuf>,
-    /// Mechanism that confines [default: native]
-    #[arg(long, value_name = "native")]
+    /// Mechanism that confines: native, runsc, crun, runc, docker, podman, nsjail, seatbelt, unconfined, or
+    /// auto for the first that holds all that is required [default: native]
+    #[arg(long, value_name = "NAME")]
     pub(crate) backend: Option<String>,
 }

@@ -25,7 +25,7 @@ pub(crate) fn of_error(error: &Error) -> u8 {
     match error.kind() {
         ErrorKind::ProgramNotFound { .. } => NOT_FOUND,
         ErrorKind::ProgramNotExecutable { .. } => NOT_EXECUTABLE,
-        ErrorKind::Unsupported { .. } => UNSUPPORTED,
+        ErrorKind::Unsupported { .. } | ErrorKind::NoBackend { .. } => UNSUPPORTED,
         _ => FAILED,
     }
 }

@@ -225,7 +225,7 @@ fn confine(args: &ConfineArgs, job: &mut Job) -> Result<()> {
         };
     }
     set(&mut job.backend, "--backend", args.backend.as_deref(), |text| {
-        choice(text, &[("native", BackendName::Native)])
+        choice(text, &BackendName::ALL.map(|backend| (backend.name(), backend)))
     })
 }
 

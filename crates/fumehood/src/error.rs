@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::Guarantee;
+use crate::{BackendName, Guarantee};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -30,6 +30,16 @@ pub enum ErrorKind {
     Unsupported {
         /// Every guarantee that is missing, with its reason; never empty.
         missing: Vec<Missing>,
+    },
+    /// The backend that the job names cannot be used on this host: its program or its service is
+    /// missing or does not work. Nothing was started.
+    NoBackend {
+        /// Which.
+        backend: BackendName,
+        /// Why, in a clause that goes on from its name: `is not installed`.
+        reason: String,
+        /// The command that fixes it, if there is one.
+        fix: Option<String>,
     },
     /// The program was not found inside the sandbox.
     ProgramNotFound {
@@ -173,6 +183,10 @@ impl fmt::Display for Error {
                     write!(f, "{comma} {}: {}", missing.guarantee, missing.reason)?;
                 }
                 Ok(())
+            }
+            ErrorKind::NoBackend { backend, reason, fix } => {
+                write!(f, "backend {backend} {reason}")?;
+                fix.as_ref().map_or(Ok(()), |fix| write!(f, "; to fix it: {fix}"))
             }
             ErrorKind::ProgramNotFound { program, detail } => {
                 write!(f, "program {program:?} not found: {detail}")

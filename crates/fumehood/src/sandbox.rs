@@ -8,18 +8,19 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::backend::native::cell::{Cell, NotBuilt, Started};
+use crate::backend::native::cell::{Cell, NotBuilt};
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::TerminalSize;
 use crate::backend::native::tree;
+use crate::backend::{Soon, Started};
 use crate::host::Host;
-use crate::plan::Plan;
+use crate::plan::{Plan, others};
 use crate::pool::InProgress;
 use crate::stream::{Drain, Feed};
 use crate::supervise::{self, Ends, Order, Spent, Wiring};
 use crate::workspace::collect;
 use crate::zygote::Zygote;
-use crate::{Changes, Error, ErrorKind, Job, Report, Result, Stdin};
+use crate::{BackendName, Changes, Error, ErrorKind, Job, Report, Result, Stdin};
 
 /// How many orders a caller can give before the supervisor has taken one.
 const ORDERS: usize = 16;
@@ -99,7 +100,10 @@ impl Sandbox {
         let (wiring, terminal) = streams.wiring(job)?;
         let sink = collect::open(&job.collect)?;
         let feeds = !matches!(wiring.stdin, Feed::Nothing);
-        let (plan, started, ends) = self.start(job, feeds, terminal).await?;
+        let (plan, started, ends) = match job.backend {
+            BackendName::Native => self.start(job, feeds, terminal).await?,
+            _ => self.start_other(job, feeds, terminal).await?,
+        };
         Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, sink, asked)))
     }
 
@@ -150,6 +154,48 @@ impl Sandbox {
         }
     }
 
+    /// Starts a job by a backend that is not ours. Apart, so that a run by our own pays nothing for it.
+    fn start_other<'a>(
+        &'a self,
+        job: &'a Job,
+        feeds: bool,
+        terminal: Option<TerminalSize>,
+    ) -> Soon<'a, Result<(Plan, Started, Ends)>> {
+        Box::pin(async move {
+            if job.backend != BackendName::Auto {
+                return self.start_foreign(job, feeds, terminal).await;
+            }
+            let mut first = None;
+            for job in others::automatic(job) {
+                let started = match job.backend {
+                    BackendName::Native => self.start(&job, feeds, terminal).await,
+                    _ => self.start_foreign(&job, feeds, terminal).await,
+                };
+                match started {
+                    Err(error) if others::goes_on(&error, job.backend) => {
+                        first.get_or_insert(error);
+                    }
+                    other => return other,
+                }
+            }
+            Err(first.unwrap_or_else(others::nothing_tried))
+        })
+    }
+
+    async fn start_foreign(
+        &self,
+        job: &Job,
+        feeds: bool,
+        terminal: Option<TerminalSize>,
+    ) -> Result<(Plan, Started, Ends)> {
+        let plan = Plan::for_others(job, Host::current())?;
+        let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
+        let (ends, stdio) = ends(&plan, feeds, terminal)?;
+        let Some(backend) = &plan.foreign else { return Err(others::nothing_tried()) };
+        let started = backend.start(&self.launcher, &plan, stdio, terminal).await?;
+        Ok((plan, started, ends))
+    }
+
     /// A job that is refused before anything was tried shall hear of everything that is missing, not
     /// of the rest when it has waived the first: tries the cell, without a program in it.
     async fn complete(&self, error: Error, job: &Job, host: &Host) -> Error {
@@ -192,12 +238,16 @@ async fn start_in(
 ) -> Result<(Started, Ends), NotBuilt> {
     cell.stage(plan).await?;
     let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
-    let (ends, stdio) = if terminal.is_some() {
-        (Ends::default(), Vec::new())
-    } else {
-        supervise::pipes(plan, feeds).map_err(|error| Error::internal("make pipes", error))?
-    };
-    Ok((cell.start(plan, stdio, terminal).await?, ends))
+    let (ends, stdio) = ends(plan, feeds, terminal)?;
+    Ok((cell.start(plan, stdio, terminal).await?.into(), ends))
+}
+
+/// Our ends of a program's streams, and its own; none where it has a terminal.
+fn ends(plan: &Plan, feeds: bool, terminal: Option<TerminalSize>) -> Result<(Ends, Vec<OwnedFd>)> {
+    if terminal.is_some() {
+        return Ok((Ends::default(), Vec::new()));
+    }
+    supervise::pipes(plan, feeds).map_err(|error| Error::internal("make pipes", error))
 }
 
 const DEFAULT_SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };

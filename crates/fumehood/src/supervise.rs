@@ -8,16 +8,16 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::time::Duration;
 
-use fumehood_child::wire::Ended;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use crate::backend::native::cell::{Handle, Started};
+use crate::backend::native::cell::Handle;
 use crate::backend::native::cgroup::Group;
 use crate::backend::native::script::TerminalSize;
+use crate::backend::{Ending, Started, Tether};
 use crate::plan::Plan;
-use crate::report::{self, Denial, Stop};
+use crate::report::{self, Stop};
 use crate::sabotage::leaves_out;
 use crate::stream::{Cap, Carried, Descriptor, Drain, Feed, drain, feed};
 use crate::usage::Tally;
@@ -105,13 +105,11 @@ fn give(plan: &Plan, pipes: &[OwnedFd]) {
 pub(crate) struct Running {
     plan: Plan,
     // Dropped in this order: the group is removed when nothing runs in it any more.
-    init: Handle,
+    tether: Tether,
     group: Option<Group>,
     /// Where the changes to copy-on-write mounts go, and what was there before.
     changes: Option<(OwnedFd, Base)>,
     notes: Vec<MountNote>,
-    /// The root of the cell, where the plan shares it.
-    root: Option<OwnedFd>,
     /// Where its files go.
     sink: Option<Sink>,
     ends: Ends,
@@ -144,11 +142,10 @@ impl Running {
         let setup_us = u64::try_from((now - asked).as_micros()).unwrap_or(u64::MAX);
         Self {
             plan,
-            init: started.init,
+            tether: started.tether,
             group: started.group,
             changes: started.changes,
             notes: started.notes,
-            root: started.root,
             sink,
             ends,
             terminal: started.terminal,
@@ -164,9 +161,9 @@ impl Running {
         self.spent = Some(spent);
     }
 
-    /// The process id of the cell's init on the host.
-    pub(crate) const fn pid(&self) -> i32 {
-        self.init.pid
+    /// The process id on the host of the ancestor of everything that runs.
+    pub(crate) fn pid(&self) -> i32 {
+        self.tether.pid()
     }
 
     /// Watches the program until it has ended and its output is delivered.
@@ -177,9 +174,8 @@ impl Running {
         let (layers, notes) = (self.changes, self.notes);
         let Self {
             plan,
-            mut init,
+            mut tether,
             group,
-            root,
             sink,
             ends,
             terminal,
@@ -197,8 +193,8 @@ impl Running {
         let mut output = pin!(deliver(pumps.outputs, cap, [&stdout, &stderr], &exceeded));
         let mut input = pin!(pumps.input);
         let mut watch = Watch::new(&plan, started, group.as_ref());
-        let ended = watch
-            .run(&mut init, &mut orders, &exceeded, output.as_mut(), input.as_mut(), size)
+        let ending = watch
+            .run(&mut tether, &mut orders, &exceeded, output.as_mut(), input.as_mut(), size)
             .await?;
         let stop = watch.stop;
         let wall = started.elapsed();
@@ -206,19 +202,22 @@ impl Running {
             stdout.mark_truncated();
             stderr.mark_truncated();
         }
-        let tally = Tally::read(group.as_ref(), &ended, wall);
-        // Nothing runs in the cell any more, but its files are there until the init is let go.
-        let root = root.filter(|_| !watch.lost);
+        let tally = Tally::read(group.as_ref(), &ending, wall);
+        // Nothing runs in the cell any more, but its files are there until it is let go.
+        let root = if sink.is_some() && !watch.lost { tether.files().await? } else { None };
         let collected = collect_from(root, &plan, sink).await;
-        let pidfd = if layers.is_some() { init.pidfd() } else { None };
-        let_go(Spent { init, group }, spent).await;
+        let pidfd = match &tether {
+            Tether::Native { init, .. } if layers.is_some() => init.pidfd(),
+            _ => None,
+        };
+        let_go(tether, group, spent).await;
         let changes = match layers {
             Some(layers) => Some(look(layers, pidfd).await?),
             None => None,
         };
         let outputs = [stdout.take(), stderr.take()];
         let stop = stop.or_else(|| excess(cap, &outputs));
-        let mut report = assemble(&plan, &ended, stop, timing, tally, outputs);
+        let mut report = assemble(&plan, &ending, stop, timing, tally, outputs);
         report.artifacts = collected.artifacts;
         report.skipped = collected.skipped;
         report.mounts.extend(notes);
@@ -228,16 +227,16 @@ impl Running {
 }
 
 /// Leaves what is left of a cell to whoever wants it, or waits until nothing is.
-async fn let_go(cell: Spent, taker: Option<mpsc::UnboundedSender<Spent>>) {
-    match taker {
-        Some(taker) => drop(taker.send(cell)),
-        None => {
-            let Spent { init, group } = cell;
-            drop(init);
-            if let Some(mut group) = group {
-                remove(&mut group).await;
-            }
+async fn let_go(tether: Tether, group: Option<Group>, taker: Option<mpsc::UnboundedSender<Spent>>) {
+    match (tether, taker) {
+        (Tether::Native { init, .. }, Some(taker)) => {
+            return drop(taker.send(Spent { init, group }));
         }
+        (Tether::Native { init, .. }, None) => drop(init),
+        (Tether::Foreign(program), _) => program.remove().await,
+    }
+    if let Some(mut group) = group {
+        remove(&mut group).await;
     }
 }
 
@@ -362,7 +361,7 @@ async fn deliver(
 
 fn assemble(
     plan: &Plan,
-    ended: &Ended,
+    ending: &Ending,
     stop: Option<Stop>,
     timing: Timing,
     mut tally: Tally,
@@ -370,16 +369,16 @@ fn assemble(
 ) -> Report {
     tally.usage.output = Some(Figure { value: stdout.total + stderr.total, source: Source::Count });
     let cpu_limited = plan.job.limits.cpu_time().finite().is_some();
-    let denial = Denial::of(ended);
+    let outcome = report::verdict(ending.status, stop, cpu_limited, tally.counted, ending.denial);
     Report {
-        outcome: report::verdict(ended.status, stop, cpu_limited, tally.counted, denial),
+        outcome,
         stdout,
         stderr,
         artifacts: Vec::new(),
         skipped: Vec::new(),
         usage: tally.usage,
         confinement: Confinement {
-            backend: "native".to_owned(),
+            backend: plan.backend().name().to_owned(),
             guarantees: plan.guarantees.clone(),
             waived: plan.job.waive.iter().copied().collect(),
         },

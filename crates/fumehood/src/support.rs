@@ -1,6 +1,7 @@
 //! Which guarantees this host can hold, found out by trying.
 
 mod apparmor;
+mod backends;
 mod facts;
 mod read;
 
@@ -15,7 +16,8 @@ use crate::backend::native::launch::NotLaunched;
 use crate::host::Host;
 use crate::plan::{Plan, standing};
 use crate::{
-    ErrorKind, Guarantee, Job, Layer, Missing, Outcome, Result, Sandbox, Standing, Streams,
+    BackendName, ErrorKind, Guarantee, Job, Layer, Missing, Outcome, Result, Sandbox, Standing,
+    Streams,
 };
 pub use apparmor::apparmor_profile;
 pub use facts::{Container, Facts, UserNamespace};
@@ -83,7 +85,9 @@ impl Support {
     /// Empty where such a job runs.
     #[must_use]
     pub fn refused(&self) -> Vec<Missing> {
-        let required = standing::required(&Job::new(["true"]));
+        let named = |backend: &BackendName| backend.name() == self.backend;
+        let backend = BackendName::ALL.into_iter().find(named).unwrap_or_default();
+        let required = standing::required(&Job::new(["true"]), backend);
         let missing = |(guarantee, ability): (&Guarantee, &Ability)| match ability {
             Ability::Missing { layer, reason, fix } if required.contains(guarantee) => {
                 Some(Missing {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fumehood_child::wire::Ended;
 use tokio::time::Instant;
 
+use crate::backend::Ending;
 use crate::backend::native::cgroup::Group;
 use crate::plan::Plan;
 use crate::report::{Counted, Stop};
@@ -18,34 +18,32 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Reads the group's counters; what they do not say comes from the init.
-    pub(crate) fn read(group: Option<&Group>, ended: &Ended, wall: Duration) -> Self {
+    /// Reads the group's counters; what they do not say comes from whoever ran the program.
+    pub(crate) fn read(group: Option<&Group>, ending: &Ending, wall: Duration) -> Self {
         let figure = |value, source| Some(Figure { value, source });
         let cpu = group.and_then(|group| group.cpu_usage().ok().flatten());
         let (user_us, system_us) = match cpu {
             Some(cpu) => (figure(cpu.user_us, cpu.source), figure(cpu.system_us, cpu.source)),
-            None => {
-                (figure(ended.user_us, Source::Rusage), figure(ended.system_us, Source::Rusage))
-            }
+            None => (ending.user_us.clone(), ending.system_us.clone()),
         };
         let peak = group.and_then(|group| group.memory_peak().ok().flatten());
         let usage = Usage {
             wall_us: figure(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX), Source::Clock),
             user_us,
             system_us,
-            peak_memory: peak.or_else(|| figure(ended.maxrss_kib << 10, Source::RusageMaxrss)),
+            peak_memory: peak.or_else(|| ending.peak_memory.clone()),
             peak_pids: group.and_then(|group| group.pids_peak().ok().flatten()),
             output: None,
         };
-        Self { usage, counted: counted(group) }
+        Self { usage, counted: counted(group, ending.counted) }
     }
 }
 
-fn counted(group: Option<&Group>) -> Counted {
-    let Some(group) = group else { return Counted::default() };
+fn counted(group: Option<&Group>, told: Counted) -> Counted {
+    let Some(group) = group else { return told };
     Counted {
-        out_of_memory: group.oom().is_ok_and(|oom| oom.at_limit),
-        pids_denied: group.pids_denied().is_ok_and(|denied| denied > 0),
+        out_of_memory: told.out_of_memory || group.oom().is_ok_and(|oom| oom.at_limit),
+        pids_denied: told.pids_denied || group.pids_denied().is_ok_and(|denied| denied > 0),
     }
 }
 

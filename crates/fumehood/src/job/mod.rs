@@ -1,5 +1,6 @@
 //! What the caller asks for.
 
+mod backend;
 mod build;
 pub(crate) mod files;
 mod limits;
@@ -20,6 +21,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{ByteSize, Guarantee};
+pub use backend::BackendName;
 pub use files::{Collect, CollectTo, Input, InputLimits, InputSource, TarSource};
 pub use limits::{Cpus, Excess, Limit, Limits};
 pub use root::Root;
@@ -229,14 +231,4 @@ pub enum Seccomp {
     Default,
     /// A profile in the JSON format of OCI runtimes or Docker, read from this file.
     Profile(PathBuf),
-}
-
-/// The mechanism that confines a job.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum BackendName {
-    /// Linux namespaces, seccomp, Landlock and control groups.
-    #[default]
-    Native,
 }

@@ -1,13 +1,14 @@
 //! Which jobs can have the same cell.
 
-use super::{Access, Job, Limits, Root};
+use super::{Access, BackendName, Job, Limits, Root};
 
 impl Job {
-    /// Whether a cell for it can be built before it is there. A directory or an image as root has a
+    /// Whether a cell for it can be built before it is there: only our own are. A directory or an image as root has a
     /// say in the program's arguments and environment, too; and what is below a copy-on-write mount
     /// should be as it is when the program starts.
     pub(crate) fn can_be_parked(&self) -> bool {
-        self.root == Root::Host
+        self.backend == BackendName::Native
+            && self.root == Root::Host
             && self.mounts.iter().all(|mount| mount.access != Access::CopyOnWrite)
     }
 

@@ -117,5 +117,5 @@ pub(super) fn excess(node: &Node<'_>) -> Result<Excess> {
 }
 
 pub(super) fn backend(node: &Node<'_>) -> Result<BackendName> {
-    node.choice(&[("native", BackendName::Native)])
+    node.choice(&BackendName::ALL.map(|backend| (backend.name(), backend)))
 }

@@ -6,6 +6,7 @@ mod inputs;
 pub(crate) mod layout;
 mod links;
 pub(crate) mod mounts;
+pub(crate) mod others;
 pub(crate) mod own_root;
 mod owners;
 pub(crate) mod standing;
@@ -16,6 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::backend::Backend;
 use crate::backend::native::script::{self, TerminalSize};
 use crate::backend::native::{tree, trees};
 use crate::env::Environment;
@@ -25,8 +27,8 @@ use crate::policy::landlock::Fence;
 use crate::policy::seccomp;
 use crate::sabotage::leaves_out;
 use crate::{
-    Access, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network, Result, Seccomp,
-    Standing,
+    Access, BackendName, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network, Result,
+    Seccomp, Standing,
 };
 pub use layout::Entry;
 use layout::Layout;
@@ -70,6 +72,8 @@ pub struct Plan {
     pub(crate) share_root: bool,
     /// What the host was seen to refuse, which this plan does without.
     pub(crate) blocked: Vec<Blocked>,
+    /// Who confines the program, if not we ourselves.
+    pub(crate) foreign: Option<Arc<dyn Backend>>,
 }
 
 /// Who a program is.
@@ -119,17 +123,30 @@ impl Plan {
     /// [`ErrorKind::InvalidJob`] for what the caller can mend, [`ErrorKind::Unsupported`] where
     /// the host lacks something that was not waived.
     pub fn new(job: &Job) -> Result<Self> {
-        let plan = Self::make(job, Host::current(), Vec::new());
+        let host = Host::current();
+        let plan = match job.backend {
+            BackendName::Native => Self::make(job, host, Vec::new()),
+            _ => Self::for_others(job, host),
+        };
         tree::release_spare();
         plan
     }
 
+    /// The mechanism that confines the program: never [`Auto`](BackendName::Auto).
+    #[must_use]
+    pub fn backend(&self) -> BackendName {
+        self.foreign.as_ref().map_or(BackendName::Native, |backend| backend.name())
+    }
+
     /// The steps of the confinement in their order, each with its object: those of the cell, then
-    /// those of the program, which end with its start.
+    /// those of the program, which end with its start. None for a backend that is not ours.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] if a listed mount cannot be looked at.
     pub fn steps(&self) -> Result<Vec<String>> {
+        if self.foreign.is_some() {
+            return Ok(Vec::new());
+        }
         let mut steps = script::cell(self, tree::joined(self), trees::clone_listed(self)?)?.labels;
         let terminal = self.job.tty.then_some(TerminalSize { rows: 24, columns: 80 });
         steps.append(&mut script::program(self, terminal)?.labels);
@@ -174,6 +191,7 @@ impl Plan {
             share_root: namespaces.base && !job.collect.paths.is_empty(),
             job: job.clone(),
             blocked,
+            foreign: None,
         };
         plan.guarantees = standing::guarantees(&plan);
         plan.refuse_missing()?;
@@ -204,6 +222,7 @@ impl Plan {
             guarantees: BTreeMap::new(),
             image: None,
             root_dir: None,
+            foreign: None,
             ..*self
         };
         plan.guarantees = standing::guarantees(&plan);
@@ -260,7 +279,7 @@ impl Plan {
     }
 
     fn refuse_missing(&self) -> Result<()> {
-        let missing: Vec<Missing> = standing::required(&self.job)
+        let missing: Vec<Missing> = standing::required(&self.job, self.backend())
             .into_iter()
             .filter_map(|guarantee| standing::missing(self, guarantee))
             .collect();

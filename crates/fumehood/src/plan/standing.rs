@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Plan, without};
 use crate::backend::native::cgroup::Resource;
 use crate::backend::native::{diagnose, tree};
+use crate::backend::{Backend, Lack, offers};
 use crate::job::{Access, Limit};
 use crate::support::Facts;
-use crate::{Guarantee, Job, Layer, Missing, Network, Standing, format_duration};
+use crate::{BackendName, Guarantee, Job, Layer, Missing, Network, Standing, format_duration};
 
 /// Guarantees that a job requires unless it waives them.
 ///
-/// Those that every host of the native backend can hold are required always. Memory, CPU time and
+/// What the backend offers on every host where it works as it should is required always. Memory, CPU time and
 /// processes are required if their limit was spelled out: a default is enforced where the host can.
-pub(crate) fn required(job: &Job) -> BTreeSet<Guarantee> {
+pub(crate) fn required(job: &Job, backend: BackendName) -> BTreeSet<Guarantee> {
     use Guarantee as G;
     let mut required: BTreeSet<G> = [
         G::Filesystem,
@@ -29,12 +30,17 @@ pub(crate) fn required(job: &Job) -> BTreeSet<Guarantee> {
     ]
     .into();
     required.extend((job.network == Network::None).then_some(G::Network));
+    required.retain(|guarantee| offers(backend, *guarantee));
     let spelled = |finite: bool, guarantee| finite.then_some(guarantee);
     required.extend(spelled(is_finite(job.limits.memory.as_ref()), G::Memory));
     required.extend(spelled(is_finite(job.limits.pids.as_ref()), G::Pids));
     required.extend(spelled(is_finite(job.limits.cpu_time.as_ref()), G::CpuTime));
     required.extend(spelled(is_finite(job.limits.cpus.as_ref()), G::CpuTime));
     required.retain(|guarantee| !given_up(job, *guarantee));
+    if backend == BackendName::Unconfined {
+        // Whoever wants nothing held has to say so of everything.
+        required.extend(Guarantee::ALL);
+    }
     required.extend(&job.require);
     required.retain(|guarantee| !job.waive.contains(guarantee));
     required
@@ -65,6 +71,17 @@ pub(crate) fn missing(plan: &Plan, guarantee: Guarantee) -> Option<Missing> {
     let Some(Standing::NotHeld { reason, .. }) = plan.guarantees.get(&guarantee) else {
         return None;
     };
+    if let Some(backend) = &plan.foreign {
+        return match foreign(plan, backend.as_ref(), guarantee) {
+            Some(Err(lack)) => Some(lack.missing(guarantee)),
+            _ => Some(Missing {
+                guarantee,
+                layer: Layer::Unknown,
+                reason: reason.clone(),
+                fix: None,
+            }),
+        };
+    }
     if let Some(blocked) = resources(plan, guarantee).find_map(|one| tree::holds(one).err()) {
         return Some(blocked.missing(guarantee));
     }
@@ -100,7 +117,25 @@ fn explained(plan: &Plan, guarantee: Guarantee) -> Standing {
     }
 }
 
+/// What a backend that is not ours says of a guarantee; none for what the supervisor holds.
+fn foreign(
+    plan: &Plan,
+    backend: &dyn Backend,
+    guarantee: Guarantee,
+) -> Option<Result<Vec<String>, Lack>> {
+    let ours = matches!(guarantee, Guarantee::WallTime | Guarantee::Output);
+    (!ours).then(|| backend.holds(plan, guarantee))
+}
+
 fn standing(plan: &Plan, guarantee: Guarantee) -> Standing {
+    if let Some(backend) = &plan.foreign
+        && let Some(holds) = foreign(plan, backend.as_ref(), guarantee)
+    {
+        return match holds {
+            Ok(by) => Standing::Held { by },
+            Err(Lack { reason, stand_in, .. }) => Standing::NotHeld { reason, stand_in },
+        };
+    }
     match guarantee {
         Guarantee::Filesystem if plan.root_dir.is_some() => {
             in_namespace(plan, &["mount namespace", "pivot_root into the root that the job names"])

@@ -5,14 +5,13 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::time::Duration;
 
-use fumehood_child::wire::{Ended, Kind};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::{FLUSH, Order, PATIENCE};
-use crate::backend::native::cell::Handle;
 use crate::backend::native::cgroup::Group;
 use crate::backend::native::script::TerminalSize;
+use crate::backend::{Ending, Tether};
 use crate::plan::Plan;
 use crate::report::Stop;
 use crate::sabotage::leaves_out;
@@ -71,63 +70,57 @@ impl<'a> Watch<'a> {
 
     pub(super) async fn run(
         &mut self,
-        init: &mut Handle,
+        tether: &mut Tether,
         orders: &mut mpsc::Receiver<Order>,
         exceeded: &[Notify; 2],
         mut output: Pin<&mut impl Future<Output = ()>>,
         mut input: Pin<&mut impl Future<Output = ()>>,
         terminal: Option<OwnedFd>,
-    ) -> Result<Ended> {
+    ) -> Result<Ending> {
         let mut fed = false;
         let mut ordered = true;
         loop {
             tokio::select! {
-                message = init.receive() => {
-                    let message = message.map_err(|error| Error::internal("listen to the init", error))?;
-                    match message.map(|message| (message.kind, Ended::decode(&message.body))) {
-                        Some((Kind::Ended, Some(ended))) => return Ok(ended),
-                        Some(_) => {}
-                        None => return self.init_is_gone(),
-                    }
+                ending = tether.ended() => {
+                    return ending?.map_or_else(|| self.is_lost(), Ok);
                 }
-                () = until(self.due) => self.climb(init).await,
+                () = until(self.due) => self.climb(tether).await,
                 () = until(self.meter.as_ref().map(|meter| meter.due)) => {
                     if let Some(stop) = self.meter.as_mut().and_then(Meter::look) {
                         self.meter = None;
-                        self.kill(stop, init).await;
+                        self.kill(stop, tether).await;
                     }
                 }
                 order = orders.recv(), if ordered => match order {
-                    Some(order) => self.obey(order, init, terminal.as_ref()).await,
+                    Some(order) => self.obey(order, tether, terminal.as_ref()).await,
                     None => ordered = false,
                 },
-                () = exceeded[0].notified() => self.kill(Stop::Output(Stream::Stdout), init).await,
-                () = exceeded[1].notified() => self.kill(Stop::Output(Stream::Stderr), init).await,
+                () = exceeded[0].notified() => self.kill(Stop::Output(Stream::Stdout), tether).await,
+                () = exceeded[1].notified() => self.kill(Stop::Output(Stream::Stderr), tether).await,
                 () = &mut output, if !self.delivered => self.delivered = true,
                 () = &mut input, if !fed => fed = true,
             }
         }
     }
 
-    /// An init that dies without a word was killed: by us, by the kernel together with everything
-    /// else in a group that is out of memory, or from outside.
-    fn init_is_gone(&mut self) -> Result<Ended> {
+    /// Who watches over a program and dies without a word was killed: by us, by the kernel together
+    /// with everything else in a group that is out of memory, or from outside.
+    fn is_lost(&mut self) -> Result<Ending> {
         self.lost = true;
-        const KILLED: i32 = 9;
         let starved = self.group.and_then(|group| group.oom().ok()).is_some_and(|oom| oom.at_limit);
         if self.stop.is_some() || starved {
-            return Ok(Ended { status: KILLED, ..Ended::default() });
+            return Ok(Ending::killed());
         }
         let source = io::Error::other("the init of the cell was killed from outside");
         Err(Error::internal("supervise the program", source))
     }
 
-    async fn climb(&mut self, init: &Handle) {
+    async fn climb(&mut self, tether: &mut Tether) {
         match self.rung {
-            Rung::Running => self.ask(Stop::Time(TimeLimit::Wall), init).await,
-            Rung::Asked => self.kill(Stop::Cancelled, init).await,
+            Rung::Running => self.ask(Stop::Time(TimeLimit::Wall), tether).await,
+            Rung::Asked => self.kill(Stop::Cancelled, tether).await,
             Rung::Killed => {
-                init.kill();
+                tether.kill();
                 self.rung = Rung::Gone;
                 self.due = None;
             }
@@ -136,7 +129,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Asks every process of the cell to end, and gives it the grace.
-    async fn ask(&mut self, why: Stop, init: &Handle) {
+    async fn ask(&mut self, why: Stop, tether: &mut Tether) {
         const TERM: i32 = 15;
         if self.rung != Rung::Running {
             return;
@@ -144,26 +137,26 @@ impl<'a> Watch<'a> {
         self.stop.get_or_insert(why);
         self.rung = Rung::Asked;
         self.due = Instant::now().checked_add(self.grace);
-        let _ = init.signal(TERM, true).await;
+        tether.signal(TERM, true).await;
     }
 
-    async fn kill(&mut self, why: Stop, init: &Handle) {
+    async fn kill(&mut self, why: Stop, tether: &mut Tether) {
         const KILL: i32 = 9;
         self.stop.get_or_insert(why);
         if matches!(self.rung, Rung::Running | Rung::Asked) {
             self.rung = Rung::Killed;
             self.due = Instant::now().checked_add(PATIENCE);
-            let _ = init.signal(KILL, true).await;
+            tether.signal(KILL, true).await;
         }
     }
 
-    async fn obey(&mut self, order: Order, init: &Handle, terminal: Option<&OwnedFd>) {
+    async fn obey(&mut self, order: Order, tether: &mut Tether, terminal: Option<&OwnedFd>) {
         match order {
             Order::Signal(signal) => {
-                let _ = init.signal(signal, false).await;
+                tether.signal(signal, false).await;
             }
-            Order::Cancel => self.ask(Stop::Cancelled, init).await,
-            Order::Kill => self.kill(Stop::Cancelled, init).await,
+            Order::Cancel => self.ask(Stop::Cancelled, tether).await,
+            Order::Kill => self.kill(Stop::Cancelled, tether).await,
             Order::Resize(size) => resize(size, terminal),
         }
     }
