@@ -28,6 +28,7 @@ use crate::{
 };
 
 pub(crate) mod native;
+mod oci;
 
 /// A future whose type has no name.
 pub(crate) type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -133,6 +134,9 @@ pub(crate) const fn offers(backend: BackendName, guarantee: Guarantee) -> bool {
 /// # Errors
 /// [`ErrorKind::NoBackend`] if it is not there or does not work.
 pub(crate) fn find(name: BackendName) -> Result<Arc<dyn Backend>> {
+    if let Some(runtime) = oci::Runtime::find(name) {
+        return Ok(Arc::new(runtime?));
+    }
     let reason = match name {
         BackendName::Native | BackendName::Auto => "is not looked for",
         _ => "is not part of this build of fumehood",

@@ -307,7 +307,7 @@ fn namespaces(job: &Job, without: Without) -> Namespaces {
     }
 }
 
-fn filter(job: &Job, host: &Host) -> Result<Filter> {
+pub(crate) fn filter(job: &Job, host: &Host) -> Result<Filter> {
     let arch = seccomp::Arch::host().ok_or_else(|| {
         let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
         Error::internal("make a system call filter for this architecture", source)
@@ -329,7 +329,7 @@ fn filter(job: &Job, host: &Host) -> Result<Filter> {
     Ok(Filter { origin, program, is_shipped: false })
 }
 
-fn read_profile(path: &Path) -> Result<seccomp::Profile> {
+pub(crate) fn read_profile(path: &Path) -> Result<seccomp::Profile> {
     let refused = |problem: String| Error::invalid("seccomp.profile", path.display(), problem);
     let text = std::fs::read_to_string(path)
         .map_err(|error| refused(format!("cannot be read: {error}")))?;

@@ -277,6 +277,26 @@ fn memory(plan: &Plan) -> Standing {
     }
 }
 
+/// What holds of memory, CPU time and disk where everything that runs is in a cell of ours, whoever
+/// confines it further.
+pub(crate) fn by_cell(plan: &Plan, guarantee: Guarantee) -> Result<Vec<String>, Lack> {
+    let standing = match guarantee {
+        Guarantee::Memory => memory(plan),
+        Guarantee::CpuTime => cpu_time(plan),
+        _ => disk(plan),
+    };
+    let reason = match standing {
+        Standing::Held { by } => return Ok(by),
+        Standing::NotHeld { reason, .. } => reason,
+    };
+    let blocked = resources(plan, guarantee).find_map(|one| tree::holds(one).err());
+    let (layer, fix) = blocked.map_or((Layer::Unknown, None), |blocked| {
+        let missing = blocked.missing(guarantee);
+        (missing.layer, missing.fix)
+    });
+    Err(Lack { layer, reason, fix, stand_in: None })
+}
+
 /// `RLIMIT_NPROC` counts per user and user namespace (since Linux 5.14), and a cell has a user
 /// namespace of its own that no process of it can leave: it counts exactly the cell.
 fn pids(plan: &Plan) -> Standing {

@@ -81,9 +81,13 @@ impl<'a> Watch<'a> {
         let mut ordered = true;
         loop {
             tokio::select! {
-                ending = tether.ended() => {
-                    return ending?.map_or_else(|| self.is_lost(), Ok);
-                }
+                ending = tether.ended() => return match ending {
+                    Ok(Some(ending)) => Ok(ending),
+                    Ok(None) => self.is_lost(),
+                    // Whatever a sandbox complains of when it is killed.
+                    Err(_) if self.was_killed() => Ok(Ending::killed()),
+                    Err(error) => Err(error),
+                },
                 () = until(self.due) => self.climb(tether).await,
                 () = until(self.meter.as_ref().map(|meter| meter.due)) => {
                     if let Some(stop) = self.meter.as_mut().and_then(Meter::look) {
@@ -107,12 +111,17 @@ impl<'a> Watch<'a> {
     /// with everything else in a group that is out of memory, or from outside.
     fn is_lost(&mut self) -> Result<Ending> {
         self.lost = true;
-        let starved = self.group.and_then(|group| group.oom().ok()).is_some_and(|oom| oom.at_limit);
-        if self.stop.is_some() || starved {
+        if self.was_killed() {
             return Ok(Ending::killed());
         }
         let source = io::Error::other("the init of the cell was killed from outside");
         Err(Error::internal("supervise the program", source))
+    }
+
+    /// By us, or by the kernel for memory.
+    fn was_killed(&self) -> bool {
+        let starved = self.group.and_then(|group| group.oom().ok()).is_some_and(|oom| oom.at_limit);
+        self.stop.is_some() || starved
     }
 
     async fn climb(&mut self, tether: &mut Tether) {

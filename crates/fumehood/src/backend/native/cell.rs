@@ -22,6 +22,9 @@ use crate::support::Facts;
 use crate::workspace::changes::Base;
 use crate::{Error, ErrorKind, MountNote, Result, StepTime};
 
+#[path = "hosting.rs"]
+mod hosting;
+
 /// A cell that is being built or is parked. Dropping it ends everything in it.
 #[derive(Debug)]
 pub(crate) struct Cell {
@@ -151,12 +154,21 @@ impl Cell {
 
     /// Starts the program: the cell is used up.
     pub(crate) async fn start(
-        mut self,
+        self,
         plan: &Plan,
         stdio: Vec<OwnedFd>,
         terminal: Option<TerminalSize>,
     ) -> Result<Started, NotBuilt> {
-        let mut program = script::program(plan, terminal)?;
+        let program = script::program(plan, terminal)?;
+        self.start_by(program, stdio, |script, body| program_failed(plan, script, body)).await
+    }
+
+    async fn start_by(
+        mut self,
+        mut program: Script,
+        stdio: Vec<OwnedFd>,
+        failed: impl Fn(&Script, &[u8]) -> NotBuilt,
+    ) -> Result<Started, NotBuilt> {
         program.fds = stdio;
         let mut steps = match self.parked.take() {
             Some(steps) => steps,
@@ -173,7 +185,7 @@ impl Cell {
             match kind {
                 Kind::Ready => steps.extend(times(&self.labels, &body)),
                 Kind::CellFailed => return Err(cell_failed(&self.labels, &body)),
-                Kind::ProgramFailed => return Err(program_failed(plan, &program, &body)),
+                Kind::ProgramFailed => return Err(failed(&program, &body)),
                 Kind::Started => {
                     steps.extend(times(&program.labels, body.get(4..).unwrap_or(&[])));
                     let Self { init, group, changes, root, base, notes, .. } = self;

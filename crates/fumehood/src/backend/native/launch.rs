@@ -193,6 +193,19 @@ impl Shape {
         }
     }
 
+    /// For an init that is home to a tool. An ordinary user's is root of a user namespace that has
+    /// this user and nobody else; root's has all that root has.
+    pub(crate) fn home(user: Option<(u32, u32)>) -> Self {
+        let kinds = nr::CLONE_NEWNS | nr::CLONE_NEWPID | nr::CLONE_NEWIPC | nr::CLONE_NEWUTS;
+        let maps = user.map(|(uid, gid)| Maps {
+            uid: format!("0 {uid} 1\n"),
+            gid: format!("0 {gid} 1\n"),
+            deny_setgroups: true,
+        });
+        let own = if maps.is_some() { nr::CLONE_NEWUSER } else { 0 };
+        Self { flags: u64::from(kinds | own), maps, prelude: None }
+    }
+
     fn request(&self) -> Request<'_> {
         let maps = self.maps.as_ref();
         Request {

@@ -28,11 +28,14 @@ mod layers;
 mod rlimits;
 #[path = "shared.rs"]
 mod shared;
+#[path = "tool.rs"]
+mod tool;
 
 use layers::Layers;
 pub(crate) use rlimits::own_tasks;
 use rlimits::rlimits;
 pub(crate) use shared::{rest, shared, template};
+pub(crate) use tool::{Home, Scratch, Shown, Tool, home, tool};
 
 /// A list of steps, compiled for the child.
 #[derive(Debug, Default)]

@@ -1,0 +1,66 @@
+//! A cell that is home to a tool which makes sandboxes itself.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::super::launch::{Init, Launcher, Shape};
+use super::super::script::{self, Home, Script, TerminalSize, Tool};
+use super::super::tree;
+use super::{
+    Cell, Handle, Kind, NotBuilt, Started, failure, label, not_launched, send, start_error,
+};
+use crate::plan::Plan;
+use crate::{Error, Result};
+
+impl Cell {
+    /// Builds a home and waits until it stands. The plan says what the tool and all that it starts
+    /// may use together.
+    pub(crate) async fn home(
+        launcher: &Launcher,
+        plan: &Plan,
+        home: &Home,
+    ) -> Result<Self, NotBuilt> {
+        let group = tree::group(plan)?;
+        let tree::Way { born, join } = tree::way(group.as_ref())?;
+        let pending = match launcher.begin(&Shape::home(home.user), born) {
+            Ok(pending) => pending,
+            Err(refused) => return Err(not_launched(launcher, refused).await),
+        };
+        let script = script::home(home, join)?;
+        let Init { control, pid, pidfd } = match pending.init().await {
+            Ok(init) => init,
+            Err(refused) => return Err(not_launched(launcher, refused).await),
+        };
+        let init = Handle { control, pidfd, pid };
+        send(&init, Kind::Cell, &script).await?;
+        let labels = script.labels;
+        let (base, notes) = (None, Vec::new());
+        let cell =
+            Self { init, group, changes: None, root: None, base, notes, labels, parked: None };
+        cell.park().await
+    }
+
+    /// The root of a home, as its tool sees it.
+    ///
+    /// # Errors
+    /// If its init has not sent it, which it does before the home stands.
+    pub(crate) fn shared_root(&self) -> Result<BorrowedFd<'_>> {
+        let lost = || std::io::Error::other("its root is lost");
+        self.root.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::internal("enter a home", lost()))
+    }
+
+    /// Starts the tool: the home is used up.
+    pub(crate) async fn start_tool(
+        self,
+        tool: &Tool,
+        stdio: Vec<OwnedFd>,
+        terminal: Option<TerminalSize>,
+    ) -> Result<Started, NotBuilt> {
+        let script = script::tool(tool, terminal)?;
+        self.start_by(script, stdio, tool_failed).await
+    }
+}
+
+fn tool_failed(script: &Script, body: &[u8]) -> NotBuilt {
+    let failure = failure(body);
+    start_error(label(&script.labels, failure.index), failure.errno).into()
+}

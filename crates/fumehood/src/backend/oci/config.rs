@@ -1,0 +1,176 @@
+//! The `config.json` of a bundle, as the OCI runtime specification has it.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rustix::process::{Resource, getrlimit};
+use serde_json::{Value, json};
+
+use super::Kind;
+use super::home::{Lodging, cover_of};
+use crate::job::{Access, Limit};
+use crate::plan::{Entry, Plan};
+use crate::{Network, Result, Seccomp};
+
+/// What is written down for a plan.
+///
+/// # Errors
+/// A filter that the runtime's own compiler would understand otherwise.
+pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value> {
+    let env: Vec<_> = plan
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.to_string_lossy()))
+        .collect();
+    let none: [&str; 0] = [];
+    let capabilities = json!({
+        "bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none
+    });
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": {"uid": plan.identity.uid, "gid": plan.identity.gid},
+            "args": plan.job.args,
+            "env": env,
+            "cwd": plan.job.cwd,
+            "noNewPrivileges": true,
+            "capabilities": capabilities,
+            "rlimits": rlimits(kind, plan),
+        },
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": plan.job.hostname,
+        "mounts": mounts(kind, plan, lodging),
+        "linux": linux(kind, plan)?,
+    });
+    if let (Kind::Crun, Some(filter)) = (kind, &plan.filter) {
+        // The very filter that cells of ours get, rather than what another compiler makes of it.
+        let program = BASE64_STANDARD.encode(filter.program.to_bytes());
+        config["annotations"] = json!({ "run.oci.seccomp_bpf_data": program });
+    }
+    Ok(config)
+}
+
+fn rlimits(kind: Kind, plan: &Plan) -> Vec<Value> {
+    let limits = &plan.job.limits;
+    let seconds = |time: std::time::Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let number = |limit: Limit<u64>| limit.finite();
+    let pids = number(limits.pids()).filter(|_| kind == Kind::Crun);
+    let set = [
+        ("RLIMIT_CORE", Resource::Core, Some(0)),
+        ("RLIMIT_FSIZE", Resource::Fsize, limits.file_size().finite().map(|size| size.0)),
+        ("RLIMIT_NOFILE", Resource::Nofile, number(limits.open_files())),
+        ("RLIMIT_CPU", Resource::Cpu, limits.cpu_time().finite().map(seconds)),
+        ("RLIMIT_NPROC", Resource::Nproc, pids),
+    ];
+    let set = set.into_iter().filter_map(|(name, resource, limit)| {
+        // A lower limit of the caller's own stays: raising it would take a privilege.
+        let own = getrlimit(resource).maximum;
+        let hard = own.into_iter().chain(limit).min()?;
+        limit.map(|_| json!({"type": name, "soft": hard, "hard": hard}))
+    });
+    set.collect()
+}
+
+fn mounts(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
+    let shm = plan.root.iter().find_map(|entry| match entry {
+        Entry::Tmpfs { target, size, .. } if target == Path::new("/dev/shm") => *size,
+        _ => None,
+    });
+    let mut shm_options = vec!["nosuid".to_owned(), "nodev".into(), "mode=1777".into()];
+    shm_options.extend(shm.map(|size| format!("size={size}")));
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "noexec", "mode=755", "size=65536"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        ),
+        json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": shm_options}),
+    ];
+    mounts.extend(plan.root.iter().filter_map(|entry| own(kind, entry, lodging)));
+    mounts
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({"destination": destination, "type": kind, "source": source, "options": options})
+}
+
+/// What the plan has of its own at a place.
+fn own(kind: Kind, entry: &Entry, lodging: &Lodging) -> Option<Value> {
+    match entry {
+        Entry::Bind { source, target, access: Access::ReadOnly, directory, .. } => {
+            Some(bind(source, target, read_only(kind, *directory)))
+        }
+        Entry::Bind { target, .. } => {
+            Some(bind(&lodging.source(target), target, &["rbind", "rw", "nosuid", "nodev"]))
+        }
+        Entry::Tmpfs { target, .. } if target != Path::new("/dev/shm") => {
+            Some(bind(&lodging.source(target), target, &["rbind", "rw", "nosuid", "nodev"]))
+        }
+        Entry::Cover { path, .. } => {
+            let source = lodging.place.join(cover_of(path));
+            Some(bind(&source, path, read_only(kind, false)))
+        }
+        _ => None,
+    }
+}
+
+fn bind(source: &Path, target: &Path, options: &[&str]) -> Value {
+    json!({"destination": target, "type": "bind", "source": source, "options": options})
+}
+
+/// For gVisor, which has one mount for all that is below, read-only means all of it; for the others,
+/// `ro` alone would leave nested mounts writable. A file has none, and crun wants a directory there.
+const fn read_only(kind: Kind, directory: bool) -> &'static [&'static str] {
+    match kind {
+        Kind::Runsc => &["rbind", "ro", "nosuid", "nodev"],
+        _ if directory => &["rbind", "ro", "rro", "nosuid", "nodev", "rnosuid", "rnodev"],
+        _ => &["bind", "ro", "nosuid", "nodev"],
+    }
+}
+
+fn linux(kind: Kind, plan: &Plan) -> Result<Value> {
+    let network = (plan.job.network == Network::None).then_some("network");
+    let user = (kind == Kind::Crun).then_some("user");
+    let kinds = ["pid", "ipc", "uts", "mount"].into_iter().chain(network).chain(user);
+    let namespaces: Vec<_> = kinds.map(|kind| json!({ "type": kind })).collect();
+    let masked: Vec<_> = plan
+        .root
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Mask { path, .. } => Some(path),
+            _ => None,
+        })
+        .collect();
+    let mut linux = json!({
+        "namespaces": namespaces,
+        "maskedPaths": masked,
+        "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+    });
+    if kind == Kind::Crun {
+        // In the home of an ordinary user there is one id, which is 0.
+        let identity = plan.identity;
+        let (uid, gid) =
+            if identity.by_root { (identity.host_uid, identity.host_gid) } else { (0, 0) };
+        let map = |inside, outside| json!([{"containerID": inside, "hostID": outside, "size": 1}]);
+        linux["uidMappings"] = map(identity.uid, uid);
+        linux["gidMappings"] = map(identity.gid, gid);
+    }
+    if kind == Kind::Runc {
+        linux["seccomp"] = seccomp(plan)?;
+    }
+    Ok(linux)
+}
+
+/// For a compiler that drops rules with conditions once there is one without.
+fn seccomp(plan: &Plan) -> Result<Value> {
+    let profile = match &plan.job.seccomp {
+        Seccomp::Default => crate::policy::seccomp::Profile::shipped(),
+        Seccomp::Profile(path) => crate::plan::read_profile(path)?,
+    };
+    super::rules::oci(&profile)
+}

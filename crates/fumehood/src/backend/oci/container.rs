@@ -1,0 +1,275 @@
+//! A program in a container of a runtime.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::home::{self, Lodging};
+use super::place::Place;
+use super::{Kind, Runtime, config, failure};
+use crate::backend::native::cell::{Cell, Handle, NotBuilt};
+use crate::backend::native::launch::Launcher;
+use crate::backend::native::script::Tool;
+use crate::backend::{Ending, Foreign, Soon, Started, Tether, init_says};
+use crate::host::Host;
+use crate::job::Limit;
+use crate::plan::Plan;
+use crate::{Error, ErrorKind, Guarantee, Missing, Network, Result, StepTime};
+
+/// How long a runtime may take until its container is there. gVisor's takes a tenth of a second; on a
+/// crowded machine fifty at once take some seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked for meanwhile.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How gVisor gets hold of a program's system calls, best first.
+const PLATFORMS: [&str; 3] = ["systrap", "ptrace", "kvm"];
+
+/// Starts the program of a plan, on the first platform that works.
+pub(super) async fn start(
+    runtime: &Runtime,
+    launcher: &Launcher,
+    plan: &Plan,
+    stdio: Vec<OwnedFd>,
+) -> Result<Started> {
+    if runtime.kind != Kind::Runsc {
+        return attempt(runtime, launcher, plan, stdio, None).await;
+    }
+    let mut first = None;
+    for platform in PLATFORMS {
+        let stdio = stdio.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
+        let stdio = stdio.map_err(|error| Error::internal("pass streams on", error))?;
+        match attempt(runtime, launcher, plan, stdio, Some(platform)).await {
+            Err(error) if lacks_platform(&error) => {
+                first.get_or_insert(error);
+            }
+            other => return other,
+        }
+    }
+    Err(first.unwrap_or_else(|| Error::internal("run runsc", std::io::Error::other("no platform"))))
+}
+
+fn lacks_platform(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Start { source, .. } => failure::is_about_platform(&source.to_string()),
+        _ => false,
+    }
+}
+
+async fn attempt(
+    runtime: &Runtime,
+    launcher: &Launcher,
+    plan: &Plan,
+    stdio: Vec<OwnedFd>,
+    platform: Option<&str>,
+) -> Result<Started> {
+    let lodging = Lodging::of(runtime.kind, plan)?;
+    // Its processes are limited otherwise, or not at all: the runtime's own would be among them.
+    let mut limited = plan.clone();
+    limited.job.limits.pids = Some(Limit::Unlimited);
+    let mut cell = Cell::home(launcher, &limited, &lodging.home)
+        .await
+        .map_err(|error| not_built(plan, error))?;
+    stage(&mut cell, plan, &lodging).await?;
+    let place = Place::open(cell.shared_root()?, &lodging.place)?;
+    home::furnish(&place, plan, owner(runtime.kind, plan))?;
+    let config = config::config(runtime.kind, plan, &lodging)?;
+    place.file(Path::new("bundle/config.json"), config.to_string().as_bytes())?;
+    let tool = tool(runtime, plan, &lodging, platform);
+    let began = Instant::now();
+    let started =
+        cell.start_tool(&tool, stdio, None).await.map_err(|error| not_built(plan, error))?;
+    let program = plan.job.args.first().cloned().unwrap_or_default();
+    let mut container =
+        Container { kind: runtime.kind, init: started.init, place, program, early: None };
+    container.stands().await?;
+    let us = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
+    let mut steps = started.steps;
+    steps.push(StepTime { step: format!("{} run", runtime.kind.name()), us });
+    Ok(Started {
+        tether: Tether::Foreign(Box::new(container)),
+        group: started.group,
+        changes: None,
+        notes: started.notes,
+        steps,
+        terminal: None,
+    })
+}
+
+/// Inputs are written where the program's files are, seen from the home.
+async fn stage(cell: &mut Cell, plan: &Plan, lodging: &Lodging) -> Result<()> {
+    let mut moved = plan.clone();
+    for input in &mut moved.job.inputs {
+        input.to = lodging.source(&input.to);
+    }
+    cell.stage(&moved).await.map_err(|error| not_built(plan, error))
+}
+
+/// Whose the program's files are, where that is not who makes them.
+fn owner(kind: Kind, plan: &Plan) -> Option<(u32, u32)> {
+    let identity = plan.identity;
+    let is_root = Host::current().uid == 0;
+    match kind {
+        Kind::Runsc => is_root.then_some((identity.uid, identity.gid)),
+        Kind::Crun | Kind::Runc => {
+            identity.by_root.then_some((identity.host_uid, identity.host_gid))
+        }
+    }
+}
+
+fn tool(runtime: &Runtime, plan: &Plan, lodging: &Lodging, platform: Option<&str>) -> Tool {
+    let mut args: Vec<OsString> = Vec::new();
+    let mut add = |name: &str, value: PathBuf| args.extend([name.into(), value.into_os_string()]);
+    add("--root", lodging.path("state"));
+    add("--log", lodging.path("log"));
+    add("--log-format", "json".into());
+    match runtime.kind {
+        Kind::Runsc => {
+            let network = if plan.job.network == Network::Host { "host" } else { "none" };
+            args.extend(["--ignore-cgroups", "--overlay2=root:memory"].map(OsString::from));
+            args.push(format!("--network={network}").into());
+            args.extend(platform.map(|platform| format!("--platform={platform}").into()));
+        }
+        Kind::Crun => args.push("--cgroup-manager=disabled".into()),
+        Kind::Runc => {}
+    }
+    args.extend(["run", "--pid-file"].map(OsString::from));
+    args.push(lodging.path("pid").into());
+    args.push("--bundle".into());
+    args.push(lodging.path("bundle").into());
+    args.push(id().into());
+    let env = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()];
+    let runtime_dir = OsString::from(format!("XDG_RUNTIME_DIR={}", lodging.place.display()));
+    Tool {
+        program: runtime.program.clone(),
+        args,
+        env: env.into_iter().chain([runtime_dir]).collect(),
+        cwd: lodging.path("bundle"),
+    }
+}
+
+/// No other container of this host has it.
+fn id() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    format!("fumehood-{}-{random:016x}", std::process::id())
+}
+
+/// What the host refuses to a home it refuses to the runtime.
+fn not_built(plan: &Plan, error: NotBuilt) -> Error {
+    match error {
+        NotBuilt::Failed(error) => error,
+        NotBuilt::Blocked(blocked) => {
+            let missing: Vec<Missing> = [Guarantee::Processes, Guarantee::Filesystem]
+                .map(|guarantee| blocked.missing(guarantee))
+                .into();
+            debug_assert!(plan.foreign.is_some());
+            ErrorKind::Unsupported { missing }.into()
+        }
+    }
+}
+
+/// A program in a container, in the home of its runtime.
+#[derive(Debug)]
+struct Container {
+    kind: Kind,
+    init: Handle,
+    place: Place,
+    program: String,
+    /// How it ended, if it did while it was still waited for to begin.
+    early: Option<Ending>,
+}
+
+impl Container {
+    /// Waits until the container is there.
+    async fn stands(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            tokio::select! {
+                biased;
+                ending = init_says(&mut self.init) => {
+                    // A brief program has come and gone.
+                    self.early = self.judged(ending?)?;
+                    return match &self.early {
+                        Some(_) => Ok(()),
+                        None => Err(died(self.kind)),
+                    };
+                }
+                () = sleep(PAUSE) => {
+                    if self.place.read("pid").is_some_and(|pid| !pid.is_empty()) {
+                        return Ok(());
+                    }
+                    if Instant::now() > deadline {
+                        let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                        let step = format!("{} run", self.kind.name());
+                        return Err(ErrorKind::Start { step, source }.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the runtime's own end says about the program's. A runtime ends with the program's status,
+    /// with 128 and the number of the signal that ended it, or with a complaint.
+    fn judged(&self, ending: Option<Ending>) -> Result<Option<Ending>> {
+        let Some(mut ending) = ending else { return Ok(None) };
+        let code = (ending.status >> 8) & 0xff;
+        if code != 0
+            && let Some(complaint) = self.place.read("log").as_deref().and_then(failure::complaint)
+        {
+            return Err(failure::error(self.kind, &self.program, &complaint));
+        }
+        if let signal @ 1..=64 = code - 128 {
+            ending.status = signal;
+        }
+        Ok(Some(ending))
+    }
+}
+
+fn died(kind: Kind) -> Error {
+    let source = std::io::Error::other(format!("{} was killed from outside", kind.name()));
+    Error::internal("start the program", source)
+}
+
+impl Foreign for Container {
+    fn pid(&self) -> i32 {
+        self.init.pid
+    }
+
+    fn ended(&mut self) -> Soon<'_, Result<Option<Ending>>> {
+        Box::pin(async {
+            if let Some(ending) = self.early.take() {
+                return Ok(Some(ending));
+            }
+            let ending = init_says(&mut self.init).await?;
+            self.judged(ending)
+        })
+    }
+
+    fn signal(&mut self, signal: i32, everyone: bool) -> Soon<'_, ()> {
+        const KILL: i32 = 9;
+        // A runtime passes signals on to the program; sent to everyone, it would hit the runtime's own
+        // processes, too, which is right for the last.
+        let everyone = everyone && signal == KILL;
+        Box::pin(async move { drop(self.init.signal(signal, everyone).await) })
+    }
+
+    fn kill(&mut self) {
+        self.init.kill();
+    }
+
+    fn files(&mut self) -> Soon<'_, Result<Option<OwnedFd>>> {
+        Box::pin(async { self.place.below(Path::new("files")).map(Some) })
+    }
+
+    fn remove(self: Box<Self>) -> Soon<'static, ()> {
+        Box::pin(async move {
+            let Self { mut init, .. } = *self;
+            init.ended().await;
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! Where a runtime lives, and where the program's files are in it.
+//!
+//! ```text
+//! PLACE            memory file system over a directory of the host, in the home's mount namespace
+//! ├── bundle       config.json and the root: mount points, links, files that are made
+//! ├── covers       files that cover others
+//! ├── files        /workspace, /tmp, writable mounts: each where the program sees it
+//! ├── state log pid   the runtime's own
+//! ```
+
+use std::path::{Component, Path, PathBuf};
+
+use super::Kind;
+use super::place::Place;
+use crate::backend::native::script::{Home, Scratch, Shown};
+use crate::host::Host;
+use crate::job::Access;
+use crate::plan::{Entry, Plan};
+use crate::{Error, ErrorKind, Result};
+
+/// Directories that hosts have and runtimes do not look into. The first that exists and has no source
+/// of a mount below it is covered, for the runtime only.
+const PLACES: [&str; 7] = [
+    "/sys/kernel/debug",
+    "/sys/fs/fuse/connections",
+    "/sys/kernel/tracing",
+    "/sys/fs/pstore",
+    "/mnt",
+    "/media",
+    "/srv",
+];
+
+/// For the bundle and the runtime's state: some kilobytes.
+const SIZE: u64 = 32 << 20;
+const INODES: u64 = 16 << 10;
+
+/// Shared memory stays the runtime's: nobody looks into it before or after the program.
+const SHM: &str = "/dev/shm";
+
+/// What is where in the home of one run.
+#[derive(Clone, Debug)]
+pub(super) struct Lodging {
+    pub(super) place: PathBuf,
+    pub(super) home: Home,
+}
+
+impl Lodging {
+    pub(super) fn of(kind: Kind, plan: &Plan) -> Result<Self> {
+        let place = choose(plan)?;
+        let host = Host::current();
+        let mut scratch = vec![Scratch {
+            target: place.clone(),
+            size: Some(SIZE),
+            inodes: Some(INODES),
+            mode: 0o755,
+        }];
+        scratch.extend(plan.root.iter().filter_map(|entry| match entry {
+            Entry::Tmpfs { target, size, inodes, mode } if target != Path::new(SHM) => {
+                let target = inside(&place.join("files"), target);
+                Some(Scratch { target, size: *size, inodes: *inodes, mode: *mode })
+            }
+            _ => None,
+        }));
+        let home = Home {
+            user: (host.uid != 0).then_some((host.uid, host.gid)),
+            // crun refuses hosts with both versions of control groups, even where it is to leave
+            // them alone; runc insists on seeing them.
+            covers: match kind {
+                Kind::Runc => Vec::new(),
+                Kind::Runsc | Kind::Crun => vec!["/sys/fs/cgroup".into()],
+            },
+            scratch,
+            shown: shown(&place, plan),
+        };
+        Ok(Self { place, home })
+    }
+
+    /// A path of the home by its name in the place.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.place.join(name)
+    }
+
+    /// Where on the host a path of the program's own files is.
+    pub(super) fn source(&self, target: &Path) -> PathBuf {
+        inside(&self.place.join("files"), target)
+    }
+}
+
+/// Writable mounts are shown among the program's files, so that they can be collected from.
+fn shown(place: &Path, plan: &Plan) -> Vec<Shown> {
+    let entries = plan.root.iter().filter_map(|entry| match entry {
+        Entry::Bind { source, target, access: Access::ReadWrite, directory, .. } => Some(Shown {
+            source: source.clone(),
+            target: inside(&place.join("files"), target),
+            directory: *directory,
+        }),
+        _ => None,
+    });
+    entries.collect()
+}
+
+fn choose(plan: &Plan) -> Result<PathBuf> {
+    let is_free = |place: &&str| {
+        let used = plan.root.iter().any(|entry| match entry {
+            Entry::Bind { source, .. } => {
+                source.starts_with(place) || Path::new(place).starts_with(source)
+            }
+            _ => false,
+        });
+        !used && Path::new(place).is_dir()
+    };
+    PLACES.into_iter().find(is_free).map(PathBuf::from).ok_or_else(|| {
+        let reason =
+            format!("finds no directory to work in: one of {} must exist", PLACES.join(", "));
+        let fix = Some("mkdir /mnt".to_owned());
+        ErrorKind::NoBackend { backend: plan.backend(), reason, fix }.into()
+    })
+}
+
+fn inside(above: &Path, path: &Path) -> PathBuf {
+    above.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Makes the root of the bundle: what is not mounted in it.
+pub(super) fn furnish(place: &Place, plan: &Plan, owner: Option<(u32, u32)>) -> Result<()> {
+    place.dir(Path::new("bundle/rootfs"), 0o755)?;
+    place.dir(Path::new("covers"), 0o755)?;
+    place.dir(Path::new("state"), 0o700)?;
+    let own = own_places(plan);
+    for entry in plan.root.iter() {
+        match entry {
+            Entry::Dir { path, mode } if is_ours(path) => place.dir(&at(&own, path), *mode)?,
+            Entry::Link { path, target } if is_ours(path) => place.link(&at(&own, path), target)?,
+            Entry::File { path, data } if is_ours(path) => place.file(&at(&own, path), data)?,
+            Entry::Cover { path, data } => place.file(&cover_of(path), data)?,
+            _ => {}
+        }
+    }
+    if let Some(owner) = owner {
+        for target in own.iter().filter(|target| !is_shown(plan, target)) {
+            place.give(&inside(Path::new("files"), target), owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runtimes fill `/dev` and `/proc` themselves.
+fn is_ours(path: &Path) -> bool {
+    let made = |above: &str| path.starts_with(above) && path != Path::new(above);
+    !made("/dev") && !made("/proc")
+}
+
+/// Where the program's own files are: memory file systems and writable mounts.
+fn own_places(plan: &Plan) -> Vec<PathBuf> {
+    let targets = plan.root.iter().filter_map(|entry| match entry {
+        Entry::Tmpfs { target, .. } if target != Path::new(SHM) => Some(target.clone()),
+        Entry::Bind { target, access: Access::ReadWrite, .. } => Some(target.clone()),
+        _ => None,
+    });
+    targets.collect()
+}
+
+fn is_shown(plan: &Plan, path: &Path) -> bool {
+    plan.root.iter().any(|entry| matches!(entry, Entry::Bind { target, .. } if target == path))
+}
+
+/// Where something of the root is in the place.
+fn at(own: &[PathBuf], path: &Path) -> PathBuf {
+    let is_own = own.iter().any(|target| path.starts_with(target) && path != target);
+    inside(Path::new(if is_own { "files" } else { "bundle/rootfs" }), path)
+}
+
+/// Where a file that covers another is in the place.
+pub(super) fn cover_of(path: &Path) -> PathBuf {
+    let name = path.to_string_lossy().replace('/', "_");
+    Path::new("covers").join(name)
+}
+
+/// Files can be brought back from where the program has files of its own: the rest of the root is
+/// the runtime's.
+pub(super) fn check_collect(plan: &Plan) -> Result<()> {
+    let own = own_places(plan);
+    for (index, path) in plan.job.collect.paths.iter().enumerate() {
+        let absolute = plan.job.cwd.join(path);
+        let literal: PathBuf = absolute
+            .components()
+            .take_while(|part| match part {
+                Component::Normal(name) => !name.to_string_lossy().contains(['*', '?', '[', '\\']),
+                _ => true,
+            })
+            .collect();
+        if !own.iter().any(|target| literal.starts_with(target)) {
+            let own: Vec<_> = own.iter().map(|target| target.display().to_string()).collect();
+            let problem = format!(
+                "backend {} brings files back only from {}",
+                plan.backend(),
+                own.join(", ")
+            );
+            return Err(Error::invalid(format!("collect.paths[{index}]"), path, problem));
+        }
+    }
+    Ok(())
+}

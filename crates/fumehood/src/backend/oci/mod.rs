@@ -1,0 +1,219 @@
+//! OCI runtimes: gVisor's runsc, crun, and runc, which all take the same bundle.
+//!
+//! A runtime is the [tool](crate::backend::native::script::Tool) of a home: a cell with processes and
+//! mounts of its own, in the control group that holds the limits. The bundle, the runtime's state and
+//! the program's own files are on memory file systems that nobody outside of the cell sees. So there
+//! is no state that could go stale: when the init of the home ends, and it ends with its supervisor,
+//! the kernel takes processes, mounts and state along.
+
+mod config;
+mod container;
+mod failure;
+mod guarantees;
+mod home;
+mod place;
+mod rules;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::native::launch::Launcher;
+use super::native::script::TerminalSize;
+use super::{Backend, Lack, Soon, Started};
+use crate::host::{Host, NOBODY};
+use crate::plan::Plan;
+use crate::{Access, BackendName, Error, ErrorKind, Guarantee, Network, Result, Seccomp};
+
+/// Which of the runtimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Runsc,
+    Crun,
+    Runc,
+}
+
+impl Kind {
+    fn of(name: BackendName) -> Option<Self> {
+        match name {
+            BackendName::Runsc => Some(Self::Runsc),
+            BackendName::Crun => Some(Self::Crun),
+            BackendName::Runc => Some(Self::Runc),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> BackendName {
+        match self {
+            Self::Runsc => BackendName::Runsc,
+            Self::Crun => BackendName::Crun,
+            Self::Runc => BackendName::Runc,
+        }
+    }
+
+    /// The environment variable that names the program, for one that is not in the `PATH`.
+    const fn variable(self) -> &'static str {
+        match self {
+            Self::Runsc => "FUMEHOOD_RUNSC",
+            Self::Crun => "FUMEHOOD_CRUN",
+            Self::Runc => "FUMEHOOD_RUNC",
+        }
+    }
+
+    const fn fix(self) -> &'static str {
+        match self {
+            Self::Runsc => "install gVisor's runsc of 2023 or later, or name it in FUMEHOOD_RUNSC",
+            Self::Crun => "apt-get install crun",
+            Self::Runc => "apt-get install runc",
+        }
+    }
+}
+
+/// A runtime that was found.
+#[derive(Clone, Debug)]
+pub(super) struct Runtime {
+    kind: Kind,
+    program: PathBuf,
+}
+
+/// Where system packages put runtimes, some of them outside of an ordinary user's `PATH`.
+const USUAL: [&str; 4] = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin"];
+
+impl Runtime {
+    /// Looks for the runtime of that name; none if the name is no runtime's.
+    pub(super) fn find(name: BackendName) -> Option<Result<Self>> {
+        let kind = Kind::of(name)?;
+        let Some(chosen) = std::env::var_os(kind.variable()) else {
+            let found = search(name.name());
+            let reason = || missing(kind, "is not installed".to_owned());
+            return Some(found.map(|program| Self { kind, program }).ok_or_else(reason));
+        };
+        let program = PathBuf::from(chosen);
+        Some(if program.is_absolute() && is_program(&program) {
+            Ok(Self { kind, program })
+        } else {
+            let variable = kind.variable();
+            let problem = format!(
+                "cannot be used: {variable} is {}, which is not the absolute path of a program",
+                program.display()
+            );
+            Err(missing(kind, problem))
+        })
+    }
+}
+
+fn missing(kind: Kind, reason: String) -> Error {
+    let fix = Some(kind.fix().to_owned());
+    ErrorKind::NoBackend { backend: kind.name(), reason, fix }.into()
+}
+
+fn search(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let listed = std::env::split_paths(&path).filter(|dir| dir.is_absolute());
+    let dirs = listed.chain(USUAL.iter().map(PathBuf::from));
+    dirs.map(|dir| dir.join(name)).find(|program| is_program(program))
+}
+
+fn is_program(path: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
+}
+
+impl Backend for Runtime {
+    fn name(&self) -> BackendName {
+        self.kind.name()
+    }
+
+    fn version(&self) -> String {
+        let mut command = Command::new(&self.program);
+        let output = command.arg("--version").stdin(Stdio::null()).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let line = text.unwrap_or_default().lines().next().unwrap_or_default().to_owned();
+        format!("{}: {line}", self.program.display())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = vec![
+            "the program is process 1 of its sandbox: a signal that it does not handle does not end it"
+                .to_owned(),
+            "memory and CPU time of the runtime itself count towards the limits".to_owned(),
+        ];
+        if self.kind == Kind::Runsc {
+            notes.remove(0);
+        }
+        notes
+    }
+
+    fn fit(&self, plan: &mut Plan) -> Result<()> {
+        refuse(self.kind, plan)?;
+        home::check_collect(plan)?;
+        let host = Host::current();
+        if self.kind != Kind::Runsc {
+            let filter = crate::plan::filter(&plan.job, host)?;
+            plan.filter = Some(std::sync::Arc::new(filter));
+        }
+        self.identify(plan, host);
+        Ok(())
+    }
+
+    fn holds(&self, plan: &Plan, guarantee: Guarantee) -> Result<Vec<String>, Lack> {
+        guarantees::holds(self.kind, plan, guarantee)
+    }
+
+    fn start<'a>(
+        &'a self,
+        launcher: &'a Launcher,
+        plan: &'a Plan,
+        stdio: Vec<OwnedFd>,
+        _terminal: Option<TerminalSize>,
+    ) -> Soon<'a, Result<Started>> {
+        Box::pin(container::start(self, launcher, plan, stdio))
+    }
+}
+
+impl Runtime {
+    /// Who the program is. crun maps one id of the container to one of the host; runc maps none or
+    /// needs root inside; gVisor's ids are its own, but files on their way to the host keep them.
+    fn identify(&self, plan: &mut Plan, host: &Host) {
+        let identity = &mut plan.identity;
+        match self.kind {
+            Kind::Crun => {}
+            Kind::Runsc if host.uid == 0 => {
+                (identity.host_uid, identity.host_gid) = (identity.uid, identity.gid);
+            }
+            Kind::Runc if host.can_be_nobody => {
+                (identity.uid, identity.gid) = NOBODY;
+                (identity.host_uid, identity.host_gid) = NOBODY;
+            }
+            Kind::Runsc | Kind::Runc => (identity.uid, identity.gid) = (0, 0),
+        }
+    }
+}
+
+/// Refuses what no plan for a runtime can do.
+fn refuse(kind: Kind, plan: &Plan) -> Result<()> {
+    let (job, name) = (&plan.job, kind.name());
+    if job.tty {
+        let problem = format!("backend {name} gives no terminal; leave it out");
+        return Err(Error::invalid("tty", true, problem));
+    }
+    for (index, mount) in job.mounts.iter().enumerate() {
+        if mount.access == Access::CopyOnWrite {
+            let problem = format!("backend {name} has no copy-on-write mounts; use ro or rw");
+            return Err(Error::invalid(format!("mounts[{index}].access"), "cow", problem));
+        }
+        if mount.as_owner {
+            let problem = format!("backend {name} maps no owners; leave it out");
+            return Err(Error::invalid(format!("mounts[{index}].as_owner"), true, problem));
+        }
+    }
+    if let (Kind::Runsc, Seccomp::Profile(path)) = (kind, &job.seccomp) {
+        let problem = "gVisor answers system calls itself; leave the profile out";
+        return Err(Error::invalid("seccomp.profile", path.display(), problem));
+    }
+    if kind == Kind::Runsc && job.network == Network::Host && !Host::current().is_real_root {
+        let problem = "gVisor passes the host's network on only where root runs it";
+        return Err(Error::invalid("network", "host", problem));
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! A directory of a home, written to from outside before its tool runs.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, mkdirat, openat2,
+    statat, symlinkat,
+};
+use rustix::io::Errno;
+
+use crate::{Error, Result};
+
+/// Paths in it are relative; nothing on the way is a link, for nobody else has written there yet.
+#[derive(Debug)]
+pub(super) struct Place(OwnedFd);
+
+const WITHIN: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+impl Place {
+    /// The directory at an absolute path of a root.
+    pub(super) fn open(root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
+        let path = path.strip_prefix("/").unwrap_or(path);
+        directory(root, path).map(Self).map_err(|errno| failed("open", path, errno))
+    }
+
+    /// A directory below it.
+    pub(super) fn below(&self, path: &Path) -> Result<OwnedFd> {
+        directory(self.0.as_fd(), path).map_err(|errno| failed("open", path, errno))
+    }
+
+    /// Makes a directory and those above it.
+    pub(super) fn dir(&self, path: &Path, mode: u32) -> Result<()> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
+            && statat(&self.0, parent, AtFlags::SYMLINK_NOFOLLOW).is_err()
+        {
+            self.dir(parent, 0o755)?;
+        }
+        match mkdirat(&self.0, path, Mode::from_raw_mode(mode)) {
+            Err(Errno::EXIST) => Ok(()),
+            other => other.map_err(|errno| failed("make", path, errno)),
+        }
+    }
+
+    /// Makes a symbolic link.
+    pub(super) fn link(&self, path: &Path, target: &Path) -> Result<()> {
+        symlinkat(target, &self.0, path).map_err(|errno| failed("link", path, errno))
+    }
+
+    /// Makes a file.
+    pub(super) fn file(&self, path: &Path, data: &[u8]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let file = openat2(&self.0, path, flags, mode, WITHIN)
+            .map_err(|errno| failed("write", path, errno))?;
+        let mut file = std::fs::File::from(file);
+        io::Write::write_all(&mut file, data)
+            .map_err(|error| Error::internal(format!("write {}", path.display()), error))
+    }
+
+    /// What a file holds; none if it is not there.
+    pub(super) fn read(&self, path: &str) -> Option<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = openat2(&self.0, path, flags, Mode::empty(), WITHIN).ok()?;
+        io::read_to_string(io::Read::take(std::fs::File::from(file), LONGEST)).ok()
+    }
+
+    /// Gives a directory and everything below it, on the same file system, to somebody.
+    pub(super) fn give(&self, path: &Path, ids: (u32, u32)) -> Result<()> {
+        let dir = self.below(path)?;
+        let device = rustix::fs::fstat(&dir).map(|stat| stat.st_dev);
+        let given = device.and_then(|device| {
+            chownat(&dir, c"", owner(ids.0), group(ids.1), AtFlags::EMPTY_PATH)?;
+            give_below(&dir, device, ids)
+        });
+        given.map_err(|errno| failed("give away", path, errno))
+    }
+}
+
+/// No log of a runtime is longer than is worth reading.
+const LONGEST: u64 = 64 << 10;
+
+fn directory(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(dir, path, flags, Mode::empty(), WITHIN)
+}
+
+fn owner(uid: u32) -> Option<Uid> {
+    Some(Uid::from_raw(uid))
+}
+
+fn group(gid: u32) -> Option<Gid> {
+    Some(Gid::from_raw(gid))
+}
+
+fn give_below(dir: &OwnedFd, device: u64, (uid, gid): (u32, u32)) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let listed = openat2(dir, ".", flags, Mode::empty(), WITHIN)?;
+    for entry in Dir::read_from(&listed)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if stat.st_dev != device {
+            // Something of the host that is shown there.
+            continue;
+        }
+        chownat(dir, name, owner(uid), group(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode).is_dir() {
+            let below = directory(dir.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes())))?;
+            give_below(&below, device, (uid, gid))?;
+        }
+    }
+    Ok(())
+}
+
+fn failed(doing: &str, path: &Path, errno: Errno) -> Error {
+    Error::internal(format!("{doing} {} in the home of a runtime", path.display()), errno)
+}
