@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fumehood_child::Step;
 use fumehood_child::step::Strings;
+use linux_raw_sys::general as nr;
 
 use super::{Join, QUIET, SCRATCH, Script, TerminalSize, append, c_string, join, nice};
 use crate::Result;
@@ -19,6 +20,8 @@ pub(crate) struct Home {
     pub(crate) user: Option<(u32, u32)>,
     /// Directories of the host that the tool is to find empty.
     pub(crate) covers: Vec<PathBuf>,
+    /// Directories of the host that the tool can read and not change.
+    pub(crate) frozen: Vec<PathBuf>,
     /// Memory file systems, parents before children, the first of which is on a directory of the host.
     pub(crate) scratch: Vec<Scratch>,
     /// What of the host is shown at another place, too.
@@ -76,6 +79,13 @@ pub(crate) fn home(home: &Home, groups: Vec<Join>) -> Result<Script> {
     script.push(&Step::PrivateMounts {});
     for cover in &home.covers {
         tmpfs_at(&mut script, cover, &Scratch::small(cover))?;
+    }
+    for frozen in &home.frozen {
+        let path = c_string(frozen.as_os_str().as_bytes())?;
+        let attributes = u64::from(nr::MOUNT_ATTR_RDONLY);
+        let step =
+            Step::Bind { source: &path, target: &path, attributes, recursive: true, plain: true };
+        script.push_for(&step, frozen);
     }
     for (index, scratch) in home.scratch.iter().enumerate() {
         if index > 0 {

@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked for meanwhile.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// Where gVisor's processes say what happens to them.
+const DEBUG: &str = "debug";
+
 /// How gVisor gets hold of a program's system calls, best first.
 const PLATFORMS: [&str; 3] = ["systrap", "ptrace", "kvm"];
 
@@ -132,10 +135,11 @@ fn tool(runtime: &Runtime, plan: &Plan, lodging: &Lodging, platform: Option<&str
             let network = if plan.job.network == Network::Host { "host" } else { "none" };
             args.extend(["--ignore-cgroups", "--overlay2=root:memory"].map(OsString::from));
             args.push(format!("--network={network}").into());
+            args.push(format!("--debug-log={}/", lodging.path(DEBUG).display()).into());
             args.extend(platform.map(|platform| format!("--platform={platform}").into()));
         }
         Kind::Crun => args.push("--cgroup-manager=disabled".into()),
-        Kind::Runc => {}
+        Kind::Runc => args.push("--rootless=true".into()),
     }
     args.extend(["run", "--pid-file"].map(OsString::from));
     args.push(lodging.path("pid").into());
@@ -223,10 +227,25 @@ impl Container {
         {
             return Err(failure::error(self.kind, &self.program, &complaint));
         }
+        if let Some(last_words) = self.crash() {
+            let source = std::io::Error::other(last_words);
+            return Err(Error::internal("run the program: gVisor's kernel crashed", source));
+        }
         if let signal @ 1..=64 = code - 128 {
             ending.status = signal;
         }
         Ok(Some(ending))
+    }
+}
+
+impl Container {
+    /// What gVisor's kernel said when it crashed, which its runtime passes off as the program's end.
+    fn crash(&self) -> Option<String> {
+        if self.kind != Kind::Runsc {
+            return None;
+        }
+        let logs = self.place.logs(Path::new(DEBUG));
+        logs.iter().find_map(|log| failure::crash(log))
     }
 }
 

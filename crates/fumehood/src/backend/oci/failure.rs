@@ -28,6 +28,12 @@ pub(super) fn complaint(log: &str) -> Option<String> {
     complaints.last()
 }
 
+/// The line by which a process of Go's runtime says why it ends itself; none if it does not.
+pub(super) fn crash(log: &str) -> Option<String> {
+    let is_last = |line: &&str| line.starts_with("panic: ") || line.starts_with("fatal error: ");
+    log.lines().find(is_last).map(str::to_owned)
+}
+
 /// The error for a program that never ran, from the runtime's own words.
 pub(super) fn error(kind: Kind, program: &str, complaint: &str) -> Error {
     let said = complaint.to_lowercase();
@@ -61,6 +67,13 @@ mod tests {
         assert_eq!(complaint("{\"msg\":\"odd\",\"level\":\"warning\"}\n"), None);
         assert_eq!(complaint("plain words\n").as_deref(), Some("plain words"));
         assert_eq!(complaint(""), None);
+    }
+
+    #[test]
+    fn a_crash_is_told_from_words_about_panics() {
+        let log = "I1122 Config.PanicLog (--panic-log): (empty)\npanic: running on goroutine 7\n";
+        assert_eq!(crash(log).as_deref(), Some("panic: running on goroutine 7"));
+        assert_eq!(crash("W1122 the program printed panic: or so\n"), None);
     }
 
     #[test]

@@ -34,6 +34,8 @@ const PLACES: [&str; 7] = [
 const SIZE: u64 = 32 << 20;
 const INODES: u64 = 16 << 10;
 
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// Shared memory stays the runtime's: nobody looks into it before or after the program.
 const SHM: &str = "/dev/shm";
 
@@ -64,11 +66,10 @@ impl Lodging {
         let home = Home {
             user: (host.uid != 0).then_some((host.uid, host.gid)),
             // crun refuses hosts with both versions of control groups, even where it is to leave
-            // them alone; runc insists on seeing them.
-            covers: match kind {
-                Kind::Runc => Vec::new(),
-                Kind::Runsc | Kind::Crun => vec!["/sys/fs/cgroup".into()],
-            },
+            // them alone. runc insists on seeing them, and can do without groups of its own, whose
+            // removal would be nobody's business, only where it must.
+            covers: if kind == Kind::Runc { Vec::new() } else { vec![CGROUPS.into()] },
+            frozen: if kind == Kind::Runc { vec![CGROUPS.into()] } else { Vec::new() },
             scratch,
             shown: shown(&place, plan),
         };

@@ -69,6 +69,18 @@ impl Place {
         io::read_to_string(io::Read::take(std::fs::File::from(file), LONGEST)).ok()
     }
 
+    /// What the files of a directory hold, as far as they can be read.
+    pub(super) fn logs(&self, path: &Path) -> Vec<String> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(dir) = openat2(&self.0, path, flags, Mode::empty(), WITHIN) else {
+            return Vec::new();
+        };
+        let entries = Dir::read_from(&dir).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let place = Self(dir);
+        names.filter_map(|name| place.read(&name)).collect()
+    }
+
     /// Gives a directory and everything below it, on the same file system, to somebody.
     pub(super) fn give(&self, path: &Path, ids: (u32, u32)) -> Result<()> {
         let dir = self.below(path)?;
