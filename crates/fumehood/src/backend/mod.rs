@@ -27,6 +27,7 @@ use crate::{
     StepTime,
 };
 
+pub(crate) mod inner;
 pub(crate) mod native;
 mod oci;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Process, TempDir, marker, slowness};
+use super::{Process, TempDir, backend, marker, slowness};
 
 /// How much of a stream is kept for assertions; the rest is only counted.
 const KEPT: usize = 4 << 20;
@@ -123,6 +123,7 @@ impl Fumehood {
     pub(crate) fn argv(&self) -> Vec<OsString> {
         let mut argv = self.wrap.clone();
         argv.extend([Self::binary().into(), OsString::from("run")]);
+        argv.extend(backend::flags(&self.flags));
         argv.extend(self.flags.iter().cloned());
         argv.extend(self.more_time());
         if let Some(dir) = &self.report {

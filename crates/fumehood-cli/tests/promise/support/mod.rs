@@ -1,5 +1,6 @@
 //! What the promises share.
 
+mod backend;
 mod fumehood;
 mod host;
 mod image;
@@ -38,7 +39,9 @@ pub(crate) fn skip<T>(reason: impl Into<String>) -> Result<T, Skip> {
 /// One test of the harness; `family` is the path of its module.
 pub(crate) fn trial(family: &str, name: &str, test: fn() -> Promise) -> Trial {
     let family = family.rsplit("::").next().unwrap_or(family);
-    Trial::ignorable_test(format!("{family}::{name}"), move || match test() {
+    let name = format!("{family}::{name}");
+    let exempt = backend::exemption(&name);
+    Trial::ignorable_test(name, move || match exempt.map_or_else(test, skip) {
         Ok(()) => Ok(Completion::Completed),
         Err(Skip(reason)) => Ok(Completion::ignored_with(reason)),
     })

@@ -454,10 +454,15 @@ fn program_failed(plan: &Plan, script: &Script, body: &[u8]) -> NotBuilt {
 }
 
 fn not_executed(plan: &Plan, failure: &wire::Failure) -> Error {
+    exec_error(plan, failure.errno, failure.interpreter)
+}
+
+/// The error for a program that `execve(2)` refused.
+pub(crate) fn exec_error(plan: &Plan, errno: i32, interpreter: bool) -> Error {
     let program = plan.job.args.first().cloned().unwrap_or_default();
-    let source = io::Error::from_raw_os_error(failure.errno);
+    let source = io::Error::from_raw_os_error(errno);
     match source.kind() {
-        io::ErrorKind::NotFound if failure.interpreter => {
+        io::ErrorKind::NotFound if interpreter => {
             let detail = "its interpreter (the #! line or the ELF loader) is not in the sandbox";
             ErrorKind::ProgramNotFound { program, detail: detail.to_owned() }.into()
         }
@@ -465,7 +470,7 @@ fn not_executed(plan: &Plan, failure: &wire::Failure) -> Error {
             let detail = looked_in(plan);
             ErrorKind::ProgramNotFound { program, detail }.into()
         }
-        _ => ErrorKind::ProgramNotExecutable { program, detail: reason(failure.errno) }.into(),
+        _ => ErrorKind::ProgramNotExecutable { program, detail: reason(errno) }.into(),
     }
 }
 

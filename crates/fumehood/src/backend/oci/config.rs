@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Kind;
 use super::home::{Lodging, cover_of};
+use crate::backend::inner;
 use crate::job::{Access, Limit};
 use crate::plan::{Entry, Plan};
 use crate::{Network, Result, Seccomp};
@@ -18,11 +19,16 @@ use crate::{Network, Result, Seccomp};
 /// # Errors
 /// A filter that the runtime's own compiler would understand otherwise.
 pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value> {
-    let env: Vec<_> = plan
+    let mut env: Vec<_> = plan
         .env
         .iter()
         .map(|(name, value)| format!("{name}={}", value.to_string_lossy()))
         .collect();
+    let mut args = plan.job.args.clone();
+    if let Some(token) = &lodging.token {
+        args.insert(0, inner::INIT.to_owned());
+        env.push(format!("{}={token}", inner::TOKEN));
+    }
     let none: [&str; 0] = [];
     let capabilities = json!({
         "bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none
@@ -32,12 +38,12 @@ pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value
         "process": {
             "terminal": false,
             "user": {"uid": plan.identity.uid, "gid": plan.identity.gid},
-            "args": plan.job.args,
+            "args": args,
             "env": env,
             "cwd": plan.job.cwd,
             "noNewPrivileges": true,
             "capabilities": capabilities,
-            "rlimits": rlimits(kind, plan),
+            "rlimits": rlimits(kind, plan, lodging),
         },
         "root": {"path": "rootfs", "readonly": true},
         "hostname": plan.job.hostname,
@@ -52,11 +58,13 @@ pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value
     Ok(config)
 }
 
-fn rlimits(kind: Kind, plan: &Plan) -> Vec<Value> {
+fn rlimits(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
     let limits = &plan.job.limits;
     let seconds = |time: std::time::Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let number = |limit: Limit<u64>| limit.finite();
     let pids = number(limits.pids()).filter(|_| kind == Kind::Crun);
+    // Process 1 counts, too, where it is ours.
+    let pids = pids.map(|pids| pids.saturating_add(lodging.token.is_some().into()));
     let set = [
         ("RLIMIT_CORE", Resource::Core, Some(0)),
         ("RLIMIT_FSIZE", Resource::Fsize, limits.file_size().finite().map(|size| size.0)),
@@ -82,7 +90,7 @@ fn mounts(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
     shm_options.extend(shm.map(|size| format!("size={size}")));
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "noexec", "mode=755", "size=65536"]),
+        mount("/dev", "tmpfs", "tmpfs", DEV),
         mount(
             "/dev/pts",
             "devpts",
@@ -92,6 +100,12 @@ fn mounts(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
         json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": shm_options}),
     ];
     mounts.extend(plan.root.iter().filter_map(|entry| own(kind, entry, lodging)));
+    if lodging.token.is_some() {
+        let at = |name: &str| lodging.path(name);
+        mounts.push(bind(&at("init"), Path::new(inner::INIT), read_only(kind, false)));
+        let writable = ["bind", "rw", "nosuid", "nodev", "noexec"];
+        mounts.push(bind(&at("end"), Path::new(inner::END), &writable));
+    }
     mounts
 }
 

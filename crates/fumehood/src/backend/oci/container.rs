@@ -10,14 +10,15 @@ use tokio::time::{Instant, sleep};
 use super::home::{self, Lodging};
 use super::place::Place;
 use super::{Kind, Runtime, config, failure};
-use crate::backend::native::cell::{Cell, Handle, NotBuilt};
+use crate::backend::inner::End;
+use crate::backend::native::cell::{Cell, Handle, NotBuilt, exec_error};
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::Tool;
 use crate::backend::{Ending, Foreign, Soon, Started, Tether, init_says};
 use crate::host::Host;
 use crate::job::Limit;
 use crate::plan::Plan;
-use crate::{Error, ErrorKind, Guarantee, Missing, Network, Result, StepTime};
+use crate::{Error, ErrorKind, Figure, Guarantee, Missing, Network, Result, Source, StepTime};
 
 /// How long a runtime may take until its container is there. gVisor's takes a tenth of a second; on a
 /// crowded machine fifty at once take some seconds.
@@ -86,9 +87,8 @@ async fn attempt(
     let began = Instant::now();
     let started =
         cell.start_tool(&tool, stdio, None).await.map_err(|error| not_built(plan, error))?;
-    let program = plan.job.args.first().cloned().unwrap_or_default();
-    let mut container =
-        Container { kind: runtime.kind, init: started.init, place, program, early: None };
+    let (init, token, plan) = (started.init, lodging.token, plan.clone());
+    let mut container = Container { kind: runtime.kind, init, place, token, plan, early: None };
     container.stands().await?;
     let us = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
     let mut steps = started.steps;
@@ -158,9 +158,14 @@ fn tool(runtime: &Runtime, plan: &Plan, lodging: &Lodging, platform: Option<&str
 
 /// No other container of this host has it.
 fn id() -> String {
+    format!("fumehood-{}-{}", std::process::id(), random())
+}
+
+/// A word that nobody guesses: the standard library seeds its hashers from the kernel's randomness.
+pub(super) fn random() -> String {
     use std::hash::{BuildHasher, Hasher};
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    format!("fumehood-{}-{random:016x}", std::process::id())
+    let half = || std::hash::RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", half(), half())
 }
 
 /// What the host refuses to a home it refuses to the runtime.
@@ -183,7 +188,9 @@ struct Container {
     kind: Kind,
     init: Handle,
     place: Place,
-    program: String,
+    /// The word by which process 1 proves itself, if it is ours.
+    token: Option<String>,
+    plan: Plan,
     /// How it ended, if it did while it was still waited for to begin.
     early: Option<Ending>,
 }
@@ -221,11 +228,18 @@ impl Container {
     /// with 128 and the number of the signal that ended it, or with a complaint.
     fn judged(&self, ending: Option<Ending>) -> Result<Option<Ending>> {
         let Some(mut ending) = ending else { return Ok(None) };
+        if let Some(end) = self.end() {
+            if end.errno != 0 {
+                return Err(exec_error(&self.plan, end.errno, end.interpreter));
+            }
+            return Ok(Some(Ending { status: end.status, ..used(&end) }));
+        }
         let code = (ending.status >> 8) & 0xff;
         if code != 0
             && let Some(complaint) = self.place.read("log").as_deref().and_then(failure::complaint)
         {
-            return Err(failure::error(self.kind, &self.program, &complaint));
+            let program = self.plan.job.args.first().map_or("", String::as_str);
+            return Err(failure::error(self.kind, program, &complaint));
         }
         if let Some(last_words) = self.crash() {
             let source = std::io::Error::other(last_words);
@@ -238,7 +252,23 @@ impl Container {
     }
 }
 
+/// What process 1 counted. Nothing in it of what the runtime itself used.
+fn used(end: &End) -> Ending {
+    let figure = |value, source| Some(Figure { value, source });
+    Ending {
+        user_us: figure(end.user_us, Source::Rusage),
+        system_us: figure(end.system_us, Source::Rusage),
+        peak_memory: figure(end.maxrss_kib << 10, Source::RusageMaxrss),
+        ..Ending::default()
+    }
+}
+
 impl Container {
+    /// What process 1 wrote down, if it did.
+    fn end(&self) -> Option<End> {
+        End::read(&self.place.read("end")?, self.token.as_deref()?)
+    }
+
     /// What gVisor's kernel said when it crashed, which its runtime passes off as the program's end.
     fn crash(&self) -> Option<String> {
         if self.kind != Kind::Runsc {

@@ -4,6 +4,7 @@
 //! PLACE            memory file system over a directory of the host, in the home's mount namespace
 //! ├── bundle       config.json and the root: mount points, links, files that are made
 //! ├── covers       files that cover others
+//! ├── init end     process 1 of the container, and what it writes
 //! ├── files        /workspace, /tmp, writable mounts: each where the program sees it
 //! ├── state log pid   the runtime's own
 //! ```
@@ -12,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Kind;
 use super::place::Place;
+use crate::backend::inner;
 use crate::backend::native::script::{Home, Scratch, Shown};
 use crate::host::Host;
 use crate::job::Access;
@@ -44,6 +46,8 @@ const SHM: &str = "/dev/shm";
 pub(super) struct Lodging {
     pub(super) place: PathBuf,
     pub(super) home: Home,
+    /// The word by which process 1 proves itself, if it is ours.
+    pub(super) token: Option<String>,
 }
 
 impl Lodging {
@@ -63,7 +67,7 @@ impl Lodging {
             }
             _ => None,
         }));
-        let home = Home {
+        let mut home = Home {
             user: (host.uid != 0).then_some((host.uid, host.gid)),
             // crun refuses hosts with both versions of control groups, even where it is to leave
             // them alone. runc insists on seeing them, and can do without groups of its own, whose
@@ -73,7 +77,13 @@ impl Lodging {
             scratch,
             shown: shown(&place, plan),
         };
-        Ok(Self { place, home })
+        let binary = inner::binary().filter(|_| lets_init_work(plan));
+        if let Some(binary) = binary {
+            let (source, target) = (binary.to_owned(), place.join("init"));
+            home.shown.push(Shown { source, target, directory: false });
+        }
+        let token = binary.map(|_| super::container::random());
+        Ok(Self { place, home, token })
     }
 
     /// A path of the home by its name in the place.
@@ -85,6 +95,11 @@ impl Lodging {
     pub(super) fn source(&self, target: &Path) -> PathBuf {
         inside(&self.place.join("files"), target)
     }
+}
+
+/// A filter that is not ours may kill for what process 1 has to do.
+fn lets_init_work(plan: &Plan) -> bool {
+    plan.filter.as_ref().is_none_or(|filter| filter.is_shipped)
 }
 
 /// Writable mounts are shown among the program's files, so that they can be collected from.
@@ -124,6 +139,13 @@ fn inside(above: &Path, path: &Path) -> PathBuf {
 
 /// Makes the root of the bundle: what is not mounted in it.
 pub(super) fn furnish(place: &Place, plan: &Plan, owner: Option<(u32, u32)>) -> Result<()> {
+    place.file(Path::new("end"), b"")?;
+    place.dir(Path::new("bundle/rootfs/.fumehood"), 0o755)?;
+    place.file(Path::new("bundle/rootfs/.fumehood/init"), b"")?;
+    place.file(Path::new("bundle/rootfs/.fumehood/end"), b"")?;
+    if let Some(owner) = owner {
+        place.give_one(Path::new("end"), owner)?;
+    }
     place.dir(Path::new("bundle/rootfs"), 0o755)?;
     place.dir(Path::new("covers"), 0o755)?;
     place.dir(Path::new("state"), 0o700)?;

@@ -20,7 +20,7 @@ use std::process::{Command, Stdio};
 
 use super::native::launch::Launcher;
 use super::native::script::TerminalSize;
-use super::{Backend, Lack, Soon, Started};
+use super::{Backend, Lack, Soon, Started, inner};
 use crate::host::{Host, NOBODY};
 use crate::plan::Plan;
 use crate::{Access, BackendName, Error, ErrorKind, Guarantee, Network, Result, Seccomp};
@@ -133,19 +133,21 @@ impl Backend for Runtime {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = vec![
-            "the program is process 1 of its sandbox: a signal that it does not handle does not end it"
-                .to_owned(),
-            "memory and CPU time of the runtime itself count towards the limits".to_owned(),
-        ];
-        if self.kind == Kind::Runsc {
-            notes.remove(0);
+        let mut notes =
+            vec!["memory and CPU time of the runtime itself count towards the limits".to_owned()];
+        if inner::binary().is_none() {
+            notes.push(
+                "no statically linked fumehood is installed, so the program is process 1 of its \
+                 sandbox: no signal ends it that it does not handle"
+                    .to_owned(),
+            );
         }
         notes
     }
 
     fn fit(&self, plan: &mut Plan) -> Result<()> {
         refuse(self.kind, plan)?;
+        only_text(plan)?;
         home::check_collect(plan)?;
         let host = Host::current();
         if self.kind != Kind::Runsc {
@@ -187,6 +189,34 @@ impl Runtime {
             }
             Kind::Runsc | Kind::Runc => (identity.uid, identity.gid) = (0, 0),
         }
+    }
+}
+
+/// Bundles are JSON, which has no other text than UTF-8.
+fn only_text(plan: &Plan) -> Result<()> {
+    let problem = || format!("is no UTF-8, and a bundle for {} holds nothing else", plan.backend());
+    for (index, mount) in plan.job.mounts.iter().enumerate() {
+        for (name, path) in [("source", &mount.source), ("target", &mount.target)] {
+            if path.to_str().is_none() {
+                let field = format!("mounts[{index}].{name}");
+                return Err(Error::invalid(field, path.display(), problem()));
+            }
+        }
+    }
+    let paths = plan.root.iter().filter_map(|entry| match entry {
+        crate::Entry::Bind { source, .. } => Some(source),
+        crate::Entry::Tmpfs { target, .. } => Some(target),
+        crate::Entry::Cover { path, .. } => Some(path),
+        _ => None,
+    });
+    if let Some(path) = paths.chain([&plan.job.cwd]).find(|path| path.to_str().is_none()) {
+        return Err(Error::invalid("root", path.display(), problem()));
+    }
+    match plan.env.iter().find(|(_, value)| value.to_str().is_none()) {
+        Some((name, value)) => {
+            Err(Error::invalid(format!("env.{name}"), value.display(), problem()))
+        }
+        None => Ok(()),
     }
 }
 

@@ -81,6 +81,13 @@ impl Place {
         names.filter_map(|name| place.read(&name)).collect()
     }
 
+    /// Gives a file to somebody.
+    pub(super) fn give_one(&self, path: &Path, (uid, gid): (u32, u32)) -> Result<()> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        chownat(&self.0, path, owner(uid), group(gid), flags)
+            .map_err(|errno| failed("give away", path, errno))
+    }
+
     /// Gives a directory and everything below it, on the same file system, to somebody.
     pub(super) fn give(&self, path: &Path, ids: (u32, u32)) -> Result<()> {
         let dir = self.below(path)?;
