@@ -30,6 +30,9 @@ pub(crate) enum Command {
     Export(ExportArgs),
     Image(ImageArgs),
     Policy(PolicyArgs),
+    Validate(ValidateArgs),
+    /// Be the runner of a bundle: read a request as JSON from standard input, and run it
+    Runner,
     /// Print completions for a shell
     Completions {
         shell: Shell,
@@ -55,6 +58,22 @@ pub(crate) enum Document {
 /// by default, else 99.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
+    /// Check this backend rather than native, with a word on each of the others
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backend: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Look at an OCI bundle without running it, and tell all that is wrong with it
+///
+/// Its config.json must be of version 1 and name a program; the root and the source of every bind mount
+/// must exist, relative ones in the bundle. The exit status is 125 if something is wrong.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// The directory with the config.json
+    pub(crate) bundle: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -175,6 +194,9 @@ pub(crate) struct InsideArgs {
     /// Show this directory, read-only, as the root of the file system
     #[arg(long, value_name = "DIR")]
     pub(crate) rootfs: Option<PathBuf>,
+    /// Run an OCI bundle as it is; only with --backend runsc
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "rootfs"])]
+    pub(crate) bundle: Option<PathBuf>,
     /// Working directory inside [default: /workspace]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<PathBuf>,

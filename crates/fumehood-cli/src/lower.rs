@@ -32,7 +32,8 @@ pub(crate) fn job(args: &JobArgs) -> Result<Job> {
 /// A job file's job, or one that has every default but that standard input is passed on.
 fn base(args: &JobArgs) -> Result<Job> {
     let Some(file) = &args.file else {
-        if args.program.is_empty() && args.inside.image.is_none() {
+        let inside = &args.inside;
+        if args.program.is_empty() && inside.image.is_none() && inside.bundle.is_none() {
             let problem = "name a program, such as: fumehood run -- echo hello; or a --job file";
             return Err(Error::invalid("PROGRAM", "none", problem));
         }
@@ -91,6 +92,9 @@ fn inside(args: &InsideArgs, job: &mut Job) -> Result<()> {
 fn root(args: &InsideArgs, job: &mut Job) -> Result<()> {
     if let Some(dir) = &args.rootfs {
         job.root = Root::Dir(on_host("--rootfs", dir)?);
+    }
+    if let Some(dir) = &args.bundle {
+        job.root = Root::Bundle(on_host("--bundle", dir)?);
     }
     if let Some(name) = &args.image {
         let program = args.entrypoint.clone().map(|one| Some(one).filter(|one| !one.is_empty()));
@@ -202,7 +206,7 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "must be a whole number, or unlimited".to_owned())
 }
 
-fn choice<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+pub(crate) fn choice<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
     let found = known.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();

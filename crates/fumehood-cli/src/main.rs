@@ -19,6 +19,7 @@ mod run;
 mod signals;
 mod table;
 mod terminal;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,9 @@ use args::{Cli, Command};
 
 fn main() -> ExitCode {
     fumehood::init();
+    if validate::is_runner() {
+        return validate::runner().into();
+    }
     match Cli::try_parse() {
         Ok(cli) => dispatch(&cli.command),
         Err(error) => output::usage(&error),
@@ -44,6 +48,8 @@ fn dispatch(command: &Command) -> u8 {
         Command::Export(args) => export::export(args),
         Command::Image(args) => image::image(args),
         Command::Policy(args) => policy::policy(args),
+        Command::Validate(args) => validate::validate(args),
+        Command::Runner => validate::runner(),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man => generate::man(),
         Command::Schema { document } => generate::schema(*document),

@@ -101,6 +101,7 @@
 
 mod backend;
 pub mod blocking;
+pub mod bundle;
 mod command;
 pub mod env;
 mod error;
@@ -113,6 +114,7 @@ mod plan;
 pub mod policy;
 mod pool;
 mod report;
+pub mod runner;
 mod sabotage;
 mod sandbox;
 mod schema;

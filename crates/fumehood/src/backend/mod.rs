@@ -23,8 +23,8 @@ use crate::plan::Plan;
 use crate::report::{Counted, Denial};
 use crate::workspace::changes::Base;
 use crate::{
-    BackendName, Error, ErrorKind, Figure, Guarantee, Layer, Missing, MountNote, Result, Source,
-    StepTime,
+    BackendName, Error, ErrorKind, Figure, Guarantee, Job, Layer, Missing, MountNote, Result,
+    Source, StepTime,
 };
 
 pub(crate) mod inner;
@@ -48,10 +48,10 @@ pub(crate) trait Backend: Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Whether plans lay out the root entry by entry, as for the native backend: the host's by an
+    /// Whether plans of this job lay out the root entry by entry, as for the native backend: the host's by an
     /// allow-list, a directory, an image of our store. If not, `job.root` is the backend's to judge,
     /// and `plan.root` is empty.
-    fn lays_out_root(&self) -> bool {
+    fn lays_out_root(&self, _job: &Job) -> bool {
         true
     }
 

@@ -131,7 +131,7 @@ fn job(node: &Node<'_>) -> Result<Job> {
     let mut job = Job::new(Vec::<String>::new());
     fields.read("root", &mut job.root, root::read)?;
     fields.read("args", &mut job.args, |node| node.list(what, string))?;
-    if !matches!(job.root, Root::Image { .. }) {
+    if !matches!(job.root, Root::Image { .. } | Root::Bundle(_)) {
         fields.required("args", what)?;
     }
     fields.read("env", &mut job.env, env)?;

@@ -29,6 +29,10 @@ pub enum Root {
         /// What takes the place of the image's own entrypoint and command.
         entrypoint: Option<Vec<String>>,
     },
+    /// An OCI bundle, run as it is: its `config.json` says what runs and what it sees, and the job has
+    /// nothing to say of either. Only for gVisor, which keeps what is written in memory whatever a
+    /// bundle says. An absolute path.
+    Bundle(PathBuf),
 }
 
 impl Root {
@@ -40,7 +44,7 @@ impl Root {
     }
 }
 
-const WHAT: &str = r#""host", {"dir": "/path"} or {"image": "name"}"#;
+const WHAT: &str = r#""host", {"dir": "/path"}, {"image": "name"} or {"bundle": "/path"}"#;
 
 pub(super) fn read(node: &Node<'_>) -> Result<Root> {
     if !node.is_object() {
@@ -49,16 +53,18 @@ pub(super) fn read(node: &Node<'_>) -> Result<Root> {
             _ => Err(node.refuse(format!("must be {WHAT}"))),
         };
     }
-    let fields = node.fields(&["dir", "image", "entrypoint"])?;
-    let (mut dir, mut image, mut entrypoint) = (None, None, None);
+    let fields = node.fields(&["dir", "image", "entrypoint", "bundle"])?;
+    let (mut dir, mut image, mut entrypoint, mut bundle) = (None, None, None, None);
+    fields.read("bundle", &mut bundle, |node| path(node).map(Some))?;
     fields.read("dir", &mut dir, |node| path(node).map(Some))?;
     fields.read("image", &mut image, |node| string(node).map(Some))?;
     fields.read("entrypoint", &mut entrypoint, |node| {
         node.list("a program and its arguments", string).map(Some)
     })?;
-    match (dir, image, entrypoint) {
-        (Some(dir), None, None) => Ok(Root::Dir(dir)),
-        (None, Some(image), entrypoint) => Ok(Root::Image { image, entrypoint }),
+    match (dir, image, entrypoint, bundle) {
+        (Some(dir), None, None, None) => Ok(Root::Dir(dir)),
+        (None, None, None, Some(bundle)) => Ok(Root::Bundle(bundle)),
+        (None, Some(image), entrypoint, None) => Ok(Root::Image { image, entrypoint }),
         _ => Err(node.refuse(format!("must be {WHAT}; only an image has an entrypoint"))),
     }
 }
@@ -68,6 +74,7 @@ impl Serialize for Root {
         match self {
             Self::Host => serializer.serialize_str("host"),
             Self::Dir(dir) => serializer.collect_map([("dir", dir)]),
+            Self::Bundle(dir) => serializer.collect_map([("bundle", dir)]),
             Self::Image { image, entrypoint } => {
                 let mut map = serializer.serialize_map(None)?;
                 map.serialize_entry("image", image)?;
@@ -98,6 +105,13 @@ impl JsonSchema for Root {
                     "description": "A directory of the host: an absolute path.",
                     "properties": { "dir": { "type": "string" } },
                     "required": ["dir"],
+                    "additionalProperties": false,
+                },
+                {
+                    "type": "object",
+                    "description": "An OCI bundle, run as it is: an absolute path.",
+                    "properties": { "bundle": { "type": "string" } },
+                    "required": ["bundle"],
                     "additionalProperties": false,
                 },
                 {
@@ -139,6 +153,7 @@ mod tests {
         for (json, root) in [
             (r#""host""#, Root::Host),
             (r#"{"dir": "/srv/root"}"#, Root::Dir("/srv/root".into())),
+            (r#"{"bundle": "/srv/bundle"}"#, Root::Bundle("/srv/bundle".into())),
             (r#"{"image": "busybox"}"#, image(None)),
             (r#"{"image": "busybox", "entrypoint": []}"#, image(Some(Vec::new()))),
             (r#"{"image": "busybox", "entrypoint": ["sh"]}"#, image(Some(vec!["sh".into()]))),
@@ -153,13 +168,14 @@ mod tests {
     fn what_is_half_of_two_forms_is_refused() {
         for json in [
             r#"{"dir": "/a", "image": "b"}"#,
+            r#"{"dir": "/a", "bundle": "/b"}"#,
             r#"{"dir": "/a", "entrypoint": []}"#,
             r#"{"entrypoint": []}"#,
             "{}",
             r#""busybox""#,
         ] {
             let said = read(json).unwrap_err().to_string();
-            assert!(said.contains(r#"must be "host", {"dir": "/path"} or"#), "{json}: {said}");
+            assert!(said.contains(r#"must be "host", {"dir": "/path"}, {"#), "{json}: {said}");
         }
         let said = read(r#"{"imege": "b"}"#).unwrap_err().to_string();
         assert!(said.contains(r#"did you mean "image"?"#), "{said}");

@@ -54,7 +54,7 @@ pub(super) fn refuse(
 }
 
 fn args(args: &[String], root: &Root) -> Result<()> {
-    let by_image = args.is_empty() && matches!(root, Root::Image { .. });
+    let by_image = args.is_empty() && matches!(root, Root::Image { .. } | Root::Bundle(_));
     if args.first().is_none_or(String::is_empty) && !by_image {
         return refuse("args", format_args!("{args:?}"), "must start with the name of a program");
     }
@@ -65,6 +65,7 @@ fn root(root: &Root) -> Result<()> {
     match root {
         Root::Host => Ok(()),
         Root::Dir(dir) => on_host("root.dir", dir),
+        Root::Bundle(dir) => on_host("root.bundle", dir),
         Root::Image { image, .. } if image.is_empty() => {
             refuse("root.image", "\"\"", "must be the name of an image: fumehood image list")
         }

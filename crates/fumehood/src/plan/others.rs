@@ -39,16 +39,17 @@ impl Plan {
     /// Plans a job for a backend that was found.
     pub(crate) fn foreign(job: &Job, host: &Host, backend: &Arc<dyn Backend>) -> Result<Self> {
         job.validate()?;
-        let own = if backend.lays_out_root() { OwnRoot::of(job)? } else { None };
+        let lays_out = backend.lays_out_root(job);
+        let own = if lays_out { OwnRoot::of(job)? } else { None };
         let job = &own_root::applied(job, own.as_ref())?;
         let env = own.as_ref().map_or(&[][..], OwnRoot::env);
         let env = Environment::resolve_over(env, &job.env, job.tty, |name| std::env::var_os(name))?;
-        let layout = if backend.lays_out_root() {
+        let layout = if lays_out {
             layout::layout(job, own.as_ref(), true)?
         } else {
             layout::Layout::default()
         };
-        if backend.lays_out_root() {
+        if lays_out {
             inputs::check(job, &layout.root)?;
         }
         let net = job.network == Network::None;

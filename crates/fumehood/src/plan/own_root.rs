@@ -30,6 +30,11 @@ impl OwnRoot {
         };
         match &job.root {
             Root::Host => Ok(None),
+            Root::Bundle(dir) => refused(
+                "root.bundle",
+                &dir.to_string_lossy(),
+                format!("is not run by backend {}; name backend runsc", job.backend),
+            ),
             Root::Dir(dir) => match fs::canonicalize(dir) {
                 Ok(dir) if dir == Path::new("/") => {
                     refused("root.dir", "/", "is all of the host; name a directory".to_owned())

@@ -90,7 +90,7 @@ fn mounts(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
     shm_options.extend(shm.map(|size| format!("size={size}")));
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", DEV),
+        mount("/dev", "tmpfs", "tmpfs", dev(kind)),
         mount(
             "/dev/pts",
             "devpts",
@@ -107,6 +107,14 @@ fn mounts(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
         mounts.push(bind(&at("end"), Path::new(inner::END), &writable));
     }
     mounts
+}
+
+/// gVisor makes the devices only when it is mounted, and guards it by modes.
+const fn dev(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Runsc => &["nosuid", "noexec", "mode=755", "size=65536"],
+        Kind::Crun | Kind::Runc => &["nosuid", "noexec", "mode=755", "size=65536", "ro"],
+    }
 }
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {

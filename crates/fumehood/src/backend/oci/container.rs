@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::home::{self, Lodging};
 use super::place::Place;
-use super::{Kind, Runtime, config, failure};
+use super::{Kind, Runtime, as_is, config, failure};
 use crate::backend::inner::End;
 use crate::backend::native::cell::{Cell, Handle, NotBuilt, exec_error};
 use crate::backend::native::launch::Launcher;
@@ -81,8 +81,10 @@ async fn attempt(
     stage(&mut cell, plan, &lodging).await?;
     let place = Place::open(cell.shared_root()?, &lodging.place)?;
     home::furnish(&place, plan, owner(runtime.kind, plan))?;
-    let config = config::config(runtime.kind, plan, &lodging)?;
-    place.file(Path::new("bundle/config.json"), config.to_string().as_bytes())?;
+    if as_is::dir(plan).is_none() {
+        let config = config::config(runtime.kind, plan, &lodging)?;
+        place.file(Path::new("bundle/config.json"), config.to_string().as_bytes())?;
+    }
     let tool = tool(runtime, plan, &lodging, platform);
     let began = Instant::now();
     let started =
@@ -133,7 +135,10 @@ fn tool(runtime: &Runtime, plan: &Plan, lodging: &Lodging, platform: Option<&str
     match runtime.kind {
         Kind::Runsc => {
             let network = if plan.job.network == Network::Host { "host" } else { "none" };
-            args.extend(["--ignore-cgroups", "--overlay2=root:memory"].map(OsString::from));
+            // Of a bundle that is not ours not even writable mounts reach the host.
+            let overlaid = if as_is::dir(plan).is_some() { "all" } else { "root" };
+            args.push("--ignore-cgroups".into());
+            args.push(format!("--overlay2={overlaid}:memory").into());
             args.push(format!("--network={network}").into());
             args.push(format!("--debug-log={}/", lodging.path(DEBUG).display()).into());
             args.extend(platform.map(|platform| format!("--platform={platform}").into()));
@@ -144,7 +149,8 @@ fn tool(runtime: &Runtime, plan: &Plan, lodging: &Lodging, platform: Option<&str
     args.extend(["run", "--pid-file"].map(OsString::from));
     args.push(lodging.path("pid").into());
     args.push("--bundle".into());
-    args.push(lodging.path("bundle").into());
+    let bundle = as_is::dir(plan).map_or_else(|| lodging.path("bundle"), Path::to_path_buf);
+    args.push(bundle.clone().into());
     args.push(id().into());
     let env = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()];
     let runtime_dir = OsString::from(format!("XDG_RUNTIME_DIR={}", lodging.place.display()));
@@ -152,7 +158,7 @@ fn tool(runtime: &Runtime, plan: &Plan, lodging: &Lodging, platform: Option<&str
         program: runtime.program.clone(),
         args,
         env: env.into_iter().chain([runtime_dir]).collect(),
-        cwd: lodging.path("bundle"),
+        cwd: bundle,
     }
 }
 

@@ -97,9 +97,10 @@ impl Lodging {
     }
 }
 
-/// A filter that is not ours may kill for what process 1 has to do.
+/// A filter that is not ours may kill for what process 1 has to do; a bundle that is not ours is left
+/// as it is.
 fn lets_init_work(plan: &Plan) -> bool {
-    plan.filter.as_ref().is_none_or(|filter| filter.is_shipped)
+    super::as_is::dir(plan).is_none() && plan.filter.as_ref().is_none_or(|filter| filter.is_shipped)
 }
 
 /// Writable mounts are shown among the program's files, so that they can be collected from.
@@ -117,12 +118,14 @@ fn shown(place: &Path, plan: &Plan) -> Vec<Shown> {
 
 fn choose(plan: &Plan) -> Result<PathBuf> {
     let is_free = |place: &&str| {
-        let used = plan.root.iter().any(|entry| match entry {
-            Entry::Bind { source, .. } => {
-                source.starts_with(place) || Path::new(place).starts_with(source)
-            }
-            _ => false,
-        });
+        let bundle = super::as_is::dir(plan).is_some_and(|dir| dir.starts_with(place));
+        let used = bundle
+            || plan.root.iter().any(|entry| match entry {
+                Entry::Bind { source, .. } => {
+                    source.starts_with(place) || Path::new(place).starts_with(source)
+                }
+                _ => false,
+            });
         !used && Path::new(place).is_dir()
     };
     PLACES.into_iter().find(is_free).map(PathBuf::from).ok_or_else(|| {

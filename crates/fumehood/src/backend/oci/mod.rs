@@ -6,6 +6,7 @@
 //! is no state that could go stale: when the init of the home ends, and it ends with its supervisor,
 //! the kernel takes processes, mounts and state along.
 
+mod as_is;
 mod config;
 mod container;
 mod failure;
@@ -23,7 +24,9 @@ use super::native::script::TerminalSize;
 use super::{Backend, Lack, Soon, Started, inner};
 use crate::host::{Host, NOBODY};
 use crate::plan::Plan;
-use crate::{Access, BackendName, Error, ErrorKind, Guarantee, Network, Result, Seccomp};
+use crate::{
+    Access, BackendName, Error, ErrorKind, Guarantee, Job, Network, Result, Root, Seccomp,
+};
 
 /// Which of the runtimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +148,17 @@ impl Backend for Runtime {
         notes
     }
 
+    fn lays_out_root(&self, job: &Job) -> bool {
+        !matches!((self.kind, &job.root), (Kind::Runsc, Root::Bundle(_)))
+    }
+
     fn fit(&self, plan: &mut Plan) -> Result<()> {
+        if let Root::Bundle(dir) = &plan.job.root {
+            let bundle = as_is::AsIs::read(dir)?;
+            bundle.refuse(&plan.job)?;
+            plan.job.args = bundle.args();
+            return Ok(());
+        }
         refuse(self.kind, plan)?;
         only_text(plan)?;
         home::check_collect(plan)?;
@@ -159,7 +172,10 @@ impl Backend for Runtime {
     }
 
     fn holds(&self, plan: &Plan, guarantee: Guarantee) -> Result<Vec<String>, Lack> {
-        guarantees::holds(self.kind, plan, guarantee)
+        match &plan.job.root {
+            Root::Bundle(dir) => as_is::holds(dir, plan, guarantee),
+            _ => guarantees::holds(self.kind, plan, guarantee),
+        }
     }
 
     fn start<'a>(

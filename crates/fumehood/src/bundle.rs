@@ -1,0 +1,197 @@
+//! OCI bundles that somebody else wrote: a `config.json` and the root beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// What is looked at of a `config.json`; there may be anything else in it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Config {
+    oci_version: String,
+    pub(crate) process: Process,
+    root: Option<RootDir>,
+    mounts: Vec<BindMount>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Process {
+    pub(crate) args: Vec<String>,
+    pub(crate) user: User,
+    pub(crate) capabilities: Option<Capabilities>,
+    pub(crate) no_new_privileges: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Capabilities {
+    bounding: Vec<String>,
+    effective: Vec<String>,
+    inheritable: Vec<String>,
+    permitted: Vec<String>,
+    ambient: Vec<String>,
+}
+
+impl Capabilities {
+    pub(crate) fn are_empty(&self) -> bool {
+        [&self.bounding, &self.effective, &self.inheritable, &self.permitted, &self.ambient]
+            .iter()
+            .all(|set| set.is_empty())
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RootDir {
+    path: PathBuf,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct BindMount {
+    destination: PathBuf,
+    #[serde(rename = "type")]
+    kind: String,
+    source: PathBuf,
+    options: Vec<String>,
+}
+
+impl BindMount {
+    fn is_bind(&self) -> bool {
+        let is_bind = |option: &String| matches!(option.as_str(), "bind" | "rbind");
+        self.kind == "bind" || self.options.iter().any(is_bind)
+    }
+}
+
+/// What was found out about a bundle.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Validation {
+    /// What is wrong with it, a sentence each; empty if nothing is.
+    pub problems: Vec<String>,
+    #[serde(skip)]
+    pub(crate) config: Option<Config>,
+}
+
+/// Looks at a bundle without running it: whether its `config.json` can be read and is of version 1 of
+/// the specification, whether it names a program, and whether its root and the source of every bind
+/// mount exist, relative ones in the bundle.
+///
+/// ```no_run
+/// let found = fumehood::bundle::validate(std::path::Path::new("/srv/bundle"))?;
+/// # Ok::<(), fumehood::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::InvalidJob`](crate::ErrorKind::InvalidJob) for the first problem; [`look`] gives all.
+pub fn validate(dir: &Path) -> Result<()> {
+    match look(dir).problems.into_iter().next() {
+        None => Ok(()),
+        Some(problem) => Err(Error::invalid("bundle", dir.display(), problem)),
+    }
+}
+
+/// Looks at a bundle, and tells all that is wrong with it.
+#[must_use]
+pub fn look(dir: &Path) -> Validation {
+    let path = dir.join("config.json");
+    let read = fs::read_to_string(&path).map_err(|error| error.to_string()).and_then(|text| {
+        serde_json::from_str::<Config>(&text).map_err(|error| format!("is no OCI config: {error}"))
+    });
+    let config = match read {
+        Ok(config) => config,
+        Err(error) => {
+            let problems = vec![format!("{}: {error}", path.display())];
+            return Validation { problems, config: None };
+        }
+    };
+    let mut problems = Vec::new();
+    let version = &config.oci_version;
+    if !version.starts_with("1.") {
+        problems.push(format!("ociVersion: got {version:?}, want \"1.0.0\" or a later 1"));
+    }
+    if config.process.args.is_empty() {
+        problems.push("process.args: names no program".to_owned());
+    }
+    match &config.root {
+        None => problems.push("root: is missing".to_owned()),
+        Some(root) => problems.extend(missing(dir, &root.path, "root.path")),
+    }
+    for mount in config.mounts.iter().filter(|mount| mount.is_bind()) {
+        let what = format!("bind mount source for {}", mount.destination.display());
+        problems.extend(missing(dir, &mount.source, &what));
+    }
+    Validation { problems, config: Some(config) }
+}
+
+fn missing(dir: &Path, path: &Path, what: &str) -> Option<String> {
+    let path = dir.join(path);
+    let error = fs::metadata(&path).err()?;
+    let said = match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        _ => error.to_string(),
+    };
+    Some(format!("{what}: stat {}: {said}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(config: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("rootfs")).unwrap();
+        fs::write(dir.path().join("config.json"), config).unwrap();
+        dir
+    }
+
+    fn config(version: &str, mounts: &str) -> String {
+        format!(
+            r#"{{"ociVersion": "{version}", "process": {{"args": ["/runner"]}},
+                 "root": {{"path": "rootfs"}}, "mounts": [{mounts}], "annotations": {{"a": "b"}}}}"#
+        )
+    }
+
+    #[test]
+    fn a_bundle_in_order_has_no_problem() {
+        let mounts = r#"{"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/r", "source": "rootfs", "options": ["rbind", "ro"]}"#;
+        let bundle = bundle(&config("1.0.0", mounts));
+        assert_eq!(look(bundle.path()).problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_source_of_a_bind_mount_is_looked_for_relative_to_the_bundle() {
+        let mount = |options: &str| {
+            format!(r#"{{"destination": "/r", "source": "nowhere", "options": [{options}]}}"#)
+        };
+        for (options, problems) in [(r#""bind""#, 1), (r#""ro", "rbind""#, 1), (r#""ro""#, 0)] {
+            let bundle = bundle(&config("1.1.0", &mount(options)));
+            let found = look(bundle.path()).problems;
+            assert_eq!(found.len(), problems, "{options}: {found:?}");
+            let said = format!("{}/nowhere: no such file or directory", bundle.path().display());
+            assert!(found.iter().all(|problem| problem.ends_with(&said)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_all_at_once() {
+        let broken = bundle(r#"{"ociVersion": "0.9", "root": {"path": "nowhere"}}"#);
+        let found = look(broken.path()).problems.join("\n");
+        assert!(found.contains("ociVersion: got \"0.9\", want \"1.0.0\""), "{found}");
+        assert!(found.contains("process.args") && found.contains("root.path"), "{found}");
+        for no_bundle in [bundle("{"), tempfile::tempdir().unwrap()] {
+            let found = look(no_bundle.path()).problems;
+            assert!(found.len() == 1 && found[0].contains("config.json"), "{found:?}");
+        }
+    }
+}
