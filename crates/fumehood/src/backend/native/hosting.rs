@@ -30,7 +30,7 @@ impl Cell {
             Ok(init) => init,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
-        let init = Handle { control, pidfd, pid };
+        let init = Handle { control, pidfd, pid, _template: None };
         send(&init, Kind::Cell, &script).await?;
         let labels = script.labels;
         let (base, notes) = (None, Vec::new());
