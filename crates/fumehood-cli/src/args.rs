@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Be the runner of a bundle: read a request as JSON from standard input, and run it
     Runner,
+    #[cfg(feature = "serve")]
+    Serve(crate::serve::ServeArgs),
     /// Print completions for a shell
     Completions {
         shell: Shell,

@@ -16,6 +16,8 @@ mod output;
 mod policy;
 mod report;
 mod run;
+#[cfg(feature = "serve")]
+mod serve;
 mod signals;
 mod table;
 mod terminal;
@@ -50,6 +52,8 @@ fn dispatch(command: &Command) -> u8 {
         Command::Policy(args) => policy::policy(args),
         Command::Validate(args) => validate::validate(args),
         Command::Runner => validate::runner(),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::serve(args),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man => generate::man(),
         Command::Schema { document } => generate::schema(*document),

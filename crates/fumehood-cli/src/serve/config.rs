@@ -1,0 +1,286 @@
+//! Settings: a TOML file, then the environment, then flags.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fumehood::{ByteSize, Result, format_duration, parse_duration};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::args::ServeArgs;
+use super::policy::{Ceilings, Profile};
+use super::service::{internal, processors};
+
+/// A time with its unit, such as `10s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) Duration);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_duration(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format_duration(self.0))
+    }
+}
+
+const fn seconds(seconds: u64) -> Time {
+    Time(Duration::from_secs(seconds))
+}
+
+/// All settings. Every field has a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Where to listen: `ADDRESS:PORT` or `unix:PATH`.
+    pub(crate) listen: Vec<String>,
+    /// Where the access log goes: `stderr`, `none`, or an absolute path.
+    pub(crate) log: String,
+    pub(crate) access: AccessConfig,
+    pub(crate) http: Http,
+    pub(crate) line: LineConfig,
+    pub(crate) pool: PoolSettings,
+    pub(crate) jobs: JobsConfig,
+    pub(crate) stop: Stop,
+    pub(crate) playground: super::playground::Settings,
+    /// What a remote job may ask for.
+    pub(crate) ceilings: Ceilings,
+    /// What jobs can be based on, by name: `?profile=NAME`.
+    pub(crate) profiles: BTreeMap<String, Profile>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec!["127.0.0.1:8375".into()],
+            log: "stderr".into(),
+            access: AccessConfig::default(),
+            http: Http::default(),
+            line: LineConfig::default(),
+            pool: PoolSettings::default(),
+            jobs: JobsConfig::default(),
+            stop: Stop::default(),
+            playground: super::playground::Settings::default(),
+            ceilings: Ceilings::default(),
+            profiles: BTreeMap::new(),
+        }
+    }
+}
+
+/// Who may ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AccessConfig {
+    /// File of tokens. Without it whoever can connect may ask, so only loopback addresses and Unix
+    /// sockets are listened on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens: Option<PathBuf>,
+    /// Users that may ask through a Unix socket, beside root and the service's own.
+    pub(crate) uids: Vec<u32>,
+    /// Names under which the service is reached, beside `localhost` and addresses.
+    pub(crate) hosts: Vec<String>,
+    /// Other sites whose pages may ask, such as `https://example.org`.
+    pub(crate) origins: Vec<String>,
+}
+
+/// Limits of connections and requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    /// Connections at the same time; beyond it the one that has been idle for longest is closed.
+    pub(crate) connections: usize,
+    /// How long the head of a request may take, and a connection be idle.
+    pub(crate) header_time: Time,
+    /// How long a body may take in all.
+    pub(crate) body_time: Time,
+    /// How long a body may be silent, and a client may take no byte of an answer.
+    pub(crate) stall_time: Time,
+    /// Bytes of a body.
+    pub(crate) body_size: ByteSize,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            header_time: seconds(10),
+            body_time: seconds(30),
+            stall_time: seconds(10),
+            body_size: ByteSize::mib(32),
+        }
+    }
+}
+
+/// How much is done at the same time, and how much waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LineConfig {
+    /// Programs that run at the same time.
+    pub(crate) slots: usize,
+    /// Large bodies that are in memory and do not run yet.
+    pub(crate) uploads: usize,
+    /// Requests that may wait for a slot.
+    pub(crate) waiting: usize,
+    /// How long one waits.
+    pub(crate) wait_time: Time,
+}
+
+impl Default for LineConfig {
+    fn default() -> Self {
+        let slots = processors().max(2);
+        Self { slots, uploads: 2 * slots, waiting: 256.max(16 * slots), wait_time: seconds(5) }
+    }
+}
+
+/// Cells that are kept ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PoolSettings {
+    /// For each kind of job.
+    pub(crate) parked: usize,
+    /// Kinds of jobs.
+    pub(crate) kinds: usize,
+    /// Age at which one is thrown away.
+    pub(crate) max_age: Time,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { parked: 8, kinds: 8, max_age: seconds(300) }
+    }
+}
+
+/// Jobs that outlive their connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct JobsConfig {
+    /// How long a job may wait for a slot.
+    pub(crate) wait_time: Time,
+    /// How many are kept, ended ones included.
+    pub(crate) kept: usize,
+    /// Bytes of events and reports that are kept of ended ones.
+    pub(crate) kept_size: ByteSize,
+    /// How long an ended one is kept.
+    pub(crate) kept_time: Time,
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        Self {
+            wait_time: seconds(300),
+            kept: 1000,
+            kept_size: ByteSize::mib(256),
+            kept_time: seconds(600),
+        }
+    }
+}
+
+/// How the service ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Stop {
+    /// How long requests are still taken after the service has said that it is not ready: as long
+    /// as a load balancer takes to notice.
+    pub(crate) linger: Time,
+    /// How long programs may then still run before they are cancelled.
+    pub(crate) deadline: Time,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { linger: seconds(0), deadline: seconds(20) }
+    }
+}
+
+impl Config {
+    /// The settings that are in force.
+    ///
+    /// # Errors
+    /// Names the file, the field, and what is wrong with it.
+    pub(crate) fn load(args: &ServeArgs) -> Result<Self> {
+        let named = std::env::var_os("FUMEHOOD_CONFIG").map(PathBuf::from);
+        let mut config = match args.config.as_ref().or(named.as_ref()) {
+            Some(path) => Self::read(path)?,
+            None => Self::default(),
+        };
+        config.overlay(|name| std::env::var(name).ok())?;
+        if !args.listen.is_empty() {
+            config.listen.clone_from(&args.listen);
+        }
+        if let Some(tokens) = &args.tokens {
+            config.access.tokens = Some(tokens.clone());
+        }
+        if let Some(slots) = args.slots {
+            config.line.slots = slots;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).map_err(internal(format!("read {shown}")))?;
+        Self::parse(&text).map_err(|problem| wrong(&format!("{shown}: {problem}")))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let toml = toml::Deserializer::parse(text).map_err(|error| error.to_string())?;
+        serde_path_to_error::deserialize(toml).map_err(|error| {
+            let (path, inner) = (error.path().to_string(), error.into_inner());
+            // The error's own text repeats the line.
+            let message = inner.message().to_owned();
+            if path == "." { message } else { format!("{path}: {message}") }
+        })
+    }
+
+    fn overlay(&mut self, get: impl Fn(&str) -> Option<String>) -> Result<()> {
+        if let Some(listen) = get("FUMEHOOD_LISTEN") {
+            self.listen = listen.split(',').map(|part| part.trim().to_owned()).collect();
+        }
+        if let Some(tokens) = get("FUMEHOOD_TOKENS") {
+            self.access.tokens = Some(tokens.into());
+        }
+        if let Some(slots) = get("FUMEHOOD_SLOTS") {
+            let read = slots.parse();
+            self.line.slots = read.map_err(|_| {
+                wrong(&format!("FUMEHOOD_SLOTS: {slots:?}: must be a whole number"))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let least = [
+            ("line.slots", self.line.slots),
+            ("line.uploads", self.line.uploads),
+            ("http.connections", self.http.connections),
+            ("pool.kinds", self.pool.kinds),
+            ("listen", self.listen.len()),
+        ];
+        if let Some((field, _)) = least.into_iter().find(|(_, number)| *number == 0) {
+            return Err(wrong(&format!("{field}: must be at least one")));
+        }
+        self.ceilings.check().map_err(|problem| wrong(&problem))?;
+        let profiles = self.profiles.iter();
+        let mut bad = profiles.filter_map(|(name, profile)| Some((name, profile.check().err()?)));
+        match bad.next() {
+            Some((name, problem)) => Err(wrong(&format!("profiles.{name}.{problem}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What `--print-config` prints.
+    pub(crate) fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| wrong(&error.to_string()))
+    }
+}
+
+/// A setting that is wrong.
+pub(crate) fn wrong(problem: &str) -> fumehood::Error {
+    internal("read the settings")(io::Error::new(io::ErrorKind::InvalidInput, problem.to_owned()))
+}

@@ -1,0 +1,155 @@
+//! The access log: one JSON object a line, without anything that a program reads or writes, and
+//! without tokens.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::{Extension, MatchedPath, Request, State};
+use axum::http::HeaderValue;
+use axum::middleware::Next;
+use axum::response::Response;
+use fumehood::Result;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::peer::Peer;
+use super::service::{Shared, fresh_id, internal};
+
+/// Where lines go.
+#[derive(Debug)]
+pub(crate) struct Log {
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    Nowhere,
+    Stderr,
+    File(PathBuf, Mutex<File>),
+}
+
+/// The name of a request. An extension of every request; the answer has it as `X-Request-Id`.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+/// Who asked: an extension of the answer.
+#[derive(Clone, Debug)]
+pub(crate) struct CallerName(pub(crate) Arc<str>);
+
+/// How the run ended that was asked for: an extension of the answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended(pub(crate) String);
+
+/// A line of the log.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Seconds since 1970.
+    time: f64,
+    id: &'a str,
+    peer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<&'a str>,
+    method: &'a str,
+    /// The pattern that matched, not the path: that is the caller's.
+    route: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a str>,
+    /// Milliseconds to the head of the answer.
+    ms: f64,
+}
+
+impl Log {
+    pub(crate) fn open(name: &str) -> Result<Self> {
+        let to = match name {
+            "none" => To::Nowhere,
+            "stderr" => To::Stderr,
+            path => {
+                let path = PathBuf::from(path);
+                let file = append(&path).map_err(internal(format!("open the log {name}")))?;
+                To::File(path, Mutex::new(file))
+            }
+        };
+        Ok(Self { to })
+    }
+
+    /// Opens the file anew: somebody may have moved it away.
+    pub(crate) fn reopen(&self) {
+        if let To::File(path, file) = &self.to
+            && let Ok(fresh) = append(path)
+        {
+            *file.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
+
+    fn write(&self, line: &Line<'_>) {
+        let Ok(mut text) = serde_json::to_vec(line) else { return };
+        text.push(b'\n');
+        // A log that cannot be written to is no reason to refuse work.
+        let _ = match &self.to {
+            To::Nowhere => Ok(()),
+            To::Stderr => std::io::stderr().write_all(&text),
+            To::File(_, file) => {
+                file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&text)
+            }
+        };
+    }
+}
+
+fn append(path: &PathBuf) -> std::io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Names every request.
+pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
+    let id: Arc<str> = fresh_id("req").into();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.run(request).await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
+}
+
+/// Counts every request, and writes a line about it.
+pub(crate) async fn observe(
+    State(service): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let method = method_name(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
+    let response = next.run(request).await;
+    let (status, took) = (response.status().as_u16(), began.elapsed());
+    service.metrics.answered(method, route, status, took);
+    let extensions = response.extensions();
+    service.log.write(&Line {
+        time: since_1970().as_secs_f64(),
+        id: &id,
+        peer: peer.to_string(),
+        caller: extensions.get::<CallerName>().map(|CallerName(name)| &**name),
+        method,
+        route,
+        status,
+        outcome: extensions.get::<Ended>().map(|Ended(outcome)| outcome.as_str()),
+        ms: took.as_secs_f64() * 1e3,
+    });
+    response
+}
+
+/// Methods that clients make up would be labels without end.
+fn method_name(method: &axum::http::Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "POST", "HEAD", "DELETE", "OPTIONS", "PUT", "PATCH"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
+}
+
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

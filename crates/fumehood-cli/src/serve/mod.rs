@@ -1,0 +1,67 @@
+//! `fumehood serve`: the HTTP service.
+//!
+//! A request passes, in this order: the connection ([`accept`]), the guard that knows who asks
+//! ([`access`]), the line in which it waits for its turn ([`line`]), the reading of its body
+//! ([`body`]), the policy ([`policy`]), and the pool of the library. Whoever hangs up drops all of it,
+//! and with it the program's whole tree.
+
+mod accept;
+mod access;
+mod args;
+mod body;
+mod config;
+mod connections;
+mod drain;
+mod execute;
+mod line;
+mod listen;
+mod log;
+mod metrics;
+mod page;
+mod peer;
+mod playground;
+mod policy;
+mod problem;
+mod router;
+mod service;
+mod v1;
+
+use std::sync::Arc;
+
+use fumehood::Result;
+
+use crate::{exit, output};
+pub(crate) use args::ServeArgs;
+use config::Config;
+use service::Service;
+
+/// Serves until it is told to stop, and returns the exit status.
+pub(crate) fn serve(args: &ServeArgs) -> u8 {
+    let config = match Config::load(args) {
+        Ok(config) => config,
+        Err(error) => return output::failed(&error),
+    };
+    let done = if args.print_config { print(&config) } else { run(args, config) };
+    done.map_or_else(|error| output::failed(&error), |()| exit::OK)
+}
+
+fn print(config: &Config) -> Result<()> {
+    output::print(&config.to_toml()?)
+}
+
+fn run(args: &ServeArgs, config: Config) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(service::processors())
+        .enable_all()
+        .build()
+        .map_err(service::internal("start a runtime"))?;
+    let done = runtime.block_on(async {
+        connections::raise_file_limit();
+        let listeners = listen::bind(&config)?;
+        let service = Service::new(config)?;
+        drain::serve(&Arc::new(service), args, listeners).await
+    });
+    // What still runs is killed with the runtime; nothing is waited for.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,380 @@
+//! What a remote job may ask for.
+//!
+//! A caller of the library may mount what it likes, since it could read that itself. A stranger's
+//! job gets nothing of the host but what every program sees and what the operator put into a profile.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use fumehood::env::looks_secret;
+use fumehood::{
+    BackendName, ByteSize, CollectTo, Cpus, Input, InputSource, Job, Limit, Limits, Network, Root,
+    Seccomp, Stdin, TarSource, format_duration,
+};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::access::Caller;
+use super::config::{Config, Time};
+use super::problem::Problem;
+
+/// The most that a remote job may ask for. What it does not ask for is the library's default, or
+/// the ceiling if that is lower.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Ceilings {
+    pub(crate) wall_time: Time,
+    pub(crate) cpu_time: Time,
+    pub(crate) memory: ByteSize,
+    pub(crate) pids: u64,
+    /// Of each of the two streams.
+    pub(crate) output: ByteSize,
+    pub(crate) file_size: ByteSize,
+    pub(crate) open_files: u64,
+    pub(crate) workspace: ByteSize,
+    pub(crate) tmp: ByteSize,
+    pub(crate) inodes: u64,
+    /// Without it as many as the host has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpus: Option<Cpus>,
+    pub(crate) grace: Time,
+    /// Bytes of all inputs, unpacked.
+    pub(crate) input_size: ByteSize,
+    /// Files, directories and links of all inputs.
+    pub(crate) input_entries: u64,
+    /// Files that are brought back, and their bytes.
+    pub(crate) collect_files: u64,
+    pub(crate) collect_size: ByteSize,
+    /// Images that may be named as root; none unless listed.
+    pub(crate) images: Vec<String>,
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        let minute = Time(Duration::from_secs(60));
+        Self {
+            wall_time: minute,
+            cpu_time: minute,
+            memory: ByteSize::gib(2),
+            pids: 256,
+            output: ByteSize::mib(16),
+            file_size: ByteSize::mib(256),
+            open_files: 4096,
+            workspace: ByteSize::mib(512),
+            tmp: ByteSize::mib(512),
+            inodes: 1 << 18,
+            cpus: None,
+            grace: Time(Duration::from_secs(5)),
+            input_size: ByteSize::mib(256),
+            input_entries: 1 << 16,
+            collect_files: 1000,
+            collect_size: ByteSize::mib(16),
+            images: Vec::new(),
+        }
+    }
+}
+
+/// What jobs can be based on: a job of the operator's, without a program.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Profile(pub(crate) Job);
+
+impl<'de> Deserialize<'de> for Profile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut table = toml::Table::deserialize(deserializer)?;
+        let stand_in = toml::Value::Array(vec!["true".into()]);
+        table.entry("args").or_insert(stand_in);
+        let job = Job::deserialize(toml::Value::Table(table)).map_err(serde::de::Error::custom)?;
+        Ok(Self(job))
+    }
+}
+
+impl Profile {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.0.validate().map_err(|error| error.to_string())
+    }
+
+    /// A remote job, with everything that the profile gives it.
+    fn extend(&self, job: Job) -> Job {
+        let mut whole = self.0.clone();
+        whole.args = job.args;
+        if job.cwd.as_os_str() != Job::CWD {
+            whole.cwd = job.cwd;
+        }
+        if job.hostname != Job::HOSTNAME {
+            whole.hostname = job.hostname;
+        }
+        if job.root != Root::Host {
+            whole.root = job.root;
+        }
+        if !job.collect.paths.is_empty() {
+            whole.collect = job.collect;
+        }
+        whole.env.set.extend(job.env.set);
+        (whole.stdin, whole.tty) = (job.stdin, job.tty);
+        whole.tmpfs.extend(job.tmpfs);
+        whole.inputs.extend(job.inputs);
+        whole.input_limits = job.input_limits;
+        whole.require.extend(job.require);
+        whole.limits = over(job.limits, &self.0.limits);
+        whole
+    }
+}
+
+/// The limits that a job names, and beneath them those of its profile.
+fn over(own: Limits, base: &Limits) -> Limits {
+    Limits {
+        wall_time: own.wall_time.or(base.wall_time),
+        cpu_time: own.cpu_time.or(base.cpu_time),
+        memory: own.memory.or(base.memory),
+        pids: own.pids.or(base.pids),
+        output: own.output.or(base.output),
+        output_excess: own.output_excess,
+        file_size: own.file_size.or(base.file_size),
+        open_files: own.open_files.or(base.open_files),
+        workspace: own.workspace.or(base.workspace),
+        tmp: own.tmp.or(base.tmp),
+        inodes: own.inodes.or(base.inodes),
+        cpus: own.cpus.or(base.cpus),
+        grace: own.grace.or(base.grace),
+    }
+}
+
+/// The job that is run for a remote one, which names a profile or none.
+///
+/// # Errors
+/// 403 with the field if it asks for more than it may, 404 if there is no such profile, 422 if it
+/// is not valid.
+pub(crate) fn admit(
+    mut job: Job,
+    profile: Option<&str>,
+    caller: &Caller,
+    config: &Config,
+) -> Result<Job, Problem> {
+    nothing_of_the_host(&job, &config.ceilings)?;
+    ask_for_limits(&mut job, &config.ceilings)?;
+    let mut job = match profile {
+        Some(name) => find(name, caller, config)?.extend(job),
+        None => job,
+    };
+    fill_in(&mut job.limits, &config.ceilings);
+    job.validate().map_err(|error| Problem::from(&error))?;
+    Ok(job)
+}
+
+fn find<'a>(name: &str, caller: &Caller, config: &'a Config) -> Result<&'a Profile, Problem> {
+    let profile = config.profiles.get(name).filter(|_| caller.may_use(name));
+    profile.ok_or_else(|| Problem::not_found("there is no such profile, or it is not for you"))
+}
+
+fn refuse(field: impl Into<String>, value: impl Display, why: &str) -> Result<(), Problem> {
+    Err(Problem::not_permitted(field, value.to_string(), why))
+}
+
+/// Every field is named here, so that none that is added is forgotten.
+fn nothing_of_the_host(job: &Job, ceilings: &Ceilings) -> Result<(), Problem> {
+    let Job { root, mounts, network, waive, seccomp, backend, stdin, collect, env, inputs, .. } =
+        job;
+    if let Some(mount) = mounts.first() {
+        let source = mount.source.display();
+        return refuse("mounts[0].source", source, "nothing of the host can be mounted");
+    }
+    if *network != Network::None {
+        return refuse("network", "host", "the host's network is not given; use none");
+    }
+    if let Some(waived) = waive.first() {
+        return refuse("waive", waived, "nothing can be waived here");
+    }
+    if let Seccomp::Profile(path) = seccomp {
+        return refuse("seccomp.profile", path.display(), "only the default filter is used here");
+    }
+    if *backend != BackendName::default() {
+        return refuse("backend", format!("{backend:?}"), "the operator chooses the backend");
+    }
+    if let CollectTo::Dir(path) | CollectTo::Tar(path) = &collect.to {
+        return refuse("collect.to", path.display(), "files come back in the report; use report");
+    }
+    root_may_be(root, ceilings)?;
+    stdin_may_be(stdin)?;
+    environment_may_be(env)?;
+    inputs.iter().enumerate().try_for_each(|(index, input)| input_may_be(index, input))
+}
+
+fn root_may_be(root: &Root, ceilings: &Ceilings) -> Result<(), Problem> {
+    match root {
+        Root::Host => Ok(()),
+        Root::Image { image, .. } if ceilings.images.contains(image) => Ok(()),
+        Root::Image { image, .. } => refuse("root.image", image, "this image is not offered here"),
+        Root::Dir(path) => {
+            refuse("root.dir", path.display(), "a directory of the host is not given")
+        }
+        _ => refuse("root", "(unknown)", "this kind of root is not given"),
+    }
+}
+
+fn stdin_may_be(stdin: &Stdin) -> Result<(), Problem> {
+    match stdin {
+        Stdin::None | Stdin::Bytes(_) => Ok(()),
+        Stdin::File(path) => refuse(
+            "stdin.file",
+            path.display(),
+            "a file of the host is not read; use text or base64",
+        ),
+        _ => refuse("stdin", "inherit", "the service has no input to pass on; use text or base64"),
+    }
+}
+
+/// The service's own variables are the operator's, and secrets do not belong into jobs.
+fn environment_may_be(env: &fumehood::Env) -> Result<(), Problem> {
+    if let Some(name) = env.inherit.first().or(env.allow_secret.first()) {
+        return refuse("env.inherit", name, "variables of the service are not passed on");
+    }
+    match env.set.keys().find(|name| looks_secret(name)) {
+        Some(name) => {
+            let why = "looks like a secret, which a program that nobody trusts must not get";
+            refuse(format!("env.set.{name}"), "(value not shown)", why)
+        }
+        None => Ok(()),
+    }
+}
+
+fn input_may_be(index: usize, input: &Input) -> Result<(), Problem> {
+    let host = "a path of the host is not read; send the bytes";
+    match &input.source {
+        InputSource::Bytes { .. } | InputSource::Tar(TarSource::Bytes(_)) => Ok(()),
+        InputSource::Dir { path, .. } => {
+            refuse(format!("inputs[{index}].dir"), path.display(), host)
+        }
+        InputSource::File(path) => refuse(format!("inputs[{index}].file"), path.display(), host),
+        InputSource::Tar(TarSource::File(path)) => {
+            refuse(format!("inputs[{index}].tar"), path.display(), host)
+        }
+        InputSource::Tar(_) => refuse(format!("inputs[{index}].tar"), "stdin", host),
+        _ => refuse(format!("inputs[{index}]"), "(unknown)", host),
+    }
+}
+
+/// Refuses a limit above its ceiling.
+fn below<T: PartialOrd>(
+    field: &str,
+    asked: Option<Limit<T>>,
+    most: &T,
+    show: impl Fn(&T) -> String,
+) -> Result<(), Problem> {
+    let shown = match asked {
+        None => return Ok(()),
+        Some(Limit::Finite(amount)) if amount <= *most => return Ok(()),
+        Some(Limit::Finite(amount)) => show(&amount),
+        Some(Limit::Unlimited) => Limit::<()>::UNLIMITED.to_owned(),
+    };
+    refuse(field, shown, &format!("is above the ceiling; at most {}", show(most)))
+}
+
+fn ask_for_limits(job: &mut Job, c: &Ceilings) -> Result<(), Problem> {
+    let time = |time: &Duration| format_duration(*time);
+    let (size, count) = (ByteSize::to_string, u64::to_string);
+    let limits = &job.limits;
+    below("limits.wall_time", limits.wall_time, &c.wall_time.0, time)?;
+    below("limits.cpu_time", limits.cpu_time, &c.cpu_time.0, time)?;
+    below("limits.grace", limits.grace.map(Limit::Finite), &c.grace.0, time)?;
+    below("limits.memory", limits.memory, &c.memory, size)?;
+    below("limits.output", limits.output, &c.output, size)?;
+    below("limits.file_size", limits.file_size, &c.file_size, size)?;
+    below("limits.workspace", limits.workspace, &c.workspace, size)?;
+    below("limits.tmp", limits.tmp, &c.tmp, size)?;
+    below("limits.pids", limits.pids, &c.pids, count)?;
+    below("limits.open_files", limits.open_files, &c.open_files, count)?;
+    below("limits.inodes", limits.inodes, &c.inodes, count)?;
+    if let Some(cpus) = &c.cpus {
+        below("limits.cpus", limits.cpus, cpus, Cpus::to_string)?;
+    }
+    const MOST_TMPFS: usize = 16;
+    if job.tmpfs.len() > MOST_TMPFS {
+        refuse("tmpfs", job.tmpfs.len(), &format!("at most {MOST_TMPFS} here"))?;
+    }
+    for (index, tmpfs) in job.tmpfs.iter().enumerate() {
+        below(&format!("tmpfs[{index}].size"), tmpfs.size, &c.tmp, size)?;
+    }
+    ask_for_files(job, c)
+}
+
+/// Limits of files in and out, whose defaults are lowered to the ceiling as well.
+fn ask_for_files(job: &mut Job, c: &Ceilings) -> Result<(), Problem> {
+    let (inputs, collect) = (&mut job.input_limits, &mut job.collect);
+    let usual = (fumehood::InputLimits::default(), fumehood::Collect::default());
+    let (size, count) = (ByteSize::to_string, u64::to_string);
+    for (field, asked, usual, most) in [
+        ("input_limits.size", &mut inputs.size, usual.0.size, c.input_size),
+        ("collect.size", &mut collect.size, usual.1.size, c.collect_size),
+        ("collect.file_size", &mut collect.file_size, usual.1.file_size, c.collect_size),
+    ] {
+        if *asked == usual {
+            *asked = usual.min(most);
+        }
+        below(field, Some(Limit::Finite(*asked)), &most, size)?;
+    }
+    for (field, asked, usual, most) in [
+        ("input_limits.entries", &mut inputs.entries, usual.0.entries, c.input_entries),
+        ("collect.files", &mut collect.files, usual.1.files, c.collect_files),
+    ] {
+        if *asked == usual {
+            *asked = usual.min(most);
+        }
+        below(field, Some(Limit::Finite(*asked)), &most, count)?;
+    }
+    Ok(())
+}
+
+/// Lowers a default that is above its ceiling; one that is not stays a default.
+fn lower<T: PartialOrd + Copy>(asked: &mut Option<Limit<T>>, usual: Limit<T>, most: T) {
+    let is_lower = match usual {
+        Limit::Finite(usual) => most < usual,
+        Limit::Unlimited => true,
+    };
+    if asked.is_none() && is_lower {
+        *asked = Some(Limit::Finite(most));
+    }
+}
+
+fn fill_in(limits: &mut Limits, c: &Ceilings) {
+    lower(&mut limits.wall_time, Limits::WALL_TIME, c.wall_time.0);
+    lower(&mut limits.cpu_time, Limits::CPU_TIME, c.cpu_time.0);
+    lower(&mut limits.memory, Limits::MEMORY, c.memory);
+    lower(&mut limits.output, Limits::OUTPUT, c.output);
+    lower(&mut limits.file_size, Limits::FILE_SIZE, c.file_size);
+    lower(&mut limits.workspace, Limits::WORKSPACE, c.workspace);
+    lower(&mut limits.tmp, Limits::TMP, c.tmp);
+    lower(&mut limits.pids, Limits::PIDS, c.pids);
+    lower(&mut limits.open_files, Limits::OPEN_FILES, c.open_files);
+    lower(&mut limits.inodes, Limits::INODES, c.inodes);
+    if let Some(cpus) = c.cpus {
+        lower(&mut limits.cpus, Limits::CPUS, cpus);
+    }
+    if limits.grace.is_none() && c.grace.0 < Limits::GRACE {
+        limits.grace = Some(c.grace.0);
+    }
+}
+
+impl Ceilings {
+    /// A ceiling of nothing would refuse everything.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut job = Job::new(["true"]);
+        let limits = &mut job.limits;
+        limits.wall_time = Some(self.wall_time.0.into());
+        limits.cpu_time = Some(self.cpu_time.0.into());
+        limits.memory = Some(self.memory.into());
+        limits.pids = Some(self.pids.into());
+        limits.output = Some(self.output.into());
+        limits.file_size = Some(self.file_size.into());
+        limits.open_files = Some(self.open_files.into());
+        limits.workspace = Some(self.workspace.into());
+        limits.tmp = Some(self.tmp.into());
+        limits.inodes = Some(self.inodes.into());
+        limits.grace = Some(self.grace.0);
+        job.validate().map_err(|error| match error.kind() {
+            fumehood::ErrorKind::InvalidJob { field, value, problem } => {
+                format!("{}: {value}: {problem}", field.replace("limits.", "ceilings."))
+            }
+            _ => error.to_string(),
+        })
+    }
+}

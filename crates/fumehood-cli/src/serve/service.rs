@@ -1,0 +1,232 @@
+//! What all requests share.
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use fumehood::{Error, ErrorKind, Pool, PoolConfig, Result, Sandbox, Support, format_duration};
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use super::access::{Access, Caller};
+use super::config::Config;
+use super::line::{Late, Line, Place};
+use super::log::Log;
+use super::metrics::Metrics;
+use super::problem::Problem;
+
+/// What handlers get as their state.
+pub(crate) type Shared = Arc<Service>;
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    settings: RwLock<Arc<Settings>>,
+    pub(crate) pool: Pool,
+    /// Who waits for a place to run.
+    pub(crate) line: Line,
+    /// Who waits for a place to send a large body.
+    pub(crate) uploads: Line,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: Log,
+    /// How far the end of the service has come.
+    stage: watch::Sender<Stage>,
+    /// Whether the last cell that was asked for stood.
+    healthy: watch::Sender<bool>,
+    /// What the host can hold, once somebody asked.
+    support: Mutex<Option<Support>>,
+}
+
+/// What can change while the service runs.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    pub(crate) access: Access,
+}
+
+/// How far the end of the service has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Serving,
+    /// Not ready any more; what comes is still answered.
+    Lingering,
+    /// Nothing new is taken; what runs may end.
+    Draining,
+    /// What still runs is cancelled.
+    Cancelling,
+}
+
+impl Service {
+    pub(crate) fn new(config: Config) -> Result<Self> {
+        let access = Access::load(&config)?;
+        let pool = &config.pool;
+        let pool =
+            PoolConfig::default().parked(pool.parked).kinds(pool.kinds).max_age(pool.max_age.0);
+        Ok(Self {
+            pool: Pool::new(Sandbox::new(), pool),
+            line: Line::new(config.line.slots, config.line.waiting),
+            uploads: Line::new(config.line.uploads, config.line.waiting),
+            metrics: Metrics::default(),
+            log: Log::open(&config.log)?,
+            stage: watch::Sender::new(Stage::Serving),
+            healthy: watch::Sender::new(false),
+            support: Mutex::new(None),
+            settings: RwLock::new(Arc::new(Settings { config, access })),
+        })
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other settings in force, for requests that come from now on.
+    pub(crate) fn replace(&self, config: Config) -> Result<()> {
+        let access = Access::load(&config)?;
+        self.line.resize(config.line.slots, config.line.waiting);
+        self.uploads.resize(config.line.uploads, config.line.waiting);
+        let settings = Arc::new(Settings { config, access });
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        self.log.reopen();
+        if let Ok(mut known) = self.support.try_lock() {
+            *known = None;
+        }
+        Ok(())
+    }
+
+    /// How far the end of the service has come.
+    pub(crate) fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    pub(super) fn advance(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+    }
+
+    /// Waits until the end of the service has come that far.
+    pub(crate) async fn reached(&self, stage: Stage) {
+        // The sender lives as long as we do.
+        let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
+    }
+
+    /// Notes whether a cell stood when one was needed.
+    pub(crate) fn note_health(&self, healthy: bool) {
+        self.healthy.send_if_modified(|now| std::mem::replace(now, healthy) != healthy);
+    }
+
+    /// Whether the last cell that was asked for stood.
+    pub(crate) fn is_healthy(&self) -> bool {
+        *self.healthy.borrow()
+    }
+
+    /// Waits until a cell does not stand.
+    pub(crate) async fn unhealthy(&self) {
+        let _ = self.healthy.subscribe().wait_for(|healthy| !healthy).await;
+    }
+
+    /// Whether the service takes work, and would be able to do it. Costs no cell.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.stage() == Stage::Serving && self.is_healthy()
+    }
+
+    /// What this host can hold: tried once, and again after the settings were read anew.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::support`].
+    pub(crate) async fn support(&self) -> Result<Support> {
+        let mut known = self.support.lock().await;
+        if let Some(support) = &*known {
+            return Ok(support.clone());
+        }
+        let support = Sandbox::new().support().await?;
+        Ok(known.insert(support).clone())
+    }
+
+    /// Waits until no program runs.
+    pub(crate) async fn nothing_runs(&self) {
+        while self.line.lengths() != (0, 0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A place to run a program, when it is the caller's turn. To be kept for as long as the
+    /// program runs.
+    ///
+    /// # Errors
+    /// 429 if too many wait, 503 if the turn does not come in time or the service stops.
+    pub(crate) async fn place(&self, caller: &Caller) -> Result<Place, Problem> {
+        let patience = self.settings().config.line.wait_time.0;
+        self.place_in(&self.line, caller, patience).await
+    }
+
+    /// A place for a large body, when it is the caller's turn.
+    ///
+    /// # Errors
+    /// As for [`Service::place`].
+    pub(crate) async fn upload_place(&self, caller: &Caller) -> Result<Place, Problem> {
+        let patience = self.settings().config.line.wait_time.0;
+        self.place_in(&self.uploads, caller, patience).await
+    }
+
+    /// As [`Service::place`], in the line and with the patience that are given.
+    pub(crate) async fn place_in(
+        &self,
+        line: &Line,
+        caller: &Caller,
+        patience: Duration,
+    ) -> Result<Place, Problem> {
+        let began = Instant::now();
+        let Ok(ticket) = line.join(&caller.claim()) else {
+            return Err(self.refuse().await);
+        };
+        let called = tokio::select! {
+            called = ticket.turn(patience) => called,
+            () = self.reached(Stage::Cancelling) => return Err(Problem::stopping()),
+        };
+        self.metrics.waited(began.elapsed());
+        called.map_err(|Late| {
+            self.metrics.refused("late");
+            let detail = format!("no place became free within {}", format_duration(patience));
+            Problem::no_place_in_time(detail, soon())
+        })
+    }
+
+    /// A refusal is held back: to impatient clients it would be an invitation to ask again at once,
+    /// and refusing takes processor time from programs.
+    async fn refuse(&self) -> Problem {
+        self.metrics.refused("full");
+        let hold = Duration::from_millis(50 + u64::from(random::<1>()[0]) / 5);
+        tokio::time::sleep(hold).await;
+        Problem::queue_full("as many requests wait as may", soon())
+    }
+}
+
+/// When to come again: not all at the same time.
+fn soon() -> Duration {
+    Duration::from_secs(1 + u64::from(random::<1>()[0]) % 3)
+}
+
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // Without flags and for so few bytes it neither fails nor gives fewer (`getrandom(2)`).
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes
+}
+
+/// A name that nobody can guess, with what it names in front.
+pub(crate) fn fresh_id(kind: &str) -> String {
+    let digits = random::<16>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("{kind}_{digits}")
+}
+
+/// How many processors we may use.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// What makes an error of the library from one of the system.
+pub(crate) fn internal(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    let doing = doing.into();
+    move |source| ErrorKind::Internal { doing, source }.into()
+}

@@ -1,0 +1,31 @@
+//! The native interface: a job in, a report out.
+
+mod runs;
+mod system;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::problem::Problem;
+use super::service::Shared;
+
+/// What strangers may ask: whether the service is there.
+pub(crate) fn open() -> Router<Shared> {
+    Router::new().route("/livez", get(system::live)).route("/readyz", get(system::ready))
+}
+
+/// What only known callers may ask.
+pub(crate) fn guarded() -> Router<Shared> {
+    Router::new()
+        .route("/metrics", get(system::metrics))
+        .route("/v1/support", get(system::support))
+        .route("/v1/runs", post(runs::create))
+}
+
+/// An answer in JSON.
+fn json(value: &impl serde::Serialize) -> Result<Response, Problem> {
+    let text = serde_json::to_vec(value).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
+}
