@@ -23,6 +23,7 @@ use super::connections::{self, Connections, Entry};
 use super::listen::{Listener, Stream};
 use super::peer::Peer;
 use super::service::{Shared, Stage};
+use super::stall::Progressing;
 
 /// How many more connections there may be than allowed, while those that make room close.
 const CLOSING: usize = 64;
@@ -59,17 +60,20 @@ pub(crate) async fn accept(
 }
 
 async fn serve(stream: Stream, peer: Peer, service: Shared, router: Router, entry: Arc<Entry>) {
+    let patience = service.settings().config.http.stall_time.0;
     match stream {
         Stream::Tcp(stream) => {
             // A client that has closed and one that has only stopped sending look the same here,
             // until something is sent. Nobody runs programs for clients that are gone, so both are.
             let gone = std::future::pending();
+            let stream = Progressing::new(stream, patience);
             connection(TokioIo::new(stream), false, gone, peer, service, router, entry).await;
         }
         Stream::Unix(stream) => {
             // Here they differ (`poll(2)`: POLLHUP), so one that only stopped sending is answered.
             let Ok(watched) = twin(&stream) else { return };
             let gone = has_hung_up(watched);
+            let stream = Progressing::new(stream, patience);
             connection(TokioIo::new(stream), true, gone, peer, service, router, entry).await;
         }
     }

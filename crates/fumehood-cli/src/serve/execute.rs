@@ -5,9 +5,8 @@ use std::pin::pin;
 use fumehood::{Error, ErrorKind, Job, Report, Running, Streams};
 
 use super::line::Place;
-use super::metrics::Metrics;
 use super::problem::Problem;
-use super::service::{Service, Stage};
+use super::service::{Shared, Stage};
 use crate::output;
 
 /// Runs a job to its end and captures its output. Dropping the future kills the program and
@@ -16,116 +15,115 @@ use crate::output;
 /// # Errors
 /// What kept the program from running; how it ended is in the report.
 pub(crate) async fn run(
-    service: &Service,
+    service: &Shared,
     surface: &'static str,
     job: &Job,
     place: Place,
 ) -> Result<Report, Problem> {
-    let run = start(service, surface, job, Streams::captured()).await?;
-    let report = run.finish(service, surface).await;
-    drop(place);
-    report
+    start(service, surface, job, Streams::captured(), place).await?.finish().await
 }
 
-/// A program that runs; to be finished, or it counts as abandoned and is killed.
+/// A program that runs, and the place that it takes. Dropping it kills the program and everything
+/// it started, and counts as abandoned.
 #[derive(Debug)]
-pub(crate) struct Run<'a> {
+pub(crate) struct Run {
     running: Running,
-    abandoned: Abandoned<'a>,
+    watch: Watch,
+    _place: Place,
 }
 
 /// Starts a job.
 ///
 /// # Errors
 /// What kept the program from running.
-pub(crate) async fn start<'a>(
-    service: &'a Service,
+pub(crate) async fn start(
+    service: &Shared,
     surface: &'static str,
     job: &Job,
     streams: Streams,
-) -> Result<Run<'a>, Problem> {
-    let abandoned = Abandoned(Some(&service.metrics));
+    place: Place,
+) -> Result<Run, Problem> {
+    let mut watch = Watch { service: service.clone(), surface, is_over: false };
     let started = tokio::select! {
         started = service.pool.spawn(job, streams) => started,
         () = service.reached(Stage::Cancelling) => {
-            abandoned.disarm();
+            watch.is_over = true;
             return Err(Problem::stopping());
         }
     };
     match started {
         Ok(running) => {
             service.note_health(true);
-            Ok(Run { running, abandoned })
+            Ok(Run { running, watch, _place: place })
         }
-        Err(error) => {
-            abandoned.disarm();
-            Err(failed(service, surface, &error))
-        }
+        Err(error) => Err(watch.failed(&error)),
     }
 }
 
-impl Run<'_> {
+impl Run {
+    /// Steers the program while it is waited for.
+    pub(crate) fn handle(&self) -> fumehood::Handle {
+        self.running.handle()
+    }
+
     /// Waits for the end. When the service stops and time is up, the program is told to end, and
     /// killed if it does not.
     ///
     /// # Errors
     /// If watching it failed.
-    pub(crate) async fn finish(
-        mut self,
-        service: &Service,
-        surface: &'static str,
-    ) -> Result<Report, Problem> {
+    pub(crate) async fn finish(mut self) -> Result<Report, Problem> {
         let handle = self.running.handle();
         let mut wait = pin!(self.running.wait());
         let ended = tokio::select! {
             ended = wait.as_mut() => ended,
-            () = service.reached(Stage::Cancelling) => {
+            () = self.watch.service.reached(Stage::Cancelling) => {
                 handle.cancel().await;
                 wait.await
             }
         };
-        self.abandoned.disarm();
         match ended {
             Ok(report) => {
-                service.metrics.ran(surface, &report);
+                self.watch.is_over = true;
+                self.watch.service.metrics.ran(self.watch.surface, &report);
                 Ok(report)
             }
-            Err(error) => Err(failed(service, surface, &error)),
+            Err(error) => Err(self.watch.failed(&error)),
         }
     }
 }
 
-/// Notes a failure; what is not the caller's business goes to the operator.
-fn failed(service: &Service, surface: &'static str, error: &Error) -> Problem {
-    let kind = match error.kind() {
-        ErrorKind::InvalidJob { .. } | ErrorKind::Image { .. } => "invalid",
-        ErrorKind::ProgramNotFound { .. } => "not-found",
-        ErrorKind::ProgramNotExecutable { .. } => "not-executable",
-        ErrorKind::Unsupported { .. } => "unsupported",
-        _ => {
-            service.note_health(false);
-            output::failed(error);
-            "failed"
-        }
-    };
-    service.metrics.failed(surface, kind);
-    Problem::from(error)
-}
-
-/// Counts a run as abandoned when it is dropped.
+/// Counts how a run ends, or that its client went away before it did.
 #[derive(Debug)]
-struct Abandoned<'a>(Option<&'a Metrics>);
+struct Watch {
+    service: Shared,
+    surface: &'static str,
+    is_over: bool,
+}
 
-impl Abandoned<'_> {
-    fn disarm(mut self) {
-        self.0 = None;
+impl Watch {
+    /// Notes a failure; what is not the caller's business goes to the operator.
+    fn failed(&mut self, error: &Error) -> Problem {
+        self.is_over = true;
+        let kind = match error.kind() {
+            ErrorKind::InvalidJob { .. } | ErrorKind::Image { .. } => "invalid",
+            ErrorKind::ProgramNotFound { .. } => "not-found",
+            ErrorKind::ProgramNotExecutable { .. } => "not-executable",
+            ErrorKind::Unsupported { .. } => "unsupported",
+            _ => {
+                self.service.note_health(false);
+                output::failed(error);
+                "failed"
+            }
+        };
+        self.service.metrics.failed(self.surface, kind);
+        Problem::from(error)
     }
 }
 
-impl Drop for Abandoned<'_> {
+impl Drop for Watch {
     fn drop(&mut self) {
-        if let Some(metrics) = self.0 {
-            metrics.abandoned();
+        if !self.is_over {
+            self.service.metrics.abandoned();
         }
     }
 }

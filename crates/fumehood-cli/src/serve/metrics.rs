@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fumehood::Outcome;
+
 use super::service::Service;
 
 /// Upper bounds of histograms, in seconds.
@@ -58,6 +60,12 @@ impl Histogram {
     }
 }
 
+/// The name of an outcome, such as `timed-out`.
+pub(crate) fn outcome_name(outcome: &Outcome) -> String {
+    let outcome = serde_json::to_value(outcome).unwrap_or_default();
+    outcome.get("kind").and_then(|kind| kind.as_str()).unwrap_or("unknown").to_owned()
+}
+
 impl Metrics {
     fn counted(&self) -> MutexGuard<'_, Counted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -65,10 +73,8 @@ impl Metrics {
 
     /// A run that was asked for through `surface` has come to an end.
     pub(crate) fn ran(&self, surface: &'static str, report: &fumehood::Report) {
-        let outcome = serde_json::to_value(&report.outcome).unwrap_or_default();
-        let kind = outcome.get("kind").and_then(|kind| kind.as_str()).unwrap_or("unknown");
         let mut counted = self.counted();
-        *counted.runs.entry((surface, kind.to_owned())).or_default() += 1;
+        *counted.runs.entry((surface, outcome_name(&report.outcome))).or_default() += 1;
         counted.truncated += u64::from(report.stdout.truncated || report.stderr.truncated);
         counted.setup.observe(Duration::from_micros(report.timing.setup_us));
         counted.run.observe(report.usage.wall().unwrap_or_default());

@@ -24,6 +24,8 @@ mod policy;
 mod problem;
 mod router;
 mod service;
+mod stall;
+mod stream;
 mod v1;
 
 use std::sync::Arc;

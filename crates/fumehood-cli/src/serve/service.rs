@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::access::{Access, Caller};
 use super::config::Config;
-use super::line::{Late, Line, Place};
+use super::line::{Full, Late, Line, Place, Ticket};
 use super::log::Log;
 use super::metrics::Metrics;
 use super::problem::Problem;
+use super::v1::{Jobs, Replies};
 
 /// What handlers get as their state.
 pub(crate) type Shared = Arc<Service>;
@@ -27,6 +28,9 @@ pub(crate) struct Service {
     pub(crate) line: Line,
     /// Who waits for a place to send a large body.
     pub(crate) uploads: Line,
+    pub(crate) jobs: Jobs,
+    /// Answers that are given again.
+    pub(crate) replies: Replies,
     pub(crate) metrics: Metrics,
     pub(crate) log: Log,
     /// How far the end of the service has come.
@@ -66,6 +70,8 @@ impl Service {
             pool: Pool::new(Sandbox::new(), pool),
             line: Line::new(config.line.slots, config.line.waiting),
             uploads: Line::new(config.line.uploads, config.line.waiting),
+            jobs: Jobs::default(),
+            replies: Replies::default(),
             metrics: Metrics::default(),
             log: Log::open(&config.log)?,
             stage: watch::Sender::new(Stage::Serving),
@@ -144,7 +150,7 @@ impl Service {
 
     /// Waits until no program runs.
     pub(crate) async fn nothing_runs(&self) {
-        while self.line.lengths() != (0, 0) {
+        while self.line.lengths() != (0, 0) || self.jobs.is_busy() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -175,10 +181,27 @@ impl Service {
         caller: &Caller,
         patience: Duration,
     ) -> Result<Place, Problem> {
+        let ticket = self.ticket(line, caller).await?;
+        self.turn(ticket, patience).await
+    }
+
+    /// A place in line.
+    ///
+    /// # Errors
+    /// 429 if too many wait.
+    pub(crate) async fn ticket(&self, line: &Line, caller: &Caller) -> Result<Ticket, Problem> {
+        match line.join(&caller.claim()) {
+            Ok(ticket) => Ok(ticket),
+            Err(Full) => Err(self.refuse().await),
+        }
+    }
+
+    /// Waits for the turn of a ticket.
+    ///
+    /// # Errors
+    /// 503 if it does not come in time or the service stops.
+    pub(crate) async fn turn(&self, ticket: Ticket, patience: Duration) -> Result<Place, Problem> {
         let began = Instant::now();
-        let Ok(ticket) = line.join(&caller.claim()) else {
-            return Err(self.refuse().await);
-        };
         let called = tokio::select! {
             called = ticket.turn(patience) => called,
             () = self.reached(Stage::Cancelling) => return Err(Problem::stopping()),

@@ -1,5 +1,8 @@
 //! The native interface: a job in, a report out.
 
+mod asked;
+mod idempotency;
+mod jobs;
 mod runs;
 mod system;
 
@@ -7,6 +10,9 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+
+pub(crate) use idempotency::Replies;
+pub(crate) use jobs::Jobs;
 
 use super::problem::Problem;
 use super::service::Shared;
@@ -22,6 +28,9 @@ pub(crate) fn guarded() -> Router<Shared> {
         .route("/metrics", get(system::metrics))
         .route("/v1/support", get(system::support))
         .route("/v1/runs", post(runs::create))
+        .route("/v1/jobs", post(jobs::create))
+        .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::delete))
+        .route("/v1/jobs/{id}/events", get(jobs::events))
 }
 
 /// An answer in JSON.

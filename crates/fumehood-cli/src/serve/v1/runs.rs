@@ -1,15 +1,25 @@
-//! `POST /v1/runs`: a job in, its report out.
+//! `POST /v1/runs`: a job in, its report out, at once or as it happens.
 
 use axum::extract::{Extension, Request, State};
-use axum::response::Response;
-use fumehood::Job;
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use fumehood::Report;
 
+use super::asked::{self, Asked};
+use super::idempotency::{Begun, Key};
 use crate::serve::access::Caller;
-use crate::serve::body;
-use crate::serve::execute;
-use crate::serve::policy;
+use crate::serve::log::Ended;
+use crate::serve::metrics::outcome_name;
 use crate::serve::problem::Problem;
-use crate::serve::service::Shared;
+use crate::serve::router::accepts;
+use crate::serve::service::{Shared, fresh_id};
+use crate::serve::{execute, stream};
+
+/// Name of this interface in the metrics.
+const SURFACE: &str = "runs";
+
+pub(super) const LINES: &str = "application/x-ndjson";
 
 pub(super) async fn create(
     State(service): State<Shared>,
@@ -17,15 +27,81 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    let settings = service.settings();
-    let limit = settings.config.http.body_size.0;
-    let received = body::read(&service, &caller, &head.headers, body, limit).await?;
-    let text = std::str::from_utf8(&received.bytes)
-        .map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))?;
-    let job = Job::from_json(text).map_err(|error| Problem::from(&error))?;
-    let job = policy::admit(job, None, &caller, &settings.config)?;
-    let place = service.place(&caller).await?;
-    drop(received);
-    let report = execute::run(&service, "native", &job, place).await?;
-    super::json(&report)
+    let key = Key::of(&head.headers, &caller)?;
+    let streams = accepts(&head.headers, LINES);
+    if streams && key.is_some() {
+        let detail = "Idempotency-Key does not go with a stream: it could not be told again";
+        return Err(Problem::bad_request(detail));
+    }
+    let asked = asked::read(&service, &caller, &head, body).await?;
+    if streams {
+        return streamed(&service, &caller, asked).await;
+    }
+    match key {
+        None => answered(&service, &caller, asked).await,
+        Some(key) => once(&service, &caller, asked, key).await,
+    }
+}
+
+async fn answered(service: &Shared, caller: &Caller, asked: Asked) -> Result<Response, Problem> {
+    let (text, ended) = report(service, caller, asked).await?;
+    Ok(response(text.into(), ended))
+}
+
+async fn report(
+    service: &Shared,
+    caller: &Caller,
+    asked: Asked,
+) -> Result<(Vec<u8>, Ended), Problem> {
+    let Asked { job, held, .. } = asked;
+    let place = service.place(caller).await?;
+    drop(held);
+    let report = execute::run(service, SURFACE, &job, place).await?;
+    let text = serde_json::to_vec(&report).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok((text, ended(&report)))
+}
+
+fn ended(report: &Report) -> Ended {
+    Ended(outcome_name(&report.outcome))
+}
+
+fn response(text: axum::body::Bytes, ended: Ended) -> Response {
+    let mut response = ([(CONTENT_TYPE, "application/json")], text).into_response();
+    response.extensions_mut().insert(ended);
+    response
+}
+
+async fn streamed(service: &Shared, caller: &Caller, asked: Asked) -> Result<Response, Problem> {
+    let Asked { job, held, .. } = asked;
+    let place = service.place(caller).await?;
+    drop(held);
+    let run = stream::start(service, SURFACE, &job, place, fresh_id("run")).await?;
+    let mut response = run.body().into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(LINES));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Runs a job once, however often it is asked for under the same key.
+async fn once(
+    service: &Shared,
+    caller: &Caller,
+    asked: Asked,
+    key: Key,
+) -> Result<Response, Problem> {
+    match service.replies.begin(key, asked.digest)? {
+        Begun::Known(text) => {
+            let mut response = ([(CONTENT_TYPE, "application/json")], text).into_response();
+            let yes = HeaderValue::from_static("true");
+            response.headers_mut().insert("idempotency-replayed", yes);
+            Ok(response)
+        }
+        Begun::New(promise) => {
+            let (text, ended) = report(service, caller, asked).await?;
+            let text = axum::body::Bytes::from(text);
+            promise.keep(text.clone());
+            Ok(response(text, ended))
+        }
+    }
 }

@@ -1,0 +1,140 @@
+//! What a request asks for: a job in JSON, or a form with a job and files.
+
+use std::path::Path;
+
+use axum::body::Body;
+use axum::extract::multipart::Field;
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use fumehood::{Input, Job, Stdin};
+use sha2::{Digest, Sha256};
+
+use crate::serve::access::Caller;
+use crate::serve::body::{self, Received};
+use crate::serve::line::Place;
+use crate::serve::policy;
+use crate::serve::problem::Problem;
+use crate::serve::service::Shared;
+
+/// A job that may be run, and what its body takes in memory.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) job: Job,
+    pub(super) digest: [u8; 32],
+    /// To be dropped when the program has started.
+    pub(super) held: Option<Place>,
+}
+
+/// Reads and judges the job of a request.
+///
+/// # Errors
+/// 400, 408, 413, 415, 422 and 403, as the body, the job or the policy have it.
+pub(super) async fn read(
+    service: &Shared,
+    caller: &Caller,
+    head: &Parts,
+    body: Body,
+) -> Result<Asked, Problem> {
+    let form = Form::of(head)?;
+    let profile = parameter(head, "profile");
+    let settings = service.settings();
+    let limit = settings.config.http.body_size.0;
+    let Received { bytes, held } = body::read(service, caller, &head.headers, body, limit).await?;
+    let mut digest = Sha256::new();
+    digest.update(profile.unwrap_or_default());
+    digest.update([0]);
+    digest.update(&bytes);
+    let digest = digest.finalize().into();
+    let job = match form {
+        Form::Json => job(&bytes)?,
+        Form::Multipart => parts(head, bytes).await?,
+    };
+    let job = policy::admit(job, profile, caller, &settings.config)?;
+    Ok(Asked { job, digest, held })
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Json,
+    Multipart,
+}
+
+impl Form {
+    /// Anything else is refused, also because pages of other sites can post it without asking
+    /// whether they may.
+    fn of(head: &Parts) -> Result<Self, Problem> {
+        let named = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = named.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        match essence.to_ascii_lowercase().as_str() {
+            "application/json" => Ok(Self::Json),
+            "multipart/form-data" => Ok(Self::Multipart),
+            _ => Err(Problem::wrong_media_type("application/json or multipart/form-data")),
+        }
+    }
+}
+
+/// A parameter behind the `?`. What they name here needs no escapes.
+pub(super) fn parameter<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
+    let pairs = head.uri.query()?.split('&');
+    pairs.filter_map(|pair| pair.split_once('=')).find(|(own, _)| *own == name).map(|(_, value)| value)
+}
+
+fn job(bytes: &[u8]) -> Result<Job, Problem> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Problem::bad_request(format!("the job is not UTF-8: {error}")))?;
+    // Text that is no JSON at all is malformed; a job that is wrong is not valid.
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        return Err(Problem::bad_request(format!("the job is not JSON: {error}")));
+    }
+    Job::from_json(text).map_err(|error| Problem::from(&error))
+}
+
+/// A form: the part `job` in JSON, and files.
+async fn parts(head: &Parts, bytes: Vec<u8>) -> Result<Job, Problem> {
+    let mut request = Request::new(Body::from(bytes));
+    request.headers_mut().clone_from(&head.headers);
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| Problem::bad_request(error.body_text()))?;
+    let (mut found, mut inputs, mut stdin) = (None, Vec::new(), None);
+    while let Some(field) = form.next_field().await.map_err(|error| broken(&error))? {
+        match field.name().unwrap_or_default() {
+            "job" => found = Some(job(&content(field).await?)?),
+            "stdin" => stdin = Some(content(field).await?),
+            "tar" => inputs.push(Input::tar_bytes(content(field).await?)),
+            "file" => inputs.push(file(field).await?),
+            "program" => inputs.push(file(field).await?.executable()),
+            other => {
+                let known = "known are job, stdin, tar, file and program";
+                return Err(Problem::bad_request(format!("unknown part {other:?}; {known}")));
+            }
+        }
+    }
+    let mut job = found.ok_or_else(|| Problem::bad_request("the form has no part job"))?;
+    job.inputs.extend(inputs);
+    if let Some(bytes) = stdin {
+        job.stdin = Stdin::Bytes(bytes);
+    }
+    Ok(job)
+}
+
+fn broken(error: &axum::extract::multipart::MultipartError) -> Problem {
+    Problem::bad_request(format!("the form is broken: {}", error.body_text()))
+}
+
+async fn content(field: Field<'_>) -> Result<Vec<u8>, Problem> {
+    field.bytes().await.map(Vec::from).map_err(|error| broken(&error))
+}
+
+/// A file in the working directory, by the name that the client gives it.
+async fn file(field: Field<'_>) -> Result<Input, Problem> {
+    let name = field.file_name().unwrap_or_default().to_owned();
+    if name.is_empty() || name.starts_with('/') {
+        let detail = "a part file or program needs a filename, relative to /workspace";
+        return Err(Problem::bad_request(detail));
+    }
+    // Whether it leads anywhere else is judged with all other paths of the job.
+    let to = Path::new(Job::CWD).join(name);
+    Ok(Input::bytes(content(field).await?).to(to))
+}
