@@ -26,11 +26,7 @@ impl<S> Progressing<S> {
     }
 
     /// Starts the clock for what waits, and stops it for what does not.
-    fn watch<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        done: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+    fn watch<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.deadline = None;
             return done;
@@ -104,7 +100,8 @@ mod tests {
         let (ours, mut theirs) = duplex(4);
         let mut ours = Progressing::new(ours, Duration::from_secs(3600));
         let mut taken = [0; 8];
-        let (written, read) = tokio::join!(ours.write_all(b"12345678"), theirs.read_exact(&mut taken));
+        let (written, read) =
+            tokio::join!(ours.write_all(b"12345678"), theirs.read_exact(&mut taken));
         written.unwrap();
         read.unwrap();
         assert_eq!(&taken, b"12345678");

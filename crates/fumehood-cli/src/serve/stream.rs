@@ -171,12 +171,7 @@ impl Streaming {
     /// The events as the body of an answer; a client that goes away takes the program with it.
     pub(crate) fn body(self) -> Body {
         let (to, events) = mpsc::channel(AHEAD);
-        Body::new(EventBody {
-            events,
-            task: tokio::spawn(self.tell(to)),
-            ping: ping(),
-            last: 0,
-        })
+        Body::new(EventBody { events, task: tokio::spawn(self.tell(to)), ping: ping(), last: 0 })
     }
 }
 

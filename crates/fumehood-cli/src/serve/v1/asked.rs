@@ -77,7 +77,10 @@ impl Form {
 /// A parameter behind the `?`. What they name here needs no escapes.
 pub(super) fn parameter<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
     let pairs = head.uri.query()?.split('&');
-    pairs.filter_map(|pair| pair.split_once('=')).find(|(own, _)| *own == name).map(|(_, value)| value)
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(own, _)| *own == name)
+        .map(|(_, value)| value)
 }
 
 fn job(bytes: &[u8]) -> Result<Job, Problem> {

@@ -3,6 +3,8 @@
 mod asked;
 mod idempotency;
 mod jobs;
+mod openapi;
+mod remote;
 mod runs;
 mod system;
 
@@ -27,6 +29,7 @@ pub(crate) fn guarded() -> Router<Shared> {
     Router::new()
         .route("/metrics", get(system::metrics))
         .route("/v1/support", get(system::support))
+        .route("/v1/openapi.json", get(system::openapi))
         .route("/v1/runs", post(runs::create))
         .route("/v1/jobs", post(jobs::create))
         .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::delete))

@@ -33,3 +33,8 @@ pub(super) async fn support(State(service): State<Shared>) -> Result<Response, P
     let support = service.support().await.map_err(|error| Problem::from(&error))?;
     super::json(&support)
 }
+
+/// The interface, for programs that make clients.
+pub(super) async fn openapi() -> Result<Response, Problem> {
+    super::json(&super::openapi::document())
+}

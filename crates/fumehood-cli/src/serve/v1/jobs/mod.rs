@@ -145,7 +145,8 @@ pub(super) async fn events(
 /// The event after which the client wants to hear more. Who comes back after a break says so in a
 /// header (`Last-Event-ID`).
 fn after(head: &Parts) -> Result<u64, Problem> {
-    let header = |headers: &HeaderMap| Some(headers.get("last-event-id")?.to_str().ok()?.to_owned());
+    let header =
+        |headers: &HeaderMap| Some(headers.get("last-event-id")?.to_str().ok()?.to_owned());
     let named = parameter(head, "after").map(str::to_owned).or_else(|| header(&head.headers));
     named.map_or(Ok(0), |text| {
         text.parse().map_err(|_| Problem::bad_request("after: must be the number of an event"))
