@@ -140,11 +140,6 @@ impl Problem {
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
-
-    /// Whether the same request may fare better later.
-    pub(crate) fn is_passing(&self) -> bool {
-        self.status == 429 || self.status >= 500
-    }
 }
 
 impl From<&Error> for Problem {

@@ -1,0 +1,148 @@
+//! More than the service can do at once.
+
+use std::sync::Mutex;
+
+use serde_json::json;
+
+use crate::support::{Client, Promise, Request, Service, promises, wait_until};
+
+promises! {
+    what_cannot_wait_is_sent_away_with_a_time_to_come_back,
+    who_waits_too_long_is_told,
+    callers_take_turns,
+    nothing_is_lost_under_load,
+    memory_stays_within_bounds,
+    probes_cost_no_cell,
+}
+
+/// A client whose program takes a place until it hangs up.
+fn holder(service: &Service, before: u64) -> Client {
+    let mut client = service.client();
+    client.tell(&Request::run(&json!({ "args": ["sleep", "50"] })));
+    wait_until("it runs", || service.figure("fumehood_running") == before + 1);
+    client
+}
+
+fn what_cannot_wait_is_sent_away_with_a_time_to_come_back() -> Promise {
+    let service = Service::start("[line]\nslots = 1\nwaiting = 1\nwait_time = '50s'");
+    let _holds = holder(&service, 0);
+    let mut waits = service.client();
+    waits.tell(&Request::run(&json!({ "args": ["true"] })));
+    wait_until("it waits", || service.figure("fumehood_waiting") == 1);
+    let refused = service.ask(&Request::run(&json!({ "args": ["true"] })));
+    let problem = refused.problem(429, "queue-full");
+    let seconds: u64 = refused.header("retry-after").expect("a time").parse().expect("seconds");
+    assert!((1..=30).contains(&seconds));
+    assert_eq!(problem["retry_after"], seconds);
+    assert_eq!(service.figure("fumehood_refused_total{reason=\"full\"}"), 1);
+    Ok(())
+}
+
+fn who_waits_too_long_is_told() -> Promise {
+    let service = Service::start("[line]\nslots = 1\nwait_time = '100ms'");
+    let _holds = holder(&service, 0);
+    let refused = service.ask(&Request::run(&json!({ "args": ["true"] })));
+    refused.problem(503, "no-place-in-time");
+    assert!(refused.header("retry-after").is_some());
+    Ok(())
+}
+
+fn callers_take_turns() -> Promise {
+    let dir = tempfile::tempdir().expect("a place for files");
+    let token =
+        |name: &str| format!("[[token]]\nname = '{name}'\nsecret = 'the-secret-of-{name}'\n");
+    let file = dir.path().join("tokens");
+    std::fs::write(&file, token("many") + &token("few") + &token("eye")).expect("ours");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    let settings = "[line]\nslots = 1\nwait_time = '50s'\n[access]\ntokens = 'DIR/tokens'";
+    let service = Service::start_in(dir, settings);
+    let by = |name: &str, request: Request| {
+        request.header("authorization", &format!("Bearer the-secret-of-{name}"))
+    };
+    let figure = |name: &str| {
+        let text = service.ask(&by("eye", Request::get("/metrics"))).is(200).text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse::<u64>().expect("a whole number"))
+    };
+    let mut holds = service.client();
+    holds.tell(&by("many", Request::run(&json!({ "args": ["sleep", "50"] }))));
+    wait_until("it runs", || figure("fumehood_running") == 1);
+    let order = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for (index, name) in ["many", "many", "many", "many", "few"].into_iter().enumerate() {
+            let request = by(name, Request::run(&json!({ "args": ["true"] })));
+            let (service, order) = (&service, &order);
+            scope.spawn(move || {
+                service.ask(&request).is(200);
+                order.lock().expect("nobody panics with it").push(name);
+            });
+            wait_until("it waits", || figure("fumehood_waiting") == index as u64 + 1);
+        }
+        drop(holds);
+    });
+    let order = order.into_inner().expect("nobody panics with it");
+    let few = order.iter().position(|name| *name == "few");
+    assert!(few.is_some_and(|at| at <= 2), "{order:?}");
+    Ok(())
+}
+
+fn nothing_is_lost_under_load() -> Promise {
+    let service = Service::start("[line]\nwait_time = '50s'");
+    let clients = 16;
+    std::thread::scope(|scope| {
+        for client in 0..clients {
+            let service = &service;
+            scope.spawn(move || {
+                let mut connection = service.client();
+                for number in 0..5 {
+                    let word = format!("{client}-{number}");
+                    let job = json!({ "args": ["sh", "-c", "echo $0; exit 7", word] });
+                    let report = connection.ask(&Request::run(&job)).is(200).json();
+                    assert_eq!(report["stdout"]["data"]["text"], format!("{word}\n"));
+                    assert_eq!(report["outcome"]["code"], 7);
+                }
+            });
+        }
+    });
+    let name = "fumehood_runs_total{surface=\"runs\",outcome=\"exited\"}";
+    assert_eq!(service.figure(name), clients * 5);
+    Ok(())
+}
+
+/// Every program prints all that it may. What is in memory is what runs, and what is on its way.
+fn memory_stays_within_bounds() -> Promise {
+    let service =
+        Service::start("[line]\nslots = 2\nwait_time = '50s'\n[ceilings]\noutput = '4MiB'");
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            let service = &service;
+            scope.spawn(move || {
+                let job = json!({
+                    "args": ["sh", "-c", "yes | head -c 8000000"],
+                    "limits": { "output_excess": "truncate" },
+                });
+                let report = service.ask(&Request::run(&job)).is(200).json();
+                assert_eq!(report["stdout"]["truncated"], true);
+                assert_eq!(report["stdout"]["total"], 8_000_000);
+            });
+        }
+    });
+    let peak = service.peak_memory();
+    assert!(peak < 160 << 10, "{peak} KiB");
+    Ok(())
+}
+
+fn probes_cost_no_cell() -> Promise {
+    let service = Service::start("");
+    wait_until("all cells are parked", || service.figure("fumehood_cells_parked") == 8);
+    let built = service.figure("fumehood_cells_built_total");
+    for _ in 0..20 {
+        for path in ["/livez", "/readyz", "/", "/metrics"] {
+            service.ask(&Request::get(path)).is(200);
+        }
+    }
+    assert_eq!(service.figure("fumehood_cells_built_total"), built);
+    assert_eq!(service.figure("fumehood_cells_parked"), 8);
+    Ok(())
+}

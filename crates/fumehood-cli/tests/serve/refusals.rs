@@ -1,0 +1,108 @@
+//! What strangers' jobs may not ask for.
+
+use serde_json::{Value, json};
+
+use crate::support::{Promise, Request, Service, has_process, marker, promises};
+
+promises! {
+    nothing_of_the_host_is_given,
+    limits_stay_below_their_ceilings,
+    a_ceiling_below_a_default_takes_its_place,
+    what_is_refused_never_runs,
+}
+
+/// Asks for a job with these fields besides its program.
+fn ask(service: &Service, fields: &Value) -> crate::support::Answer {
+    let mut job = json!({ "args": ["true"] });
+    let fields = fields.as_object().expect("an object").clone();
+    job.as_object_mut().expect("an object").extend(fields);
+    service.ask(&Request::run(&job))
+}
+
+/// Asserts that these are refused, each because of its field.
+#[track_caller]
+fn are_refused(service: &Service, asked: &[(Value, &str)]) {
+    for (fields, field) in asked {
+        let problem = ask(service, fields).problem(403, "forbidden");
+        assert_eq!(problem["errors"][0]["field"], *field, "{fields}");
+    }
+}
+
+fn nothing_of_the_host_is_given() -> Promise {
+    let service = Service::start("");
+    let mount = json!({ "source": "/etc", "target": "/mnt" });
+    are_refused(
+        &service,
+        &[
+            (json!({ "mounts": [mount] }), "mounts[0].source"),
+            (json!({ "network": "host" }), "network"),
+            (json!({ "waive": ["landlock"] }), "waive"),
+            (json!({ "seccomp": { "profile": "/etc/passwd" } }), "seccomp.profile"),
+            (json!({ "root": { "dir": "/" } }), "root.dir"),
+            (json!({ "root": { "image": "busybox" } }), "root.image"),
+            (json!({ "stdin": "inherit" }), "stdin"),
+            (json!({ "stdin": { "file": "/etc/shadow" } }), "stdin.file"),
+            (json!({ "inputs": [{ "dir": "/etc" }] }), "inputs[0].dir"),
+            (json!({ "inputs": [{ "file": "/etc/shadow" }] }), "inputs[0].file"),
+            (json!({ "inputs": [{ "tar": "/a.tar" }] }), "inputs[0].tar"),
+            (json!({ "inputs": [{ "tar": "stdin" }] }), "inputs[0].tar"),
+            (json!({ "collect": { "paths": ["a"], "to": { "dir": "/tmp/a" } } }), "collect.to"),
+            (json!({ "env": { "inherit": ["PATH"] } }), "env.inherit"),
+            (
+                json!({ "env": { "set": { "AWS_SECRET_ACCESS_KEY": "x" } } }),
+                "env.set.AWS_SECRET_ACCESS_KEY",
+            ),
+        ],
+    );
+    Ok(())
+}
+
+fn limits_stay_below_their_ceilings() -> Promise {
+    let service = Service::start("");
+    let limit = |name: &str, value: Value| json!({ "limits": { name: value } });
+    are_refused(
+        &service,
+        &[
+            (limit("memory", json!("1TiB")), "limits.memory"),
+            (limit("memory", json!("unlimited")), "limits.memory"),
+            (limit("wall_time", json!("1h")), "limits.wall_time"),
+            (limit("cpu_time", json!("unlimited")), "limits.cpu_time"),
+            (limit("pids", json!(100_000)), "limits.pids"),
+            (limit("output", json!("1GiB")), "limits.output"),
+            (limit("file_size", json!("1TiB")), "limits.file_size"),
+            (limit("open_files", json!(1_000_000)), "limits.open_files"),
+            (limit("workspace", json!("1TiB")), "limits.workspace"),
+            (limit("tmp", json!("1TiB")), "limits.tmp"),
+            (limit("inodes", json!("unlimited")), "limits.inodes"),
+            (limit("grace", json!("1m")), "limits.grace"),
+            (json!({ "tmpfs": [{ "target": "/a", "size": "1TiB" }] }), "tmpfs[0].size"),
+            (json!({ "input_limits": { "size": "1TiB" } }), "input_limits.size"),
+            (json!({ "collect": { "paths": [], "size": "1TiB" } }), "collect.size"),
+        ],
+    );
+    ask(&service, &json!({ "limits": { "wall_time": "1m", "pids": 100 } })).is(200);
+    Ok(())
+}
+
+fn a_ceiling_below_a_default_takes_its_place() -> Promise {
+    let service = Service::start("[ceilings]\nwall_time = '100ms'\noutput = '1KiB'");
+    let run = |args: &[&str]| service.run(args)["outcome"]["kind"].clone();
+    assert_eq!(run(&["sleep", "60"]), "timed-out");
+    assert_eq!(run(&["yes"]), "output-limit");
+    Ok(())
+}
+
+fn what_is_refused_never_runs() -> Promise {
+    let service = Service::start("");
+    let (marker, path) = (marker(), service.dir().join("proof"));
+    std::fs::create_dir(&path).expect("the directory is ours");
+    let job = json!({
+        "args": ["sh", "-c", "touch /mnt/ran; sleep 60", marker],
+        "mounts": [{ "source": path, "target": "/mnt", "access": "rw" }],
+    });
+    service.ask(&Request::run(&job)).problem(403, "forbidden");
+    assert!(!has_process(&marker));
+    assert!(!path.join("ran").exists());
+    assert_eq!(service.figure("fumehood_running"), 0);
+    Ok(())
+}

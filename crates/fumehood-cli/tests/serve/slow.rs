@@ -1,0 +1,74 @@
+//! Clients that are slow, or do nothing.
+
+use serde_json::json;
+
+use crate::support::{Client, Promise, Request, Service, promises, wait_until};
+
+promises! {
+    a_head_that_does_not_come_closes_the_connection,
+    a_body_that_does_not_come_is_a_problem,
+    slow_bodies_take_no_place_of_others,
+    idle_connections_make_room,
+    an_answer_that_nobody_takes_is_given_up,
+}
+
+const IMPATIENT: &str = "[http]\nheader_time = '300ms'\nbody_time = '2s'\nstall_time = '300ms'";
+
+fn a_head_that_does_not_come_closes_the_connection() -> Promise {
+    let service = Service::start(IMPATIENT);
+    for begun in ["", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nhost: localhost\r\nx: "] {
+        let mut client = service.client();
+        client.send(begun.as_bytes());
+        assert!(client.is_closed() || !client.try_send(b"\r\n\r\n"), "{begun:?}");
+    }
+    Ok(())
+}
+
+fn a_body_that_does_not_come_is_a_problem() -> Promise {
+    let service = Service::start(IMPATIENT);
+    for length in ["10", "100000"] {
+        let mut client = service.client();
+        let head = "POST /v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
+        client.send(format!("{head}\r\ncontent-length: {length}\r\n\r\n{{").as_bytes());
+        client.answer().problem(408, "too-slow");
+    }
+    Ok(())
+}
+
+fn slow_bodies_take_no_place_of_others() -> Promise {
+    let service = Service::start("[line]\nslots = 1\nuploads = 1\n[http]\nstall_time = '60s'");
+    let begin = |length: &str| {
+        let mut client = service.client();
+        let head = "POST /v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
+        client.send(format!("{head}\r\ncontent-length: {length}\r\n\r\n{{").as_bytes());
+        client
+    };
+    let _slow = [begin("10"), begin("20"), begin("1000000"), begin("1000000")];
+    assert_eq!(service.run(&["true"])["outcome"]["code"], 0);
+    Ok(())
+}
+
+fn idle_connections_make_room() -> Promise {
+    let service = Service::start("[http]\nconnections = 20");
+    let mut busy = service.client();
+    busy.tell(&Request::run(&json!({ "args": ["sh", "-c", "sleep 0.5; echo done"] })));
+    wait_until("it runs", || service.figure("fumehood_running") == 1);
+    let idle: Vec<Client> = (0..100).map(|_| service.client()).collect();
+    assert_eq!(service.ask(&Request::get("/readyz")).status, 200);
+    assert_eq!(service.run(&["true"])["outcome"]["code"], 0);
+    assert_eq!(busy.answer().is(200).json()["stdout"]["data"]["text"], "done\n");
+    drop(idle);
+    Ok(())
+}
+
+fn an_answer_that_nobody_takes_is_given_up() -> Promise {
+    let service = Service::start(IMPATIENT);
+    let mut client = service.client();
+    let script = "head -c 12000000 /dev/zero";
+    client.tell(&Request::run(&json!({ "args": ["sh", "-c", script] })).streaming());
+    wait_until("the program is over", || {
+        let name = "fumehood_abandoned_total";
+        service.figure(name) == 1 && service.figure("fumehood_running") == 0
+    });
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Runs that are told of as they happen.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::support::{Promise, Request, Service, promises};
+
+promises! {
+    output_is_told_before_the_end,
+    nothing_is_lost_and_nothing_is_out_of_order,
+    events_are_numbered,
+    a_program_that_cannot_start_is_a_problem_as_ever,
+}
+
+/// The text of one stream, put together.
+fn text(events: &[Value], stream: &str) -> String {
+    let ours = events.iter().filter(|event| event["event"] == stream);
+    ours.map(|event| event["data"]["text"].as_str().expect("it is text")).collect()
+}
+
+fn output_is_told_before_the_end() -> Promise {
+    let service = Service::start("");
+    let mut client = service.client();
+    let job = json!({ "args": ["sh", "-c", "echo now; sleep 50"] });
+    client.tell(&Request::run(&job).streaming());
+    let (head, mut events) = client.begin();
+    assert_eq!(head.header("content-type"), Some("application/x-ndjson"));
+    assert_eq!(events.event().expect("it starts")["event"], "start");
+    assert_eq!(events.event().expect("it prints")["data"]["text"], "now\n");
+    // It runs on: who does not want to wait for the end hangs up.
+    Ok(())
+}
+
+fn nothing_is_lost_and_nothing_is_out_of_order() -> Promise {
+    let service = Service::start("");
+    let mut client = service.client();
+    let job = json!({ "args": ["sh", "-c", "seq 200000; seq 1000 >&2; echo ä€😀"] });
+    client.tell(&Request::run(&job).streaming());
+    let events = client.begin().1.events();
+    let mut expected = String::new();
+    for number in 1..=200_000 {
+        let _ = writeln!(expected, "{number}");
+    }
+    let end = events.last().expect("it ends");
+    assert_eq!(end["report"]["outcome"]["code"], 0, "{end}");
+    assert!(text(&events, "stdout") == expected.clone() + "ä€😀\n", "stdout differs");
+    assert!(expected.starts_with(&text(&events, "stderr")), "stderr differs");
+    assert_eq!(text(&events, "stderr").lines().count(), 1000);
+    assert_eq!(end["report"]["stdout"]["total"], expected.len() + 10);
+    Ok(())
+}
+
+fn events_are_numbered() -> Promise {
+    let service = Service::start("");
+    let mut client = service.client();
+    let job = json!({ "args": ["sh", "-c", "echo a; echo b >&2; printf '\\377'; exit 3"] });
+    client.tell(&Request::run(&job).streaming());
+    let events = client.begin().1.events();
+    let numbers: Vec<_> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
+    assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
+    assert!(events[0]["id"].as_str().expect("a name").starts_with("run_"));
+    let end = events.last().expect("it ends");
+    assert_eq!((&end["event"], &end["report"]["outcome"]["code"]), (&json!("end"), &json!(3)));
+    Ok(())
+}
+
+fn a_program_that_cannot_start_is_a_problem_as_ever() -> Promise {
+    let service = Service::start("");
+    let job = json!({ "args": ["/no/such/program"] });
+    service.ask(&Request::run(&job).streaming()).problem(422, "program-not-found");
+    Ok(())
+}
