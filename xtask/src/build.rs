@@ -15,19 +15,29 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a directory of the workspace")
 }
 
-/// The binary and the suite of promises that tries it.
+/// The binary, the suite of promises that tries it, and further suites.
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) binary: PathBuf,
     pub(crate) suite: PathBuf,
+    pub(crate) others: Vec<PathBuf>,
 }
 
 impl Built {
-    /// Builds both, with further arguments to cargo.
+    /// Builds the binary and the promises, with further arguments to cargo.
     pub(crate) fn new(args: &[&str]) -> Result<Self, String> {
+        Self::with(&[], args)
+    }
+
+    /// Builds these suites, too.
+    pub(crate) fn with(others: &[&str], args: &[&str]) -> Result<Self, String> {
         let common = ["--package", "fumehood-cli", "--message-format", "json-render-diagnostics"];
         let messages = stdout(
-            cargo().args(["test", "--no-run", "--test", "promise"]).args(common).args(args),
+            cargo()
+                .args(["test", "--no-run", "--test", "promise"])
+                .args(others.iter().flat_map(|name| ["--test", name]))
+                .args(common)
+                .args(args),
         )?;
         let suite = executable(&messages, "promise").ok_or("cargo built no suite of promises")?;
         let binary = executable(&messages, "fumehood");
@@ -35,7 +45,9 @@ impl Built {
             Some(binary) => binary,
             None => binary_alone(args)?,
         };
-        Ok(Self { binary, suite })
+        let path = |name| executable(&messages, name).ok_or(format!("cargo built no suite {name}"));
+        let others = others.iter().map(|name| path(name)).collect::<Result<_, _>>()?;
+        Ok(Self { binary, suite, others })
     }
 }
 

@@ -16,7 +16,7 @@ const fn component(program: &'static str, package: &'static str, tries: &'static
     Component { program, package, tries }
 }
 
-const COMPONENTS: [Component; 14] = [
+const COMPONENTS: [Component; 15] = [
     component("cc", "gcc libc6-dev", "system calls that no shell can make; compiling C"),
     component("python3", "python3", "Python as a job"),
     component("perl", "perl", "Perl as a job"),
@@ -26,6 +26,7 @@ const COMPONENTS: [Component; 14] = [
     component("node", "nodejs", "Node as a job"),
     component("javac", "default-jdk-headless", "the JVM as a job"),
     component("go", "golang-go", "Go as a job"),
+    component("curl", "curl", "the transcripts of the service's documentation"),
     component("unshare", "util-linux", "hosts without user namespaces"),
     component("setpriv", "util-linux", "hosts without user namespaces"),
     component("setsid", "util-linux", "terminals"),

@@ -1,12 +1,16 @@
 //! All tests of the project in one command.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::build::{Built, cargo, root};
 use crate::tally::Tally;
 use crate::user::{Stage, is_root};
 use crate::{Outcome, components, guest, soak};
+
+/// Suites that run as root and as an unprivileged user, like the promises.
+const OTHERS: [&str; 1] = ["serve"];
 
 /// What a part that cannot be tried at all on this machine counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,24 +73,27 @@ fn units() -> Tally {
     all
 }
 
-/// The integration tests of the binary that are not the promises.
+/// The integration tests of the binary that say nothing about users.
 fn other_tests() -> Vec<String> {
     let entries = fs::read_dir(root().join("crates/fumehood-cli/tests")).into_iter().flatten();
     let paths = entries.flatten().map(|entry| entry.path());
     let tests = paths.filter(|path| path.extension().is_some() || path.join("main.rs").exists());
     let names = tests.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
-    names.filter(|name| name != "promise").collect()
+    names.filter(|name| name != "promise" && !OTHERS.contains(&name.as_str())).collect()
 }
 
 /// The promises as root and as an unprivileged user.
 fn promises(mode: Mode, args: &[String]) -> Result<Tally, String> {
-    let built = Built::new(&[])?;
+    let built = Built::with(&OTHERS, &[])?;
     let mut half = Half { mode, args, built, stage: None };
     let mut all = half.run("root", is_root().then_some(()).ok_or("we are not root"));
     if is_root() {
         let stage = Stage::new()?;
         half.built.binary = stage.copy(&half.built.binary, "fumehood")?;
         half.built.suite = stage.copy(&half.built.suite, "promise")?;
+        for (suite, name) in half.built.others.iter_mut().zip(OTHERS) {
+            *suite = stage.copy(suite, name)?;
+        }
         half.stage = Some(stage);
     }
     all += half.run("an unprivileged user", Ok(()));
@@ -114,11 +121,19 @@ impl Half<'_> {
             let strict = self.mode == Mode::Strict;
             return if strict { Tally::FAIL } else { Tally::skipped(self.count()) };
         }
-        Tally::of(self.command(&self.built.suite).args(self.args))
+        let mut all = Tally::default();
+        for suite in self.suites() {
+            all += Tally::of(self.command(suite).args(self.args));
+        }
+        all
+    }
+
+    fn suites(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.built.suite].into_iter().chain(&self.built.others)
     }
 
     /// A command as the user of this half.
-    fn command(&self, program: &std::path::Path) -> Command {
+    fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         if let Some(stage) = &self.stage {
             stage.drop_privileges(&mut command);
@@ -137,10 +152,14 @@ impl Half<'_> {
 
     /// How many promises there are.
     fn count(&self) -> u32 {
-        let output = Command::new(&self.built.suite).arg("--list").args(self.args).output();
-        let listed = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        let listed = listed.unwrap_or_default();
-        let tests = listed.lines().filter(|line| line.ends_with(": test")).count();
-        u32::try_from(tests).unwrap_or(u32::MAX)
+        self.suites().map(|suite| listed(suite, self.args)).sum()
     }
+}
+
+fn listed(suite: &Path, args: &[String]) -> u32 {
+    let output = Command::new(suite).arg("--list").args(args).output();
+    let listed = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let listed = listed.unwrap_or_default();
+    let tests = listed.lines().filter(|line| line.ends_with(": test")).count();
+    u32::try_from(tests).unwrap_or(u32::MAX)
 }

@@ -115,13 +115,13 @@ impl Profile {
         whole.inputs.extend(job.inputs);
         whole.input_limits = job.input_limits;
         whole.require.extend(job.require);
-        whole.limits = over(job.limits, &self.0.limits);
+        whole.limits = over(&job.limits, &self.0.limits);
         whole
     }
 }
 
 /// The limits that a job names, and beneath them those of its profile.
-fn over(own: Limits, base: &Limits) -> Limits {
+fn over(own: &Limits, base: &Limits) -> Limits {
     Limits {
         wall_time: own.wall_time.or(base.wall_time),
         cpu_time: own.cpu_time.or(base.cpu_time),

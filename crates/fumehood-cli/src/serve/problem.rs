@@ -7,16 +7,17 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use fumehood::{Error, ErrorKind, Missing};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Why a request was not done.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Problem {
     /// What kind of problem it is: `urn:fumehood:problem:` and one word.
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
+    #[serde(rename = "type", serialize_with = "as_urn")]
+    #[schemars(with = "String")]
+    pub(crate) kind: &'static str,
     /// The kind in words.
-    pub(crate) title: String,
+    pub(crate) title: &'static str,
     /// The HTTP status.
     pub(crate) status: u16,
     /// What is wrong with this request, and what would be right.
@@ -29,7 +30,11 @@ pub(crate) struct Problem {
     pub(crate) missing: Vec<Missing>,
     /// Seconds after which trying again makes sense.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) retry_after: Option<u64>,
+    pub(crate) retry_after: Option<u32>,
+}
+
+fn as_urn<S: Serializer>(word: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("urn:fumehood:problem:{word}"))
 }
 
 /// A field of a job that is wrong.
@@ -48,13 +53,13 @@ impl Problem {
 
     pub(crate) fn new(
         status: StatusCode,
-        word: &str,
-        title: &str,
+        word: &'static str,
+        title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
         Self {
-            kind: format!("urn:fumehood:problem:{word}"),
-            title: title.to_owned(),
+            kind: word,
+            title,
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
@@ -133,7 +138,7 @@ impl Problem {
     }
 
     fn later(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after.as_secs().max(1));
+        self.retry_after = Some(u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
         self
     }
 
