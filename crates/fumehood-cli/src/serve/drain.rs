@@ -100,21 +100,23 @@ fn reload(service: &Shared, args: &ServeArgs) {
 
 /// Parks cells before the first job comes, and tries anew for as long as the host cannot make any.
 async fn keep_healthy(service: Shared) {
+    const LEAST: Duration = Duration::from_millis(100);
     const MOST: Duration = Duration::from_secs(5);
     let job = Job::new(["true"]);
-    let mut pause = Duration::from_millis(100);
+    let mut pause = LEAST;
     loop {
-        if service.is_healthy() {
-            pause = Duration::from_millis(100);
-            service.unhealthy().await;
-        }
         match service.pool.warm(&job).await {
-            Ok(()) => service.note_health(true),
+            Ok(()) => {
+                service.note_health(true);
+                service.suspected().await;
+                pause = LEAST;
+            }
             Err(error) => {
+                service.note_health(false);
                 output::failed(&error);
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MOST);
             }
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MOST);
     }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use fumehood::{Error, ErrorKind, Job, Report, Running, Streams};
 
 use super::line::Place;
-use super::problem::Problem;
+use super::problem::{Problem, is_of_the_job};
 use super::service::{Shared, Stage};
 use crate::output;
 
@@ -52,10 +52,7 @@ pub(crate) async fn start(
         }
     };
     match started {
-        Ok(running) => {
-            service.note_health(true);
-            Ok(Run { running, watch, _place: place })
-        }
+        Ok(running) => Ok(Run { running, watch, _place: place }),
         Err(error) => Err(watch.failed(&error)),
     }
 }
@@ -109,8 +106,9 @@ impl Watch {
             ErrorKind::ProgramNotFound { .. } => "not-found",
             ErrorKind::ProgramNotExecutable { .. } => "not-executable",
             ErrorKind::Unsupported { .. } => "unsupported",
+            ErrorKind::Start { step, .. } if is_of_the_job(step) => "not-started",
             _ => {
-                self.service.note_health(false);
+                self.service.suspect();
                 output::failed(error);
                 "failed"
             }

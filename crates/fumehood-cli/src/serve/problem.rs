@@ -177,10 +177,20 @@ impl From<&Error> for Problem {
                 let problem = Self::new(status, "unsupported", title, detail);
                 Self { missing: missing.clone(), ..problem }
             }
+            ErrorKind::Start { step, source } if is_of_the_job(step) => {
+                let detail = format!("{step}: {source}");
+                Self::new(invalid, "not-started", "The program cannot be started so", detail)
+            }
             // Steps and causes are for the operator's log.
             _ => Self::internal("the sandbox failed; the service's log says how"),
         }
     }
+}
+
+/// Whether a step fails because of what the job says: its directory is not there, or its arguments
+/// are more than the kernel takes (`execve(2)`, `E2BIG`).
+pub(crate) fn is_of_the_job(step: &str) -> bool {
+    matches!(step.split(' ').next(), Some("chdir" | "exec"))
 }
 
 impl IntoResponse for Problem {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use fumehood::{Error, ErrorKind, Pool, PoolConfig, Result, Sandbox, Support, format_duration};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 
 use super::access::{Access, Caller};
@@ -35,8 +35,9 @@ pub(crate) struct Service {
     pub(crate) log: Log,
     /// How far the end of the service has come.
     stage: watch::Sender<Stage>,
-    /// Whether the last cell that was asked for stood.
+    /// Whether the last cell that was tried stood.
     healthy: watch::Sender<bool>,
+    suspicion: Notify,
     /// What the host can hold, once somebody asked.
     support: Mutex<Option<Support>>,
 }
@@ -76,6 +77,7 @@ impl Service {
             log: Log::open(&config.log)?,
             stage: watch::Sender::new(Stage::Serving),
             healthy: watch::Sender::new(false),
+            suspicion: Notify::new(),
             support: Mutex::new(None),
             settings: RwLock::new(Arc::new(Settings { config, access })),
         })
@@ -115,19 +117,25 @@ impl Service {
         let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
     }
 
-    /// Notes whether a cell stood when one was needed.
+    /// Notes whether a cell stood when it was tried.
     pub(crate) fn note_health(&self, healthy: bool) {
         self.healthy.send_if_modified(|now| std::mem::replace(now, healthy) != healthy);
     }
 
-    /// Whether the last cell that was asked for stood.
+    /// Whether the last cell that was tried stood.
     pub(crate) fn is_healthy(&self) -> bool {
         *self.healthy.borrow()
     }
 
-    /// Waits until a cell does not stand.
-    pub(crate) async fn unhealthy(&self) {
-        let _ = self.healthy.subscribe().wait_for(|healthy| !healthy).await;
+    /// A run failed, and it was not the caller's fault: whether cells still stand is to be tried. A
+    /// failure alone says little, or strangers could make the service look ill.
+    pub(crate) fn suspect(&self) {
+        self.suspicion.notify_one();
+    }
+
+    /// Waits until there is a reason to try a cell.
+    pub(super) async fn suspected(&self) {
+        self.suspicion.notified().await;
     }
 
     /// Whether the service takes work, and would be able to do it. Costs no cell.

@@ -128,6 +128,12 @@ fn what_is_wrong_with_a_request_is_named() -> Promise {
     post("{").problem(400, "bad-request");
     post("\u{ff}").problem(400, "bad-request");
     post(r#"{"args": ["/no/such"]}"#).problem(422, "program-not-found");
+    post(r#"{"args": ["true"], "cwd": "/no/such"}"#).problem(422, "not-started");
+    assert_eq!(
+        service.ask(&Request::get("/readyz")).status,
+        200,
+        "a stranger's fault is no illness"
+    );
     post(&" ".repeat(2000)).problem(413, "too-large");
     let request = Request::run(&json!({ "args": ["true"] }));
     service.ask(&request.clone().header("content-type", "text/plain")).problem(415, "media-type");

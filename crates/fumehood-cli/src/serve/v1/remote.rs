@@ -1,7 +1,7 @@
 //! The schema of jobs that come from elsewhere: that of all jobs, without what the policy refuses
 //! in any case.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Fields that may only have their default.
 const NOT_ASKED: [&str; 5] = ["mounts", "network", "waive", "seccomp", "backend"];
@@ -23,7 +23,43 @@ pub(super) fn job_schema() -> Value {
     keep_forms(&mut schema, "/$defs/CollectTo/oneOf", |form| form.get("properties").is_none());
     bytes_only(&mut schema);
     drop_unused(&mut schema);
+    narrow(&mut schema);
     schema
+}
+
+/// Text without NUL, which no argument and no variable can have.
+const TEXT: &str = r"^[^\u0000]*$";
+
+/// An absolute path in its shortest form: names that are neither `.` nor `..`.
+const PATH: &str = r"^/(NAME(/NAME)*)?$";
+const NAME: &str = r"([^/.\u0000][^/\u0000]*|\.[^/.\u0000][^/\u0000]*|\.\.[^/\u0000]+)";
+
+/// Says what the types do not, as far as a schema can: programs that make requests from it shall make
+/// such as are taken.
+fn narrow(schema: &mut Value) {
+    let path = PATH.replace("NAME", NAME);
+    let label = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
+    let host = format!(r"^{label}(\.{label})*$");
+    for (pointer, more) in [
+        ("/properties/args/items", json!({ "pattern": TEXT })),
+        (
+            "/properties/args",
+            json!({ "minItems": 1, "prefixItems": [{ "type": "string", "minLength": 1,
+                "pattern": TEXT }] }),
+        ),
+        ("/properties/cwd", json!({ "pattern": path })),
+        ("/properties/hostname", json!({ "pattern": host, "minLength": 1, "maxLength": 64 })),
+        (
+            "/$defs/Env/properties/set",
+            json!({ "propertyNames": { "pattern": r"^[^=\u0000]+$" },
+                "additionalProperties": { "type": "string", "pattern": TEXT } }),
+        ),
+        ("/$defs/Tmpfs/properties/target", json!({ "pattern": path })),
+    ] {
+        if let (Some(fields), Value::Object(more)) = (object(schema, pointer), more) {
+            fields.extend(more);
+        }
+    }
 }
 
 fn object<'a>(
@@ -82,5 +118,7 @@ mod tests {
             assert!(!text.contains(word), "{word}");
         }
         assert!(schema.pointer("/$defs/Limits/properties/memory").is_some());
+        assert!(schema.pointer("/properties/cwd/pattern").is_some());
+        assert!(schema.pointer("/$defs/Env/properties/set/propertyNames").is_some());
     }
 }
