@@ -2,13 +2,18 @@
 //!
 //! A small one is read before its sender waits for anything, since it takes no more memory than its
 //! connection does. For a large one a place is taken first, and kept until the program starts, so
-//! that as many large bodies are in memory as there are such places.
+//! that as many large bodies are in memory as there are such places. Large answers keep their
+//! program's place for as long as they are in memory.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -85,5 +90,48 @@ async fn collect(
             return Err(too_large(limit));
         }
         bytes.extend_from_slice(data);
+    }
+}
+
+/// An answer that is in memory, and the place that it takes there until it has gone out.
+#[derive(Debug)]
+struct Held {
+    left: Bytes,
+    _place: Place,
+}
+
+/// Bytes of an answer that are handed over at a time.
+const CHUNK: usize = 64 << 10;
+
+/// An answer. If it is large its place is kept until a client has taken it: else slow clients could
+/// gather as many of them as they like.
+pub(crate) fn answer(text: Vec<u8>, place: Place) -> Body {
+    if text.len() as u64 <= SMALL {
+        return Body::from(text);
+    }
+    Body::new(Held { left: text.into(), _place: place })
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let most = self.left.len().min(CHUNK);
+        Poll::Ready(Some(Ok(Frame::data(self.left.split_to(most)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
     }
 }

@@ -10,7 +10,8 @@ use super::service::{Shared, Stage};
 use crate::output;
 
 /// Runs a job to its end and captures its output. Dropping the future kills the program and
-/// everything it started. `surface` names the interface in the metrics.
+/// everything it started. `surface` names the interface in the metrics. The place is given back, for
+/// as long as the report is in memory.
 ///
 /// # Errors
 /// What kept the program from running; how it ended is in the report.
@@ -19,8 +20,8 @@ pub(crate) async fn run(
     surface: &'static str,
     job: &Job,
     place: Place,
-) -> Result<Report, Problem> {
-    start(service, surface, job, Streams::captured(), place).await?.finish().await
+) -> Result<(Report, Place), Problem> {
+    start(service, surface, job, Streams::captured(), place).await?.finish_in_place().await
 }
 
 /// A program that runs, and the place that it takes. Dropping it kills the program and everything
@@ -29,7 +30,7 @@ pub(crate) async fn run(
 pub(crate) struct Run {
     running: Running,
     watch: Watch,
-    _place: Place,
+    place: Place,
 }
 
 /// Starts a job.
@@ -52,7 +53,7 @@ pub(crate) async fn start(
         }
     };
     match started {
-        Ok(running) => Ok(Run { running, watch, _place: place }),
+        Ok(running) => Ok(Run { running, watch, place }),
         Err(error) => Err(watch.failed(&error)),
     }
 }
@@ -68,7 +69,15 @@ impl Run {
     ///
     /// # Errors
     /// If watching it failed.
-    pub(crate) async fn finish(mut self) -> Result<Report, Problem> {
+    pub(crate) async fn finish(self) -> Result<Report, Problem> {
+        self.finish_in_place().await.map(|(report, _)| report)
+    }
+
+    /// As [`Run::finish`], with the place for whoever is not done yet.
+    ///
+    /// # Errors
+    /// If watching it failed.
+    pub(crate) async fn finish_in_place(mut self) -> Result<(Report, Place), Problem> {
         let handle = self.running.handle();
         let mut wait = pin!(self.running.wait());
         let ended = tokio::select! {
@@ -82,7 +91,7 @@ impl Run {
             Ok(report) => {
                 self.watch.is_over = true;
                 self.watch.service.metrics.ran(self.watch.surface, &report);
-                Ok(report)
+                Ok((report, self.place))
             }
             Err(error) => Err(self.watch.failed(&error)),
         }

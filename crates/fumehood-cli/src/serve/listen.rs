@@ -6,11 +6,15 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fumehood::Result;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::config::{Config, wrong};
 use super::peer::Peer;
 use super::service::internal;
+
+/// Bytes of an answer that the kernel keeps for a client.
+const SEND_BUFFER: usize = 256 << 10;
 
 /// A socket that is listened on.
 #[derive(Debug)]
@@ -117,6 +121,8 @@ impl Listener {
                 let (stream, address) = listener.accept().await?;
                 // Events go out one by one, and nobody shall wait for the next.
                 stream.set_nodelay(true)?;
+                // Answers that nobody takes wait in the kernel, too, which would take megabytes.
+                set_socket_send_buffer_size(&stream, SEND_BUFFER)?;
                 Ok((Stream::Tcp(stream), Peer::Tcp(address)))
             }
             Self::Unix(listener, _) => {

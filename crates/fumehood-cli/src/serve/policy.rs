@@ -56,7 +56,7 @@ impl Default for Ceilings {
             cpu_time: minute,
             memory: ByteSize::gib(2),
             pids: 256,
-            output: ByteSize::mib(16),
+            output: ByteSize::mib(4),
             file_size: ByteSize::mib(256),
             open_files: 4096,
             workspace: ByteSize::mib(512),

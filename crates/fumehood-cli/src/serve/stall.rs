@@ -1,7 +1,7 @@
-//! Connections whose clients take nothing.
+//! Connections whose clients take little or nothing.
 //!
-//! An answer that nobody takes would stay in memory for as long as its client likes. So a write that
-//! makes no progress for some time is an error, which ends the connection.
+//! An answer that nobody takes would stay in memory for as long as its client likes. So a client that
+//! keeps us waiting must take something, and more than a trickle: else the connection ends.
 
 use std::io;
 use std::pin::Pin;
@@ -11,31 +11,49 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// Bytes a second that a client must take if there is more for it: half of what a poor mobile
+/// connection does.
+const LEAST_RATE: u64 = 16 << 10;
+
 /// A connection whose writes must make progress.
 #[derive(Debug)]
 pub(crate) struct Progressing<S> {
     inner: S,
     patience: Duration,
-    /// Set while a write waits.
+    /// Set while a write waits: when it is looked at what was taken since.
     deadline: Option<Pin<Box<Sleep>>>,
+    taken: u64,
 }
 
 impl<S> Progressing<S> {
     pub(crate) const fn new(inner: S, patience: Duration) -> Self {
-        Self { inner, patience, deadline: None }
+        Self { inner, patience, deadline: None, taken: 0 }
     }
 
-    /// Starts the clock for what waits, and stops it for what does not.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Counts what was taken, and looks at the clock while something waits.
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        done: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(taken)) = &done {
+            self.taken += *taken as u64;
+        }
         if done.is_ready() {
-            self.deadline = None;
             return done;
         }
         let patience = self.patience;
-        let clock =
-            self.deadline.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
-        ready!(clock.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        loop {
+            let clock = self.deadline.get_or_insert_with(|| {
+                self.taken = 0;
+                Box::pin(sleep_until(Instant::now() + patience))
+            });
+            ready!(clock.as_mut().poll(cx));
+            if self.taken < LEAST_RATE * patience.as_secs().max(1) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.deadline = None;
+        }
     }
 }
 
@@ -73,7 +91,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Progressing<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.inner).poll_flush(cx));
+        // Nothing waits any more.
+        self.deadline = None;
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

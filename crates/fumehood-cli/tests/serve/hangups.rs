@@ -35,7 +35,7 @@ fn a_stream_that_nobody_reads_ends_with_its_client() -> Promise {
     let service = Service::start("");
     let marker = marker();
     let mut client = service.client();
-    let job = json!({ "args": ["sh", "-c", "yes; true", marker], "limits": { "output": "16MiB" } });
+    let job = json!({ "args": ["sh", "-c", "yes; true", marker], "limits": { "output": "4MiB" } });
     client.tell(&Request::run(&job).streaming());
     wait_until("it runs", || has_process(&marker));
     drop(client);
@@ -45,7 +45,7 @@ fn a_stream_that_nobody_reads_ends_with_its_client() -> Promise {
 }
 
 fn who_leaves_the_line_is_not_run() -> Promise {
-    let service = Service::start("[line]\nslots = 1\nwait_time = '50s'");
+    let service = Service::start("[line]\nslots = 1\nwait_time = '10m'");
     let mut first = service.client();
     first.tell(&Request::run(&json!({ "args": ["sleep", "50"] })));
     wait_until("it runs", || service.figure("fumehood_running") == 1);

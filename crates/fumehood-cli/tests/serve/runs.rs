@@ -136,6 +136,8 @@ fn what_is_wrong_with_a_request_is_named() -> Promise {
     );
     post(&" ".repeat(2000)).problem(413, "too-large");
     let request = Request::run(&json!({ "args": ["true"] }));
+    let many = json!({ "args": vec![""; 70_000] });
+    Service::start("").ask(&Request::run(&many)).problem(413, "too-large");
     service.ask(&request.clone().header("content-type", "text/plain")).problem(415, "media-type");
     service.ask(&Request::get("/v1/nothing")).problem(404, "not-found");
     let wrong = service.ask(&Request::get("/v1/runs"));

@@ -10,6 +10,7 @@ promises! {
     slow_bodies_take_no_place_of_others,
     idle_connections_make_room,
     an_answer_that_nobody_takes_is_given_up,
+    an_answer_that_waits_keeps_its_place,
 }
 
 const IMPATIENT: &str = "[http]\nheader_time = '300ms'\nbody_time = '2s'\nstall_time = '300ms'";
@@ -64,11 +65,26 @@ fn idle_connections_make_room() -> Promise {
 fn an_answer_that_nobody_takes_is_given_up() -> Promise {
     let service = Service::start(IMPATIENT);
     let mut client = service.client();
-    let script = "head -c 12000000 /dev/zero";
+    let script = "head -c 4000000 /dev/zero";
     client.tell(&Request::run(&json!({ "args": ["sh", "-c", script] })).streaming());
     wait_until("the program is over", || {
         let name = "fumehood_abandoned_total";
         service.figure(name) == 1 && service.figure("fumehood_running") == 0
     });
+    Ok(())
+}
+
+fn an_answer_that_waits_keeps_its_place() -> Promise {
+    let service = Service::start("[line]\nslots = 1\n[http]\nstall_time = '60s'");
+    let mut client = service.client();
+    let script = "head -c 4000000 /dev/zero | tr '\\0' x";
+    client.tell(&Request::run(&json!({ "args": ["sh", "-c", script] })));
+    let name = "fumehood_runs_total{surface=\"runs\",outcome=\"exited\"}";
+    wait_until("the program is over", || service.figure(name) == 1);
+    // Nobody has taken the answer, and what is kept for a client is no more than this.
+    assert_eq!(service.figure("fumehood_running"), 1);
+    let report = client.answer().is(200).json();
+    assert_eq!(report["stdout"]["total"], 4_000_000);
+    wait_until("the place is free", || service.figure("fumehood_running") == 0);
     Ok(())
 }

@@ -40,7 +40,7 @@ fn what_runs_may_end() -> Promise {
 }
 
 fn every_accepted_run_is_answered_or_cancelled() -> Promise {
-    let settings = "[line]\nslots = 2\nwait_time = '50s'\n[stop]\ndeadline = '300ms'";
+    let settings = "[line]\nslots = 2\nwait_time = '10m'\n[stop]\ndeadline = '300ms'";
     let mut service = Service::start(settings);
     let marker = marker();
     let job = json!({ "args": ["sh", "-c", "sleep 50; true", marker] });

@@ -86,11 +86,33 @@ pub(super) fn parameter<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
 fn job(bytes: &[u8]) -> Result<Job, Problem> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Problem::bad_request(format!("the job is not UTF-8: {error}")))?;
+    if values(bytes) > MOST_VALUES {
+        let detail = format!("the job has more than {MOST_VALUES} values");
+        return Err(Problem::too_large(detail));
+    }
     // Text that is no JSON at all is malformed; a job that is wrong is not valid.
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
         return Err(Problem::bad_request(format!("the job is not JSON: {error}")));
     }
     Job::from_json(text).map_err(|error| Problem::from(&error))
+}
+
+/// How many values a job may have. In memory each takes many times what it takes as text.
+const MOST_VALUES: usize = 1 << 16;
+
+/// How many values a JSON text has at most, told without reading it into memory.
+fn values(text: &[u8]) -> usize {
+    let (mut count, mut in_string, mut escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// A form: the part `job` in JSON, and files.
@@ -140,4 +162,22 @@ async fn file(field: Field<'_>) -> Result<Input, Problem> {
     // Whether it leads anywhere else is judged with all other paths of the job.
     let to = Path::new(Job::CWD).join(name);
     Ok(Input::bytes(content(field).await?).to(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        for (text, count) in [
+            ("1", 1),
+            (r#"{"a": [1, 2]}"#, 4),
+            (r#""[,{""#, 1),
+            (r#"["\",[", 1]"#, 3),
+            (r#"["\\", 1]"#, 3),
+        ] {
+            assert_eq!(values(text.as_bytes()), count, "{text}");
+        }
+    }
 }

@@ -54,10 +54,36 @@ fn narrow(schema: &mut Value) {
             json!({ "propertyNames": { "pattern": r"^[^=\u0000]+$" },
                 "additionalProperties": { "type": "string", "pattern": TEXT } }),
         ),
-        ("/$defs/Tmpfs/properties/target", json!({ "pattern": path })),
+        (
+            "/$defs/Tmpfs/properties/target",
+            json!({ "pattern": path.replace(")*)?$", ")*)$"),
+                "not": { "pattern": r"^/(proc|dev|sys|\.changes)(/|$)" } }),
+        ),
+        ("/$defs/InputLimits/properties/entries", json!({ "minimum": 1 })),
+        ("/$defs/InputLimits/properties/ratio", json!({ "minimum": 1 })),
+        ("/$defs/InputLimits/properties/depth", json!({ "minimum": 1, "maximum": 1024 })),
+        ("/$defs/ByteSize", json!({ "pattern": SIZE })),
     ] {
         if let (Some(fields), Value::Object(more)) = (object(schema, pointer), more) {
             fields.extend(more);
+        }
+    }
+    for pointer in ["/$defs/Stdin/oneOf", "/$defs/Input/oneOf"] {
+        let forms = schema.pointer_mut(pointer).and_then(Value::as_array_mut);
+        forms.into_iter().flatten().for_each(encoded);
+    }
+}
+
+/// Whole numbers: those that come to whole bytes among the others are beyond a pattern.
+const SIZE: &str = "^[1-9][0-9]*([Bb]|[KkMmGgTt]([Ii][Bb])?)$";
+
+/// Marks what is written in base64.
+fn encoded(form: &mut Value) {
+    const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
+    for pointer in ["/properties/base64", "/properties/tar/oneOf/0/properties/base64"] {
+        if let Some(field) = object(form, pointer) {
+            field.insert("contentEncoding".to_owned(), json!("base64"));
+            field.insert("pattern".to_owned(), json!(BASE64));
         }
     }
 }

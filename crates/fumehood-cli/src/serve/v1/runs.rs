@@ -1,14 +1,16 @@
 //! `POST /v1/runs`: a job in, its report out, at once or as it happens.
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use fumehood::Report;
 
 use super::asked::{self, Asked};
 use super::idempotency::{Begun, Key};
 use crate::serve::access::Caller;
+use crate::serve::body;
+use crate::serve::line::Place;
 use crate::serve::log::Ended;
 use crate::serve::metrics::outcome_name;
 use crate::serve::problem::Problem;
@@ -44,29 +46,25 @@ pub(super) async fn create(
 }
 
 async fn answered(service: &Shared, caller: &Caller, asked: Asked) -> Result<Response, Problem> {
-    let (text, ended) = report(service, caller, asked).await?;
-    Ok(response(text.into(), ended))
+    let (text, ended, place) = report(service, caller, asked).await?;
+    Ok(response(body::answer(text, place), ended))
 }
 
 async fn report(
     service: &Shared,
     caller: &Caller,
     asked: Asked,
-) -> Result<(Vec<u8>, Ended), Problem> {
+) -> Result<(Vec<u8>, Ended, Place), Problem> {
     let Asked { job, held, .. } = asked;
     let place = service.place(caller).await?;
     drop(held);
-    let report = execute::run(service, SURFACE, &job, place).await?;
+    let (report, place) = execute::run(service, SURFACE, &job, place).await?;
     let text = serde_json::to_vec(&report).map_err(|error| Problem::internal(error.to_string()))?;
-    Ok((text, ended(&report)))
+    Ok((text, Ended(outcome_name(&report.outcome)), place))
 }
 
-fn ended(report: &Report) -> Ended {
-    Ended(outcome_name(&report.outcome))
-}
-
-fn response(text: axum::body::Bytes, ended: Ended) -> Response {
-    let mut response = ([(CONTENT_TYPE, "application/json")], text).into_response();
+fn response(body: impl Into<Body>, ended: Ended) -> Response {
+    let mut response = ([(CONTENT_TYPE, "application/json")], body.into()).into_response();
     response.extensions_mut().insert(ended);
     response
 }
@@ -98,8 +96,9 @@ async fn once(
             Ok(response)
         }
         Begun::New(promise) => {
-            let (text, ended) = report(service, caller, asked).await?;
-            let text = axum::body::Bytes::from(text);
+            let (text, ended, _place) = report(service, caller, asked).await?;
+            // Kept in any case, so it takes no memory of its own until a client has it.
+            let text = Bytes::from(text);
             promise.keep(text.clone());
             Ok(response(text, ended))
         }
