@@ -1,11 +1,11 @@
 //! Settings: a TOML file, then the environment, then flags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fumehood::{ByteSize, Result, format_duration, parse_duration};
+use fumehood::{ByteSize, Guarantee, Result, format_duration, parse_duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::args::ServeArgs;
@@ -41,6 +41,10 @@ pub(crate) struct Config {
     pub(crate) listen: Vec<String>,
     /// Where the access log goes: `stderr`, `none`, or an absolute path.
     pub(crate) log: String,
+    /// Guarantees without which no job is run, beyond those that every job requires. Where strangers
+    /// reach the service, unless this is set: `memory`, `pids` and `cpu-time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) require: Option<BTreeSet<Guarantee>>,
     pub(crate) access: AccessConfig,
     pub(crate) http: Http,
     pub(crate) line: LineConfig,
@@ -59,6 +63,7 @@ impl Default for Config {
         Self {
             listen: vec!["127.0.0.1:8375".into()],
             log: "stderr".into(),
+            require: None,
             access: AccessConfig::default(),
             http: Http::default(),
             line: LineConfig::default(),
@@ -274,13 +279,81 @@ impl Config {
         }
     }
 
+    /// Guarantees without which no job is run, beyond those that every job requires.
+    pub(crate) fn required(&self) -> BTreeSet<Guarantee> {
+        let strangers = || self.listen.iter().any(|address| is_open_to_strangers(address));
+        match &self.require {
+            Some(required) => required.clone(),
+            None if strangers() => STRANGERS.into(),
+            None => BTreeSet::new(),
+        }
+    }
+
     /// What `--print-config` prints.
     pub(crate) fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|error| wrong(&error.to_string()))
     }
 }
 
+/// What programs of strangers must not use up.
+const STRANGERS: [Guarantee; 3] = [Guarantee::Memory, Guarantee::Pids, Guarantee::CpuTime];
+
+fn is_open_to_strangers(address: &str) -> bool {
+    address.parse::<std::net::SocketAddr>().is_ok_and(|address| !address.ip().is_loopback())
+}
+
 /// A setting that is wrong.
 pub(crate) fn wrong(problem: &str) -> fumehood::Error {
     internal("read the settings")(io::Error::new(io::ErrorKind::InvalidInput, problem.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        let text = "require = ['memory']\n[profiles.a]\nenv.set.A = 'b'\n[ceilings]\ncpus = 2";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(Config::parse(&config.to_toml().unwrap()), Ok(config));
+        assert_eq!(Config::parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (text, named) in [
+            ("[line]\nslots = -1", "line.slots"),
+            ("[http]\nbody_size = 5", "http.body_size"),
+            ("[stop]\nlinger = '5'", "stop.linger"),
+            ("[stop]\nlingre = '5s'", "unknown field `lingre`"),
+            ("[profiles.a]\nnetwork = 'hots'", "profiles.a"),
+        ] {
+            let said = Config::parse(text).unwrap_err();
+            assert!(said.contains(named), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_environment_comes_after_the_file() {
+        let mut config = Config::parse("[line]\nslots = 3").unwrap();
+        let set = |name: &str| match name {
+            "FUMEHOOD_LISTEN" => Some("127.0.0.1:1, unix:/a".to_owned()),
+            "FUMEHOOD_SLOTS" => Some("5".to_owned()),
+            _ => None,
+        };
+        config.overlay(set).unwrap();
+        assert_eq!(config.listen, ["127.0.0.1:1", "unix:/a"]);
+        assert_eq!(config.line.slots, 5);
+        assert!(config.overlay(|_| Some("x".to_owned())).is_err());
+    }
+
+    #[test]
+    fn strangers_programs_need_limits_that_hold() {
+        let required = |text: &str| Config::parse(text).unwrap().required().len();
+        assert_eq!(required(""), 0);
+        assert_eq!(required("listen = ['[::1]:80', 'unix:/a']"), 0);
+        assert_eq!(required("listen = ['127.0.0.1:80', '10.0.0.1:80']"), 3);
+        assert_eq!(required("listen = ['0.0.0.0:80']\nrequire = []"), 0);
+        assert_eq!(required("require = ['disk']"), 1);
+    }
 }

@@ -102,9 +102,10 @@ fn reload(service: &Shared, args: &ServeArgs) {
 async fn keep_healthy(service: Shared) {
     const LEAST: Duration = Duration::from_millis(100);
     const MOST: Duration = Duration::from_secs(5);
-    let job = Job::new(["true"]);
     let mut pause = LEAST;
     loop {
+        let mut job = Job::new(["true"]);
+        job.require = service.settings().config.required();
         match service.pool.warm(&job).await {
             Ok(()) => {
                 service.note_health(true);

@@ -157,6 +157,7 @@ pub(crate) fn admit(
         None => job,
     };
     fill_in(&mut job.limits, &config.ceilings);
+    job.require.extend(config.required());
     job.validate().map_err(|error| Problem::from(&error))?;
     Ok(job)
 }
