@@ -42,7 +42,7 @@ impl Inner {
             self.set_origin(job, origin);
             return Ok(());
         }
-        let (plan, cell) = self.build_from_nothing(job).await?;
+        let (plan, cell) = self.build_from_nothing(&job.shape()).await?;
         self.open_shelf(job);
         self.set_origin(job, origin);
         self.park(plan, cell);
