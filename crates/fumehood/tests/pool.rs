@@ -3,9 +3,10 @@
 
 mod common;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use fumehood::{ByteSize, ErrorKind, Input, Job, Outcome, Pool, PoolConfig, Sandbox};
+use fumehood::{ByteSize, ErrorKind, Input, InputSource, Job, Outcome, Pool, PoolConfig, Sandbox};
 use libtest_mimic::{Arguments, Failed};
 
 use common::{Test, run};
@@ -15,7 +16,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // They share a zygote, and one of them kills it.
     arguments.test_threads = Some(1);
-    let tests: [(&'static str, Test); 14] = [
+    let tests: [(&'static str, Test); 15] = [
         ("a_parked_cell_gives_what_the_job_says", gives_what_the_job_says),
         ("nothing_of_one_run_is_visible_in_the_next", nothing_is_visible),
         ("a_cell_from_a_template_is_like_any_other", templates_change_nothing),
@@ -29,6 +30,7 @@ fn main() {
         ("draining_ends_what_is_parked", drained),
         ("what_cannot_be_built_is_an_error_of_the_job", not_built),
         ("inputs_go_into_a_parked_cell_and_files_come_back", files),
+        ("data_of_a_job_are_not_kept_for_others", no_data_are_kept),
         ("many_jobs_run_at_a_time", many),
     ];
     common::conclude(&arguments, &tests)
@@ -355,6 +357,30 @@ fn files() -> Result<(), Failed> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("cells that were used are left: {:?}", inits());
+    })
+}
+
+fn no_data_are_kept() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        let job = shell("cat input").input(Input::bytes("secret"));
+        let InputSource::Bytes { data, .. } = &job.inputs[0].source else {
+            unreachable!("bytes are an input of another kind");
+        };
+        let data = Arc::downgrade(data);
+        // One for which a cell is built, and one that gets a parked cell.
+        assert_eq!(prints(&pool, &job).await?, "secret");
+        pool.warm(&job).await?;
+        assert_eq!(prints(&pool, &job).await?, "secret");
+        assert_eq!((pool.metrics().hits, pool.metrics().misses), (1, 1));
+        drop(job);
+        // The thread that fed the cell may be on its last instructions.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while data.strong_count() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(data.strong_count(), 0, "the pool has kept the input");
+        Ok(())
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -50,8 +51,8 @@ pub enum InputSource {
     Tar(TarSource),
     /// A file with this content.
     Bytes {
-        /// The content.
-        data: Vec<u8>,
+        /// The content, shared by the copies of a job: it may be large.
+        data: Arc<Vec<u8>>,
         /// Permission bits.
         mode: u32,
     },
@@ -105,7 +106,7 @@ impl Input {
     /// A file with this content, at `/workspace/input` unless [`to`](Self::to) says another path.
     #[must_use]
     pub fn bytes(data: impl Into<Vec<u8>>) -> Self {
-        let source = InputSource::Bytes { data: data.into(), mode: Self::MODE };
+        let source = InputSource::Bytes { data: Arc::new(data.into()), mode: Self::MODE };
         Self::new(source, Path::new(Job::CWD).join("input"))
     }
 
@@ -162,7 +163,7 @@ impl Serialize for Input {
             InputSource::Bytes { data, mode } => {
                 match std::str::from_utf8(data) {
                     Ok(text) => map.serialize_entry("text", text)?,
-                    Err(_) => map.serialize_entry("base64", &BASE64_STANDARD.encode(data))?,
+                    Err(_) => map.serialize_entry("base64", &BASE64_STANDARD.encode(&**data))?,
                 }
                 if *mode != Self::MODE {
                     map.serialize_entry("mode", &format!("{mode:o}"))?;
