@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod components;
 mod guest;
+mod load;
 mod options;
 mod sabotage;
 mod soak;
@@ -28,6 +29,8 @@ Usage: cargo xtask COMMAND
              [--full] [--list] [NAME...]
   soak       run many programs, some killed with their supervisor, and count what is left
              [--runs N] [--concurrency C] [--kill-every K]
+  load       put the HTTP service under load: mixed programs, clients that behave badly
+             [--short] [--seconds N] [--debug] [--go-judge BINARY, to compare with]
   test-v2    tests on a kernel with control groups version 2 alone, under qemu
              [--systemd] [--timeout SECONDS] [--kernel VMLINUZ] [FILTER... | soak]
   help       this text
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         "bench" => bench::bench(rest),
         "sabotage" => sabotage::sabotage(rest),
         "soak" => soak::soak(rest),
+        "load" => load::load(rest),
         "test-v2" => return guest::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -1,0 +1,7 @@
+#include <unistd.h>
+
+int main(void) {
+    while (fork() >= 0) {
+    }
+    return 3;
+}
