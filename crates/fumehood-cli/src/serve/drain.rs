@@ -11,6 +11,7 @@ use super::args::ServeArgs;
 use super::config::Config;
 use super::connections::Connections;
 use super::listen::Listener;
+use super::playground;
 use super::router::router;
 use super::service::{Shared, Stage, internal};
 use crate::output;
@@ -109,6 +110,7 @@ async fn keep_healthy(service: Shared) {
         match service.pool.warm(&job).await {
             Ok(()) => {
                 service.note_health(true);
+                playground::warm(&service).await;
                 service.suspected().await;
                 pause = LEAST;
             }

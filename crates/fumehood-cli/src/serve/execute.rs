@@ -44,17 +44,46 @@ pub(crate) async fn start(
     streams: Streams,
     place: Place,
 ) -> Result<Run, Problem> {
+    spawn(service, surface, job, streams, place).await.map_err(|refused| match refused {
+        NotStarted::Stopping => Problem::stopping(),
+        NotStarted::Failed(error) => Problem::from(&error),
+    })
+}
+
+/// Why a program was not started.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// The service stops.
+    Stopping,
+    /// Noted already.
+    Failed(Error),
+}
+
+/// As [`start`], for interfaces that have their own words for what went wrong.
+///
+/// # Errors
+/// What kept the program from running.
+pub(crate) async fn spawn(
+    service: &Shared,
+    surface: &'static str,
+    job: &Job,
+    streams: Streams,
+    place: Place,
+) -> Result<Run, NotStarted> {
     let mut watch = Watch { service: service.clone(), surface, is_over: false };
     let started = tokio::select! {
         started = service.pool.spawn(job, streams) => started,
         () = service.reached(Stage::Cancelling) => {
             watch.is_over = true;
-            return Err(Problem::stopping());
+            return Err(NotStarted::Stopping);
         }
     };
     match started {
         Ok(running) => Ok(Run { running, watch, place }),
-        Err(error) => Err(watch.failed(&error)),
+        Err(error) => {
+            watch.failed(&error);
+            Err(NotStarted::Failed(error))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::any;
 
 use super::problem::Problem;
 use super::service::Shared;
@@ -19,7 +19,7 @@ pub(crate) fn router(service: &Shared) -> Router {
         .merge(playground::guarded())
         .merge(page::guarded())
         .route_layer(from_fn_with_state(service.clone(), access::guard));
-    let open = v1::open().merge(playground::open()).merge(page::open()).route("/", get(root));
+    let open = v1::open().merge(playground::open()).merge(page::open()).route("/", any(root));
     open.merge(guarded)
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)

@@ -13,6 +13,7 @@ use super::config::Config;
 use super::line::{Full, Late, Line, Place, Ticket};
 use super::log::Log;
 use super::metrics::Metrics;
+use super::playground;
 use super::problem::Problem;
 use super::v1::{Jobs, Replies};
 
@@ -33,6 +34,7 @@ pub(crate) struct Service {
     pub(crate) replies: Replies,
     pub(crate) metrics: Metrics,
     pub(crate) log: Log,
+    pub(crate) playground: playground::State,
     /// How far the end of the service has come.
     stage: watch::Sender<Stage>,
     /// Whether the last cell that was tried stood.
@@ -75,6 +77,7 @@ impl Service {
             replies: Replies::default(),
             metrics: Metrics::default(),
             log: Log::open(&config.log)?,
+            playground: playground::State::default(),
             stage: watch::Sender::new(Stage::Serving),
             healthy: watch::Sender::new(false),
             suspicion: Notify::new(),
