@@ -1,0 +1,3 @@
+module faketime
+
+go 1.19

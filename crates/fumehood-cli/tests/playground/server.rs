@@ -1,0 +1,132 @@
+//! A service of the tests' own.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::http::{Answer, ask};
+
+/// A service that runs; it is asked to end, and must, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    dir: tempfile::TempDir,
+}
+
+static ALL: OnceLock<Server> = OnceLock::new();
+
+/// Enough places for all tests that run at a time.
+const SHARED: &str = "log = \"none\"\n[line]\nslots = 32\nuploads = 64\n";
+
+impl Server {
+    /// The service of all tests that want nothing special. It lives as long as they do.
+    pub(crate) fn shared() -> &'static Self {
+        ALL.get_or_init(|| Self::start(SHARED))
+    }
+
+    /// One with these settings.
+    pub(crate) fn start(settings: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("serve.toml");
+        fs::write(&config, settings).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fumehood"));
+        command.args(["serve", "--listen", &address.to_string(), "--config"]).arg(config);
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let server = Self { child: command.spawn().unwrap(), address, dir };
+        eventually("the service is ready", || {
+            std::net::TcpStream::connect(address).is_ok() && server.get("/readyz").status == 200
+        });
+        server
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        ask(self.address, "GET", path, &[], b"")
+    }
+
+    /// Has a program run.
+    pub(crate) fn run(&self, program: &[u8], arguments: &[&str]) -> Answer {
+        let headers: Vec<_> = arguments.iter().map(|text| ("X-Argument", *text)).collect();
+        ask(self.address, "POST", "/run", &headers, program)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/run", self.address)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A sample of `/statusz`, by its name and labels.
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let status = self.get("/statusz");
+        let line = status.text().lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|rest| rest.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no figure {name} in {}", status.text()))
+    }
+
+    /// Sends a signal to every child of the service.
+    pub(crate) fn signal_children(&self, signal: &str) {
+        let path = format!("/proc/{0}/task", self.pid());
+        for task in fs::read_dir(path).unwrap().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            children.split_whitespace().for_each(|pid| kill(pid, signal));
+        }
+    }
+
+    /// Most memory that it ever had, in MiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() >> 10
+    }
+
+    /// Ends it in good order.
+    pub(crate) fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        kill(&self.pid().to_string(), "TERM");
+        let status = self.child.wait().unwrap();
+        if !thread::panicking() {
+            assert!(status.success(), "the service ended with {status}");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            self.end();
+        }
+    }
+}
+
+/// Ends the service of all tests, which nobody drops, if one of them wanted it.
+pub(crate) fn stop_shared() {
+    if let Some(server) = ALL.get() {
+        kill(&server.pid().to_string(), "TERM");
+        let _ = fs::remove_dir_all(server.dir.path());
+    }
+}
+
+pub(crate) fn kill(pid: &str, signal: &str) {
+    let status = Command::new("kill").args([&format!("-{signal}"), pid]).status().unwrap();
+    assert!(status.success(), "kill -{signal} {pid}");
+}
+
+/// Waits for something that must come, however slow the machine is.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
