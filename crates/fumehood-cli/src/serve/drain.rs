@@ -11,6 +11,7 @@ use super::args::ServeArgs;
 use super::config::Config;
 use super::connections::Connections;
 use super::listen::Listener;
+use super::notify;
 use super::playground;
 use super::router::router;
 use super::service::{Shared, Stage, internal};
@@ -42,6 +43,7 @@ pub(crate) async fn serve(
 async fn stop(service: &Shared, connections: &Connections) {
     let times = service.settings().config.stop.clone();
     service.advance(Stage::Lingering);
+    notify::stopping();
     tokio::time::sleep(times.linger.0).await;
     service.advance(Stage::Draining);
     let all_gone = async {
@@ -103,7 +105,7 @@ fn reload(service: &Shared, args: &ServeArgs) {
 async fn keep_healthy(service: Shared) {
     const LEAST: Duration = Duration::from_millis(100);
     const MOST: Duration = Duration::from_secs(5);
-    let mut pause = LEAST;
+    let (mut pause, mut said) = (LEAST, String::new());
     loop {
         let mut job = Job::new(["true"]);
         job.require = service.settings().config.required();
@@ -111,12 +113,19 @@ async fn keep_healthy(service: Shared) {
             Ok(()) => {
                 service.note_health(true);
                 playground::warm(&service).await;
+                notify::ready();
+                said.clear();
                 service.suspected().await;
                 pause = LEAST;
             }
             Err(error) => {
                 service.note_health(false);
-                output::failed(&error);
+                // Once is enough for as long as the reason stays the same.
+                let reason = error.to_string();
+                if said != reason {
+                    output::failed(&error);
+                    said = reason;
+                }
             }
         }
         tokio::time::sleep(pause).await;

@@ -17,6 +17,7 @@ mod line;
 mod listen;
 mod log;
 mod metrics;
+mod notify;
 mod page;
 mod peer;
 mod playground;
