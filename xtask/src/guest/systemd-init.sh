@@ -10,7 +10,7 @@ $b tar xf /root.tar
 $b rm /root.tar
 $b cp /tests/fumehood usr/local/bin/
 $b mkdir -p tests home/tester
-$b cp /tests/*.sh tests/
+$b cp /tests/*.* tests/
 $b chown 1000:1000 home/tester
 
 echo "tester:x:1000:1000::/home/tester:/bin/sh" >> etc/passwd

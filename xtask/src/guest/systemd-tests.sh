@@ -95,6 +95,42 @@ cat /etc/systemd/system/job.service
 started() { systemctl daemon-reload && systemctl start job.service || ! systemctl status job.service; }
 holds root_s_service_has_limits_by_the_lines started
 
+# The service as it is packaged.
+install_service() {
+    install -D /usr/local/bin/fumehood /usr/bin/fumehood &&
+        install -D -m 644 /tests/serve.toml /etc/fumehood/serve.toml &&
+        install -D -m 644 /tests/fumehood.service /etc/systemd/system/fumehood.service &&
+        systemctl daemon-reload && systemctl start fumehood ||
+        ! { systemctl status fumehood; journalctl -u fumehood; }
+}
+holds the_packaged_service_becomes_ready install_service
+
+# It is nobody's, but memory is limited by a group of the job's own.
+is_held() {
+    job='{"args":["head","-c","9","/dev/zero"],"limits":{"memory":"80MiB","cpu_time":"5s","wall_time":"300s"}}'
+    perl /tests/ask.pl /v1/runs "$job" > /tmp/answer
+    grep -F '"exited","code":0' /tmp/answer && grep -o '"memory":{"state":"held"' /tmp/answer &&
+        [ "$(stat -c %u "/proc/$(systemctl show -P MainPID fumehood)")" != 0 ] || ! cat /tmp/answer
+}
+holds the_packaged_service_holds_every_limit is_held
+
+# Its own group kills a program, which is no reason to stop the service.
+survives() {
+    job='{"args":["tail","/dev/zero"],"limits":{"memory":"64MiB","wall_time":"300s"}}'
+    perl /tests/ask.pl /v1/runs "$job" > /tmp/answer
+    grep -F out-of-memory /tmp/answer && perl /tests/ask.pl /healthz | grep -x OK || ! cat /tmp/answer
+}
+holds the_packaged_service_outlives_a_program_out_of_memory survives
+
+is_reloaded() { systemctl reload fumehood && perl /tests/ask.pl /readyz | grep -F ' 200 '; }
+holds the_packaged_service_reads_its_settings_anew is_reloaded
+
+ends_well() {
+    systemctl stop fumehood
+    [ "$(systemctl show -P Result fumehood)" = success ] || ! systemctl status fumehood
+}
+holds the_packaged_service_ends_in_good_order ends_well
+
 nothing_is_left() { ! find /sys/fs/cgroup -name 'fumehood-*' | grep .; }
 holds no_group_is_left nothing_is_left
 

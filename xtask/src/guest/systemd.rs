@@ -20,7 +20,10 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-syste
 /// What a guest that tests nothing need not carry.
 const LEFT_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 
-const TESTS: [(&str, &str); 2] = [
+const TESTS: [(&str, &str); 5] = [
+    ("tests/fumehood.service", include_str!("../../../packaging/systemd/fumehood.service")),
+    ("tests/serve.toml", include_str!("../../../packaging/config/serve.toml")),
+    ("tests/ask.pl", include_str!("ask.pl")),
     ("tests/tests.sh", include_str!("systemd-tests.sh")),
     ("tests/limits.sh", include_str!("systemd-limits.sh")),
 ];

@@ -23,8 +23,9 @@ pub(super) struct Server {
 pub(super) struct Traces {
     /// Processes below the service: its zygote, its janitor, parked cells.
     pub(super) processes: usize,
+    /// Without those of control groups: the pool keeps up to 64 of these to use them again.
     pub(super) descriptors: usize,
-    /// Mounts that its host sees.
+    /// Mounts of ours that the host sees.
     pub(super) mounts: usize,
 }
 
@@ -82,12 +83,13 @@ impl Server {
     }
 
     pub(super) fn traces(&self) -> Traces {
-        let count = |path: String| fs::read_dir(path).map_or(0, Iterator::count);
+        let fds = fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten().flatten();
+        let links = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         Traces {
             processes: descendants(self.pid()).len(),
-            descriptors: count(format!("/proc/{}/fd", self.pid())),
-            mounts: mounts.lines().count(),
+            descriptors: links.filter(|link| !link.starts_with("/sys/fs/cgroup")).count(),
+            mounts: mounts.lines().filter(|line| line.contains("fumehood")).count(),
         }
     }
 
