@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::build::{Built, cargo, root};
 use crate::tally::Tally;
 use crate::user::{Stage, is_root};
-use crate::{Outcome, components, guest, soak};
+use crate::{Outcome, components, guest, load, soak};
 
 /// Suites that run as root and as an unprivileged user, like the promises.
 const OTHERS: [&str; 1] = ["serve"];
@@ -32,6 +32,8 @@ pub(crate) fn test(mode: Mode) -> Outcome {
     all += promises(mode, &[])?;
     heading("many runs");
     all += soak::run(soak::SHORT)?;
+    heading("the service under load");
+    all += load::run(&load::Load::SHORT)?;
     heading("control groups version 2");
     all += guest::tally();
     println!("\n{all}");

@@ -1,11 +1,11 @@
-//! The transcripts in `docs/service.md`: every command is run, and says what it says there.
+//! The transcripts in the pages on the service: every command is run, and says what it says there.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Promise, Service, promises, skip};
 
-promises! { the_documentation_says_what_happens }
+promises! { the_documentation_says_what_happens, the_page_on_the_playground_says_what_happens }
 
 /// A command, and what it prints.
 #[derive(Debug)]
@@ -56,15 +56,24 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 fn the_documentation_says_what_happens() -> Promise {
+    page_says_what_happens("service.md", 10)
+}
+
+fn the_page_on_the_playground_says_what_happens() -> Promise {
+    page_says_what_happens("playground.md", 2)
+}
+
+/// Tries a page that has so many commands at least.
+fn page_says_what_happens(page: &str, least: usize) -> Promise {
     if Command::new("curl").arg("--version").output().is_err() {
         return skip("there is no curl");
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/service.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let Ok(document) = std::fs::read_to_string(&path) else {
         return skip(format!("{} cannot be read by this user", path.display()));
     };
     let exchanges = exchanges(&document);
-    assert!(exchanges.len() >= 10, "only {} commands were found", exchanges.len());
+    assert!(exchanges.len() >= least, "only {} commands were found", exchanges.len());
     let service = Service::start("log = 'none'");
     let address = &service.addresses[0];
     for Exchange { command, output } in exchanges {
