@@ -62,7 +62,7 @@ pub(crate) fn greeting() -> &'static str {
 /// concern, and no reason not to serve what it can.
 pub(crate) async fn warm(service: &Shared) {
     let settings = service.settings();
-    let job = job::job(&settings.config.playground, Vec::new(), []);
+    let job = job::job(&settings.config, Vec::new(), []);
     if let Err(error) = service.pool.warm(&job).await {
         output::failed(&error);
         output::say("programs sent to /run cannot be run; see [playground] of the settings");
@@ -100,7 +100,7 @@ async fn run(
     };
     waiting.done();
     let settings = service.settings();
-    let job = job::job(&settings.config.playground, received.bytes, arguments::of(&head.headers));
+    let job = job::job(&settings.config, received.bytes, arguments::of(&head.headers));
     let places = Places { upload: received.held, run: place };
     match run::run(&service, job, places, arrived).await {
         Ok((answer, place)) => send::json(answer, place),
@@ -136,7 +136,7 @@ fn error(status: StatusCode, message: &str) -> Response {
 /// Whether programs can be run.
 async fn health(Shares(service): Shares<Shared>) -> Response {
     let healthy = if service.stage() == Stage::Serving {
-        service.playground.health.get(|| health::check(Sandbox::new())).await
+        service.playground.health.get(Instant::now(), || health::check(Sandbox::new())).await
     } else {
         Err("the service is stopping".to_owned())
     };
