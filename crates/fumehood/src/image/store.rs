@@ -97,19 +97,17 @@ impl Store {
         Ok(images)
     }
 
-    /// The image of that name. Without a tag `:latest` is meant; an unambiguous beginning of a digest
-    /// will do as well.
+    /// The image of that name. Without a tag `:latest` is meant; `docker.io/library/` and `localhost/`
+    /// in front can be left out, and an unambiguous beginning of a digest will do as well.
     ///
     /// # Errors
     /// [`ErrorKind::Image`](crate::ErrorKind::Image) if there is none, or the store cannot be read.
     pub fn find(&self, name: &str) -> Result<Image> {
-        let found = match self.digest_of(&with_tag(name))? {
-            Some(digest) => self.read(&digest)?,
-            None => match self.by_digest(name)? {
-                Some(digest) => self.read(&digest)?,
-                None => None,
-            },
+        let digest = match self.known_as(name)? {
+            Some(known) => self.digest_of(&known)?,
+            None => self.by_digest(name)?,
         };
+        let found = digest.map_or(Ok(None), |digest| self.read(&digest))?;
         found.ok_or_else(|| {
             let problem = "is not in the store; see: fumehood image list; fumehood image import";
             refused(name, problem)
@@ -123,8 +121,7 @@ impl Store {
     /// Those of [`Store::find`], and what the file system says.
     pub fn remove(&self, name: &str) -> Result<Image> {
         let mut image = self.find(name)?;
-        let named = with_tag(name);
-        if image.names.contains(&named) {
+        if let Some(named) = self.known_as(name)? {
             self.remove_name(&named)?;
             image.names.retain(|other| *other != named);
             if !image.names.is_empty() {
@@ -221,6 +218,17 @@ impl Store {
         }
     }
 
+    /// The name that an image is kept under, if there is one: podman's own images are in `localhost/`.
+    fn known_as(&self, name: &str) -> Result<Option<String>> {
+        let name = full_name(name);
+        for known in [format!("localhost/{name}"), name].into_iter().rev() {
+            if self.digest_of(&known)?.is_some() {
+                return Ok(Some(known));
+            }
+        }
+        Ok(None)
+    }
+
     fn by_digest(&self, name: &str) -> Result<Option<String>> {
         let start = name.trim_start_matches(PREFIX);
         if start.len() < SHORTEST_DIGEST || !start.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -257,8 +265,11 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename)
 }
 
-/// The name with its tag: as Docker, without one it is `latest`.
-pub(super) fn with_tag(name: &str) -> String {
+/// The one form of a name: as for Docker, without a tag it is `latest`, and the registry that is
+/// meant where none is named is not named.
+pub(super) fn full_name(name: &str) -> String {
+    let short = name.strip_prefix("docker.io/");
+    let name = short.map_or(name, |name| name.strip_prefix("library/").unwrap_or(name));
     let last = name.rsplit('/').next().unwrap_or_default();
     if last.contains(':') || last.contains('@') {
         name.to_owned()
@@ -327,9 +338,16 @@ mod tests {
 
     #[test]
     fn a_name_without_a_tag_means_the_latest() {
-        assert_eq!(with_tag("busybox"), "busybox:latest");
-        assert_eq!(with_tag("host:5000/busybox"), "host:5000/busybox:latest");
-        assert_eq!(with_tag("busybox:1.36"), "busybox:1.36");
+        assert_eq!(full_name("busybox"), "busybox:latest");
+        assert_eq!(full_name("host:5000/busybox"), "host:5000/busybox:latest");
+        assert_eq!(full_name("busybox:1.36"), "busybox:1.36");
+    }
+
+    #[test]
+    fn the_registry_of_docker_goes_without_saying() {
+        assert_eq!(full_name("docker.io/library/busybox:1.36"), "busybox:1.36");
+        assert_eq!(full_name("docker.io/user/app"), "user/app:latest");
+        assert_eq!(full_name("library/busybox"), "library/busybox:latest");
     }
 
     #[test]

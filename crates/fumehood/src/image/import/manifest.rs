@@ -177,10 +177,12 @@ impl Descriptor {
         self.media_type.ends_with(".index.v1+json") || self.media_type.ends_with(".list.v2+json")
     }
 
-    /// The full name if there is one, rather than the tag alone.
+    /// The full name if there is one, rather than the tag alone. An image without a name has its
+    /// digest in that place.
     fn names(&self) -> Option<String> {
         let keys = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
-        keys.iter().find_map(|key| self.annotations.get(*key)).cloned()
+        let name = keys.iter().find_map(|key| self.annotations.get(*key))?;
+        (!name.starts_with("sha256:")).then(|| name.clone())
     }
 }
 

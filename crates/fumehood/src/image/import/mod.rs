@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use super::config::Document;
-use super::store::{Record, read_small, unique, with_tag};
+use super::store::{Record, full_name, read_small, unique};
 use super::{Image, ImageConfig, Store, failed, refused, user};
 use crate::{ByteSize, Error, Result};
 use archive::Archive;
@@ -155,7 +155,7 @@ impl Import<'_> {
             self.unpack(described, &document, &digest)?;
         }
         for name in &described.names {
-            self.store.name(&with_tag(name), digits)?;
+            self.store.name(&full_name(name), digits)?;
         }
         Ok(Imported { image: self.store.find(&digest)?, was_there })
     }

@@ -100,6 +100,70 @@ impl Made {
         tar.file("manifest.json", &manifest.to_string()).end()
     }
 
+    /// The same when two layers have the same content: the second is a link to the first, and every
+    /// layer has a directory of its own with what versions before 1.10 read.
+    pub(super) fn docker_with_links(&self, tag: &str) -> Vec<u8> {
+        let config = format!("{}.json", digits(&self.config));
+        let names: Vec<_> = (0..self.layers.len()).map(|n| format!("{n:064x}/layer.tar")).collect();
+        let mut tar = Tar::default();
+        for (number, layer) in self.layers.iter().enumerate() {
+            let dir = format!("{number:064x}");
+            tar = tar.dir(&format!("{dir}/")).file(&format!("{dir}/VERSION"), "1.0");
+            tar = tar.file(&format!("{dir}/json"), "{}");
+            let first = self.layers.iter().position(|other| other == layer).unwrap();
+            tar = if first == number {
+                tar.entry(b'0', &names[number], "", 0o644, layer)
+            } else {
+                tar.link(&names[number], &format!("../{}", names[first]))
+            };
+        }
+        let manifest = json!([{ "Config": config, "RepoTags": [tag], "Layers": names }]);
+        tar.entry(b'0', &config, "", 0o644, &self.config)
+            .file("manifest.json", &manifest.to_string())
+            .file("repositories", "{}")
+            .end()
+    }
+
+    /// What `docker save` writes from version 25 on: an OCI layout and the old manifest beside each
+    /// other. Without a tag the image's own digest stands for its name.
+    pub(super) fn docker_and_oci(&self, tag: Option<&str>) -> Vec<u8> {
+        let blob = |bytes: &[u8]| format!("blobs/sha256/{}", digits(bytes));
+        let descriptor = |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": stream::digest(bytes), "size": bytes.len() });
+        let kind = "application/vnd.oci.image.layer.v1.tar";
+        let layers: Vec<_> = self.layers.iter().map(|layer| descriptor(layer, kind)).collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": descriptor(&self.config, "application/vnd.oci.image.config.v1+json"),
+            "layers": layers,
+        });
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        let mut ours = descriptor(&manifest, "application/vnd.oci.image.manifest.v1+json");
+        ours["annotations"] = match tag {
+            Some(tag) => json!({
+                "io.containerd.image.name": format!("docker.io/library/{tag}"),
+                "org.opencontainers.image.ref.name": tag.rsplit(':').next(),
+            }),
+            None => json!({ "io.containerd.image.name": stream::digest(&self.config) }),
+        };
+        let index = json!({ "schemaVersion": 2, "manifests": [ours] });
+        let names: Vec<_> = self.layers.iter().map(|layer| blob(layer)).collect();
+        let saved = json!([{
+            "Config": blob(&self.config), "RepoTags": tag.map(|tag| [tag]), "Layers": names,
+            "LayerSources": { stream::digest(&self.layers[0]): layers[0] },
+        }]);
+        let mut tar = Tar::default().dir("blobs/").dir("blobs/sha256/");
+        let all: std::collections::BTreeSet<_> =
+            self.layers.iter().chain([&manifest, &self.config]).collect();
+        for bytes in all {
+            tar = tar.entry(b'0', &blob(bytes), "", 0o644, bytes);
+        }
+        tar.file("index.json", &index.to_string())
+            .file("manifest.json", &saved.to_string())
+            .file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)
+            .file("repositories", "{}")
+            .end()
+    }
+
     /// An OCI layout whose layers are compressed.
     pub(super) fn oci(&self, tag: &str, compress: fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let layers: Vec<_> = self.layers.iter().map(|layer| compress(layer)).collect();

@@ -100,6 +100,49 @@ fn an_image_of_docker_is_imported_listed_and_removed() {
     assert!(fixture.store.find("app:1.0").is_err());
 }
 
+/// Three layers, the last as the first.
+fn repeating() -> super::testing::Made {
+    let one = Tar::default().file("a", "one").end();
+    let two = Tar::default().file("a", "two").file("b", "two").end();
+    image(&[one.clone(), two, one], &json!({}))
+}
+
+#[test]
+fn a_layer_that_an_archive_has_twice_as_a_link_is_laid_twice() {
+    let fixture = fixture();
+    let imported = fixture.import(&repeating().docker_with_links("twice:1")).unwrap();
+    let root = &imported[0].image.root;
+    assert_eq!((read(root, "a").as_str(), read(root, "b").as_str()), ("one", "two"));
+}
+
+#[test]
+fn an_archive_with_both_manifests_holds_one_image_with_one_name() {
+    let fixture = fixture();
+    let imported = fixture.import(&repeating().docker_and_oci(Some("both:1"))).unwrap();
+    assert_eq!(imported.len(), 1);
+    assert_eq!(imported[0].image.names, ["both:1"]);
+    assert_eq!(read(&imported[0].image.root, "a"), "one");
+    fixture.store.find("docker.io/library/both:1").unwrap();
+}
+
+#[test]
+fn a_digest_is_not_taken_for_a_name() {
+    let fixture = fixture();
+    let imported = fixture.import(&repeating().docker_and_oci(None)).unwrap();
+    assert_eq!(imported[0].image.names, [""; 0]);
+    fixture.store.find(&imported[0].image.digest).unwrap();
+}
+
+#[test]
+fn an_image_of_podmans_own_is_found_and_removed_by_its_short_name() {
+    let fixture = fixture();
+    fixture.import(&repeating().docker("localhost/app:1")).unwrap();
+    assert_eq!(fixture.store.find("app:1").unwrap().names, ["localhost/app:1"]);
+    fixture.import(&repeating().docker("other:1")).unwrap();
+    assert_eq!(fixture.store.remove("app:1").unwrap().names, ["other:1"]);
+    assert!(fixture.store.find("app:1").is_err());
+}
+
 #[test]
 fn an_oci_layout_is_imported_whatever_its_layers_are_compressed_with() {
     let layers = [Tar::default().file("a", &"a".repeat(100_000)).end()];
