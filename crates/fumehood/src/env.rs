@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::{Env, Error, Result};
+use crate::{Env, Error, Result, secret};
 
 /// The variables that every program starts with.
 pub const DEFAULTS: [(&str, &str); 4] = [
@@ -18,30 +18,12 @@ pub const DEFAULTS: [(&str, &str); 4] = [
 /// What `TERM` is in a job with a terminal, if the caller has none.
 const TERM: &str = "xterm";
 
-/// A name that contains one of these, `_`, `-` and `.` left out, looks like a secret.
-const NEEDLES: [&str; 14] = [
-    "secret",
-    "token",
-    "password",
-    "passwd",
-    "passphrase",
-    "privatekey",
-    "accesskey",
-    "apikey",
-    "signingkey",
-    "encryptionkey",
-    "credential",
-    "session",
-    "cookie",
-    "oauth",
-];
+/// What says so of a variable, `_`, `-` and `.` left out, and would catch too many names of files.
+const NEEDLES: [&str; 3] = ["encryptionkey", "cookie", "oauth"];
 
 /// A name of which this is a whole word looks like a secret: `SSH_AUTH_SOCK`, not
 /// `GIT_AUTHOR_NAME`.
 const WORDS: [&str; 2] = ["auth", "pat"];
-
-/// What contains a needle and means something else: `TOKENIZERS_PARALLELISM`.
-const HARMLESS: [&str; 1] = ["tokeniz"];
 
 /// Whether a variable of this name most likely holds a secret.
 ///
@@ -63,14 +45,12 @@ const HARMLESS: [&str; 1] = ["tokeniz"];
 /// ```
 #[must_use]
 pub fn looks_secret(name: &str) -> bool {
+    const SEPARATORS: [char; 3] = ['_', '-', '.'];
+    let joined = secret::joined(name, &SEPARATORS);
     let name = name.to_lowercase();
-    let words: Vec<&str> = name.split(['_', '-', '.']).collect();
-    let mut joined = words.concat();
-    for harmless in HARMLESS {
-        joined = joined.replace(harmless, "");
-    }
-    NEEDLES.iter().any(|needle| joined.contains(needle))
-        || WORDS.iter().any(|word| words.contains(word))
+    let mut words = name.split(SEPARATORS);
+    secret::NEEDLES.iter().chain(&NEEDLES).any(|needle| joined.contains(needle))
+        || words.any(|word| WORDS.contains(&word))
 }
 
 /// The whole environment of a program, sorted by name.

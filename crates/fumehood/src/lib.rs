@@ -118,6 +118,7 @@ pub mod runner;
 mod sabotage;
 mod sandbox;
 mod schema;
+mod secret;
 mod stream;
 mod supervise;
 mod support;

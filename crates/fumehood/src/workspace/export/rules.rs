@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::secret;
+
 /// Why something is not exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -102,7 +104,9 @@ impl Rule {
     #[must_use]
     pub fn patterns(self) -> Vec<String> {
         let lines = TABLE.iter().filter(|line| line.rule == self);
-        lines.flat_map(|line| line.words.iter().map(|word| line.describe(word))).collect()
+        let words = lines.flat_map(|line| line.words.iter().map(|word| line.describe(word)));
+        let programs = (self == Self::SecretName).then(programs);
+        words.chain(programs.into_iter().flatten()).collect()
     }
 }
 
@@ -126,7 +130,7 @@ enum Form {
     Is,
     Starts,
     Ends,
-    /// With `_` and `-` left out of the name.
+    /// With `_` and `-` left out of the name. Files that are programs hold nothing.
     Holds,
     /// Not the name, but a file of that name in the directory.
     TaggedBy,
@@ -201,29 +205,52 @@ const TABLE: [Line; 17] = [
         Form::Ends,
         &[".key", ".pem", ".p12", ".pfx", ".jks", ".keystore", ".ppk", ".kdbx"],
     ),
-    line(
-        Rule::SecretName,
-        On::Both,
-        Form::Holds,
-        &[
-            "secret",
-            "token",
-            "password",
-            "passwd",
-            "passphrase",
-            "privatekey",
-            "accesskey",
-            "apikey",
-            "signingkey",
-            "credential",
-            "session",
-        ],
-    ),
+    line(Rule::SecretName, On::Both, Form::Holds, &secret::NEEDLES),
     line(Rule::Cache, On::Directories, Form::TaggedBy, &[CACHE_TAG]),
 ];
 
-/// What holds a word of [`Form::Holds`] and means something else: `tokenizer.rs`.
-const HARMLESS: [&str; 1] = ["tokeniz"];
+/// Files whose names end so are programs: `credentials.rs` is about secrets and holds none.
+const CODE: [&str; 24] = [
+    ".c", ".cc", ".cpp", ".cs", ".cxx", ".dart", ".erl", ".ex", ".go", ".hh", ".hpp", ".hs",
+    ".java", ".kt", ".m", ".ml", ".mli", ".mm", ".pyi", ".rs", ".s", ".scala", ".swift", ".zig",
+];
+
+/// These are programs as well, but some keep their configuration in such files. Then all of the name
+/// says so: `session.py` is code, `secrets.py` and `arduino_secrets.h` may be anything.
+const SCRIPTS: [&str; 14] = [
+    ".cjs", ".exs", ".h", ".js", ".jsx", ".lua", ".mjs", ".php", ".pl", ".py", ".rb", ".ts",
+    ".tsx", ".vue",
+];
+
+/// How the names of scripts end, and what they are, that hold secrets.
+const HOLDS_SECRETS: [&str; 4] = ["secrets", "credentials", "passwords", "apikeys"];
+const IS_A_SECRET: [&str; 6] =
+    ["secret", "credential", "password", "passwd", "apikey", "privatekey"];
+
+/// The files of programs, for people.
+fn programs() -> [String; 2] {
+    let any =
+        |ends: &[&str]| ends.iter().map(|end| format!("*{end}")).collect::<Vec<_>>().join(" ");
+    let holds = HOLDS_SECRETS.map(|end| format!("*{end}")).join(", ");
+    [
+        format!("but not file {}", any(&CODE)),
+        format!(
+            "but not file {}, unless it is named {holds} or {}",
+            any(&SCRIPTS),
+            IS_A_SECRET.join(", ")
+        ),
+    ]
+}
+
+/// Whether a file that has a needle in its name is a program all the same.
+fn is_code(name: &str) -> bool {
+    if CODE.iter().any(|end| name.len() > end.len() && name.ends_with(end)) {
+        return true;
+    }
+    let Some(stem) = SCRIPTS.iter().find_map(|end| name.strip_suffix(end)) else { return false };
+    let stem = stem.replace(['_', '-', '.'], "");
+    !HOLDS_SECRETS.iter().any(|end| stem.ends_with(end)) && !IS_A_SECRET.contains(&stem.as_str())
+}
 
 /// The file that tags a directory as a cache (Cache Directory Tagging Specification).
 pub(super) const CACHE_TAG: &str = "CACHEDIR.TAG";
@@ -239,7 +266,7 @@ impl Line {
             Form::Is => name == *word,
             Form::Starts => name.starts_with(word),
             Form::Ends => name.ends_with(word),
-            Form::Holds => joined.contains(word),
+            Form::Holds => joined.contains(word) && (directory || !is_code(name)),
             Form::TaggedBy => false,
         })
     }
@@ -267,10 +294,7 @@ pub(super) fn by_name(name: &str, parent: &str, directory: bool) -> Option<Rule>
     if directory && name == "bin" && parent == "src" {
         return None;
     }
-    let mut joined = name.replace(['_', '-'], "");
-    for harmless in HARMLESS {
-        joined = joined.replace(harmless, "");
-    }
+    let joined = secret::joined(&name, &['_', '-']);
     TABLE.iter().find(|line| line.fits(&name, &joined, directory)).map(|line| line.rule)
 }
 
@@ -346,6 +370,45 @@ mod tests {
         }
         assert_eq!(by_name("bin", "src", true), None, "where Cargo has programs");
         assert_eq!(directory("template"), None);
+    }
+
+    #[test]
+    fn programs_about_secrets_are_kept() {
+        for name in [
+            "credentials.rs",
+            "session_store.go",
+            "TokenBucket.java",
+            "password.c",
+            "session.py",
+            "auth_token.ts",
+            "ResetPassword.tsx",
+            "session.h",
+        ] {
+            assert_eq!(file(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn programs_that_may_hold_secrets_stay_behind() {
+        for name in [
+            "secrets.py",
+            "my_credentials.py",
+            "arduino_secrets.h",
+            "api-keys.js",
+            "Secret.ts",
+            "password.php",
+            "credentials",
+            "credentials.json",
+            "credentials.rs.json",
+            "token.sh",
+            ".rs_token",
+            "server_token.yaml",
+            "secrets.toml",
+        ] {
+            assert_eq!(file(name), Some("secret-name"), "{name}");
+        }
+        assert_eq!(file("deploy.rs.key"), Some("private-key"));
+        assert_eq!(directory("credentials.rs"), Some("secret-name"), "no file");
     }
 
     #[test]
