@@ -1,10 +1,11 @@
 //! Looking below a directory without ever leaving it.
 
+use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 /// How often a look-up is tried that the kernel gave up because something was renamed meanwhile.
@@ -46,6 +47,26 @@ impl Tree {
         }
         openat2(&self.0, path, flags, Mode::empty(), resolve)
     }
+}
+
+/// The names in a directory but for `.` and `..`, in the order of their bytes, so that nothing depends
+/// on luck; at most `most` of them, and whether that was all.
+pub(crate) fn names(dir: impl AsFd, most: usize) -> Result<(Vec<CString>, bool), Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if names.len() >= most {
+            names.sort_unstable();
+            return Ok((names, false));
+        }
+        names.push(name.to_owned());
+    }
+    names.sort_unstable();
+    Ok((names, true))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Files by directory and name, never through a link.
 
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::ffi::CStr;
 use rustix::fs::{
-    AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, Stat, chmod, openat, openat2, readlinkat, statat,
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, chmod, openat, openat2, readlinkat, statat,
 };
 use rustix::io::{Errno, Result};
 use rustix::path::Arg;
@@ -63,31 +64,16 @@ pub(super) fn stat(dir: impl AsFd, name: impl Arg) -> Result<Option<Stat>> {
 
 /// What a link says.
 pub(super) fn link(dir: impl AsFd, name: impl Arg) -> Result<PathBuf> {
-    use std::ffi::OsString;
-    use std::os::unix::ffi::OsStringExt;
     let target = readlinkat(dir, name, Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
 }
 
 /// The names in a directory, sorted, but for `.` and `..`; at most `most` of them, and whether that
 /// was all.
-pub(super) fn names(dir: impl AsFd, most: usize) -> Result<(Vec<std::ffi::OsString>, bool)> {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name: &CStr = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        if names.len() >= most {
-            return Ok((names, false));
-        }
-        names.push(OsStr::from_bytes(name.to_bytes()).to_owned());
-    }
-    names.sort_unstable();
-    Ok((names, true))
+pub(super) fn names(dir: impl AsFd, most: usize) -> Result<(Vec<OsString>, bool)> {
+    let (names, all) = crate::workspace::beneath::names(dir, most)?;
+    let text = |name: CString| OsString::from_vec(name.into_bytes());
+    Ok((names.into_iter().map(text).collect(), all))
 }
 
 /// Changes the mode of whatever a descriptor is open on, if only as a place. What is meant cannot be

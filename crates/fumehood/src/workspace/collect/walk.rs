@@ -3,14 +3,13 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2, statat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2, statat};
 use rustix::io::Errno;
 
 use super::deliver::Deliver;
 use crate::report::SkippedFor;
 use crate::sabotage::leaves_out;
+use crate::workspace::beneath::names;
 use crate::workspace::glob::{Glob, Part};
 
 /// How deep the walk goes. A program can make directories as deep as it likes.
@@ -106,8 +105,9 @@ impl Walk<'_, '_> {
         let states = self.closure(states);
         let names = match self.literals(&states, all) {
             Some(names) => names,
-            None => match self.names(dir) {
-                Ok(names) => names,
+            // One more than is looked at, so that it is said that there are more.
+            None => match names(dir, MOST + 1 - self.seen) {
+                Ok((names, _)) => names,
                 Err(errno) => return self.unreadable(path, errno),
             },
         };
@@ -144,24 +144,6 @@ impl Walk<'_, '_> {
         names.sort_unstable();
         names.dedup();
         Some(names)
-    }
-
-    /// The names in a directory, in the order of their bytes.
-    fn names(&self, dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if !matches!(name.to_bytes(), b"." | b"..") {
-                names.push(name.to_owned());
-            }
-            // One more than is looked at, so that it is said that there are more.
-            if names.len() > MOST - self.seen {
-                break;
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
     }
 
     fn judge(&self, states: &[State], name: &[u8]) -> Verdict {

@@ -4,20 +4,21 @@
 //! read. So nothing is looked up by more than one name at a time, no link is followed, and what was
 //! opened is judged after it was opened.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2,
-    readlinkat, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat,
+    statat,
 };
 use rustix::io::Errno;
 
 use super::lower::Lower;
 use super::{Refusal, unreadable};
+use crate::workspace::beneath::names;
 use crate::workspace::glob::Glob;
 
 /// Copies what is in a directory, which may itself be reached through a link: the caller named it.
@@ -67,7 +68,7 @@ struct Walk<'a, W: Write> {
 
 impl<W: Write> Walk<'_, W> {
     fn dir(&mut self, dir: &OwnedFd, path: &mut Vec<u8>) -> Result<(), Refusal> {
-        let names = names(dir).map_err(|errno| refused(path, errno))?;
+        let (names, _) = names(dir, usize::MAX).map_err(|errno| refused(path, errno))?;
         for name in names {
             let len = path.len();
             if len > 0 {
@@ -147,20 +148,6 @@ fn open(dir: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> Result<OwnedFd, Errn
     let flags = flags | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     openat2(dir, name, flags, Mode::empty(), resolve)
-}
-
-/// The names in a directory, in the order of their bytes: what is read does not depend on luck.
-fn names(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            names.push(name.to_owned());
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 fn pour<W: Write>(
