@@ -18,7 +18,7 @@ use crate::plan::{Plan, others};
 use crate::pool::InProgress;
 use crate::stream::{Drain, Feed};
 use crate::supervise::{self, Ends, Order, Spent, Wiring};
-use crate::workspace::collect;
+use crate::workspace::{collect, intake};
 use crate::zygote::Zygote;
 use crate::{BackendName, Changes, Error, ErrorKind, Job, Report, Result, Stdin};
 
@@ -118,7 +118,14 @@ impl Sandbox {
         let (wiring, terminal) = streams.wiring(&plan.job)?;
         let sink = collect::open(&plan.job.collect)?;
         let feeds = !matches!(wiring.stdin, Feed::Nothing);
-        let (plan, started, ends) = match start_in(cell, &plan, feeds, terminal).await {
+        let tried = if intake::reads_stdin(&plan.job.inputs) {
+            // Nothing is read from there before a program is known to start.
+            drop(cell);
+            self.attempt(&plan, feeds, terminal).await
+        } else {
+            start_in(cell, &plan, feeds, terminal).await
+        };
+        let (plan, started, ends) = match tried {
             Ok((started, ends)) => (plan, started, ends),
             Err(NotBuilt::Failed(error)) => return Err(error),
             // The host does not let a program start as it is planned: nothing has run, and the long
@@ -225,8 +232,26 @@ impl Sandbox {
         feeds: bool,
         terminal: Option<TerminalSize>,
     ) -> Result<(Started, Ends), NotBuilt> {
+        if intake::reads_stdin(&plan.job.inputs) {
+            self.rehearse(plan).await?;
+        }
         let cell = Cell::build(&self.launcher, plan).await?;
         start_in(cell, plan, feeds, terminal).await
+    }
+
+    /// Does all steps of a plan but for its inputs, to the execution of a program that cannot be
+    /// there. What comes from standard input comes once: it must not be spent on an attempt in which
+    /// the host refuses a step of the program, which is tried again with a weaker plan.
+    async fn rehearse(&self, plan: &Plan) -> Result<(), NotBuilt> {
+        let mut plan = plan.clone();
+        plan.job.inputs.clear();
+        plan.candidates = vec!["/dev/null/.".into()];
+        let cell = Cell::build(&self.launcher, &plan).await?;
+        match start_in(cell, &plan, false, None).await {
+            Err(NotBuilt::Blocked(blocked)) => Err(NotBuilt::Blocked(blocked)),
+            // That it is not there, or whatever else the true attempt will say better.
+            Err(NotBuilt::Failed(_)) | Ok(_) => Ok(()),
+        }
     }
 }
 

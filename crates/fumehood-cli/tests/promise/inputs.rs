@@ -5,7 +5,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
 use crate::corpus::{Verdict, cases};
-use crate::support::{Feed, Fumehood, Promise, Ran, TempDir, host_tool, promises, run, slowness};
+use crate::support::{
+    Feed, Fumehood, Probe, Promise, Ran, TempDir, host_tool, promises, run, slowness,
+};
 
 promises![
     a_directory_is_copied_and_can_be_changed,
@@ -13,6 +15,7 @@ promises![
     a_file_is_copied_with_its_rights,
     an_archive_is_unpacked_and_can_be_changed,
     an_archive_comes_over_standard_input,
+    an_attempt_that_the_host_refuses_does_not_use_standard_input_up,
     archives_of_the_host_s_tar_are_unpacked,
     bytes_of_a_job_become_files,
     hostile_archives_get_their_verdict,
@@ -97,6 +100,22 @@ fn an_archive_comes_over_standard_input() -> Promise {
     let feed = Feed::Bytes(good("gzip"));
     let ran = Fumehood::new(&["--input-tar", "-"], &["sh", "-c", "cat a; cat"]).feed(feed).run();
     assert_eq!(ran.prints(), "1", "the program's own input is empty");
+    Ok(())
+}
+
+/// A fence that cannot be put up shows when the program is started, which is when the archive has
+/// been read.
+fn an_attempt_that_the_host_refuses_does_not_use_standard_input_up() -> Promise {
+    let probe = Probe::get()?.path();
+    let start = |flags: &[&str]| {
+        let flags = [flags, &["--input-tar", "-"]].concat();
+        let feed = Feed::Bytes(good("gzip"));
+        Fumehood::new(&flags, &["cat", "a"]).under(&[&probe, "unfenced"]).feed(feed).reported()
+    };
+    start(&[]).run().exits(99).complains("landlock");
+    let ran = start(&["--waive", "landlock"]).run();
+    assert_eq!(ran.standing("landlock"), "not-held", "{ran}");
+    assert_eq!(ran.prints(), "1");
     Ok(())
 }
 

@@ -35,7 +35,7 @@ enum {
 	NR_pidfd_getfd = 438, NR_open_tree = 428, NR_move_mount = 429, NR_fsopen = 430,
 	NR_fsconfig = 431, NR_fsmount = 432, NR_fspick = 433, NR_clone3 = 435,
 	NR_mount_setattr = 442, NR_io_uring_setup = 425, NR_io_uring_enter = 426,
-	NR_io_uring_register = 427, NR_unknown = 3000,
+	NR_io_uring_register = 427, NR_landlock_restrict_self = 446, NR_unknown = 3000,
 };
 
 // Every call is made in a child of its own: some of them change or kill the caller.
@@ -406,6 +406,22 @@ static void contained(char **argv)
 	exit(2);
 }
 
+// Executes a program that cannot put up a Landlock fence, and only notices when it tries.
+static void unfenced(char **argv)
+{
+	static struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		REFUSE(NR_landlock_restrict_self, EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) { perror("seccomp"); exit(2); }
+	execvp(argv[0], argv);
+	perror(argv[0]);
+	exit(2);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -425,6 +441,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "eat") && argc == 3) eat(atol(argv[2]));
 	else if (!strcmp(what, "breed") && argc == 3) breed(atol(argv[2]));
 	else if (!strcmp(what, "contained") && argc > 2) contained(argv + 2);
+	else if (!strcmp(what, "unfenced") && argc > 2) unfenced(argv + 2);
 	else { fprintf(stderr, "probe: what is %s?\n", what); return 2; }
 	return 0;
 }

@@ -69,6 +69,11 @@ pub(crate) enum NotFed {
     HungUp,
 }
 
+/// Whether one of them comes from standard input, which can be read once.
+pub(crate) fn reads_stdin(inputs: &[Input]) -> bool {
+    inputs.iter().any(|input| matches!(input.source, InputSource::Tar(TarSource::Stdin)))
+}
+
 /// Lowers all inputs to records.
 ///
 /// # Errors
