@@ -59,6 +59,8 @@ pub(crate) struct Cell {
     pub(crate) changes: Option<Fd>,
     /// The root, if the supervisor is to have it.
     pub(crate) shared: Option<Fd>,
+    /// Its mount namespace, for the same.
+    pub(crate) mounts: Option<Fd>,
     /// How long each step took.
     pub(crate) laps: Laps,
     /// Index of the next step.
@@ -74,6 +76,7 @@ impl Cell {
             ruleset: None,
             changes: None,
             shared: None,
+            mounts: None,
             laps,
             index: 0,
         }
@@ -145,6 +148,8 @@ impl Cell {
             Step::Filter { instructions, flags, .. } => sys::set_filter(instructions, flags),
             Step::ShareRoot {} => {
                 self.shared = Some(sys::open(c"/", nr::O_PATH | nr::O_DIRECTORY)?);
+                // Where it cannot be opened, files are collected only while the init lives.
+                self.mounts = sys::open(c"/proc/self/ns/mnt", nr::O_RDONLY).ok();
                 Ok(())
             }
             ref other => self.apply_to_root(other),

@@ -115,6 +115,10 @@ fn answer(
                 // The program is not to find it among its descriptors.
                 sys::close(root);
             }
+            if let Some(mounts) = cell.mounts {
+                wire::send(socket, Kind::Mounts, &[], Some(mounts))?;
+                sys::close(mounts);
+            }
             wire::send(socket, Kind::Ready, cell.laps.bytes(), None)
         }
         Ok(()) => Ok(()),

@@ -380,6 +380,7 @@ steps! {
     /// Opens the root for the supervisor, which gets it with [`Kind::Root`](crate::wire::Kind::Root)
     /// and can look at the files of the cell without entering any namespace. The cell then outlives
     /// its program, until the supervisor hangs up.
+    /// and its mount namespace, with [`Kind::Mounts`](crate::wire::Kind::Mounts).
     29 ShareRoot "share-root" {}
 
     // Steps of a program: done in the process that executes it.

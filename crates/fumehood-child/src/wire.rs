@@ -48,6 +48,9 @@ pub enum Kind {
     /// Init to supervisor, before [`Self::Ready`] where a step asks for it: the root of the cell. No
     /// body. Descriptor: the root, as a place only (`O_PATH`).
     Root = 17,
+    /// Init to supervisor, after [`Self::Root`]: the mount namespace of the cell. As long as somebody
+    /// has it open, its mounts are there, whether or not anybody lives in it. No body.
+    Mounts = 21,
     /// Init to supervisor: the inputs are written. No body.
     Staged = 19,
     /// Init to supervisor: an input could not be written; nothing runs. Body: the errno in 32 bits,
@@ -76,6 +79,7 @@ impl Kind {
             17 => Self::Root,
             19 => Self::Staged,
             20 => Self::StageFailed,
+            21 => Self::Mounts,
             _ => return None,
         })
     }

@@ -204,7 +204,9 @@ impl Running {
         }
         let tally = Tally::read(group.as_ref(), &ending, wall);
         // Nothing runs in the cell any more, but its files are there until it is let go.
-        let root = if sink.is_some() && !watch.lost { tether.files().await? } else { None };
+        // One that was killed with everything else in its group leaves them to who has its mounts.
+        let there = sink.is_some() && (!watch.lost || is_empty(&tether, &plan).await);
+        let root = if there { tether.files().await? } else { None };
         let collected = collect_from(root, &plan, sink).await;
         let pidfd = match &tether {
             Tether::Native { init, .. } if layers.is_some() => init.pidfd(),
@@ -251,6 +253,13 @@ async fn look((place, base): (OwnedFd, Base), pidfd: Option<OwnedFd>) -> Result<
         Changes::scan(&place, base)
     });
     looked.await.map_err(|error| Error::internal("look at the changes", io::Error::other(error)))?
+}
+
+/// Whether a cell whose init has died is still there, and every process of its namespace gone.
+async fn is_empty(tether: &Tether, plan: &Plan) -> bool {
+    let Tether::Native { init, mounts: Some(_), .. } = tether else { return false };
+    let Some(pidfd) = init.pidfd().filter(|_| plan.namespaces.pid) else { return false };
+    tokio::task::spawn_blocking(move || has_ended(&pidfd)).await.is_ok_and(|ended| ended)
 }
 
 /// Waits for a process; false if it does not end in time.

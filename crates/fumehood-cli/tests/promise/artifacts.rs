@@ -7,7 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Fumehood, Promise, TempDir, host_tool, promises, require_tools, run, run_reported,
+    Fumehood, Promise, TempDir, host_tool, needs_control_groups, promises, require_tools, run,
+    run_reported,
 };
 
 promises![
@@ -15,6 +16,7 @@ promises![
     files_come_back_in_a_directory,
     files_come_back_in_an_archive,
     files_come_back_however_the_program_ended,
+    files_come_back_when_memory_runs_out,
     output_tricks_get_their_verdict,
     what_the_program_may_not_read_comes_back_only_to_root,
     caps_on_count_and_size_hold,
@@ -26,6 +28,21 @@ promises![
     the_supervisor_s_memory_does_not_grow_with_artifacts,
     wrong_collections_are_named,
 ];
+
+/// Whoever fills memory with files leaves the kernel nobody to kill but the init.
+fn files_come_back_when_memory_runs_out() -> Promise {
+    needs_control_groups()?;
+    for script in ["head -c 300M /dev/zero >full", "tail /dev/zero"] {
+        let script = format!("echo 1 >a; echo 2 >/tmp/b; {script}");
+        let flags = ["--memory", "64MiB", "--collect", "a", "--collect", "/tmp/b"];
+        let ran = run_reported(&flags, &["sh", "-c", &script]);
+        assert_eq!(ran.outcome(), "out-of-memory", "{script}\n{ran}");
+        let expected = [("/tmp/b", "2\n"), ("a", "1\n")];
+        let expected = expected.map(|(path, text)| (path.to_owned(), text.to_owned()));
+        assert_eq!(artifacts(ran.report()), expected, "{script}\n{ran}");
+    }
+    Ok(())
+}
 
 /// The report of a run that collects these into it.
 fn collected(globs: &[&str], script: &str) -> Value {

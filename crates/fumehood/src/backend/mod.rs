@@ -175,16 +175,19 @@ pub(crate) struct Started {
 
 impl From<native::cell::Started> for Started {
     fn from(started: native::cell::Started) -> Self {
-        let native::cell::Started { init, group, changes, notes, root, steps, terminal } = started;
-        Self { tether: Tether::Native { init, root }, group, changes, notes, steps, terminal }
+        let native::cell::Started { init, group, changes, notes, root, mounts, steps, terminal } =
+            started;
+        let tether = Tether::Native { init, root, mounts };
+        Self { tether, group, changes, notes, steps, terminal }
     }
 }
 
 /// What holds a running program. Dropping it ends everything that the program started.
 #[derive(Debug)]
 pub(crate) enum Tether {
-    /// The line to the init of one of our cells, and its root where the plan shares it.
-    Native { init: Handle, root: Option<OwnedFd> },
+    /// The line to the init of one of our cells, and its root where the plan shares it, with what keeps
+    /// the mounts below it even if the init dies.
+    Native { init: Handle, root: Option<OwnedFd>, mounts: Option<OwnedFd> },
     /// A program in somebody else's sandbox.
     Foreign(Box<dyn Foreign>),
 }

@@ -35,6 +35,7 @@ pub(crate) struct Cell {
     base: Option<Base>,
     notes: Vec<MountNote>,
     root: Option<OwnedFd>,
+    mounts: Option<OwnedFd>,
     labels: Vec<String>,
     /// How long its steps took, once they are known to be done.
     parked: Option<Vec<StepTime>>,
@@ -149,7 +150,8 @@ impl Cell {
         let init = Handle { control, pidfd, pid, _template: launcher.template() };
         send(&init, Kind::Cell, &script).await?;
         let labels = script.labels;
-        Ok(Self { init, group, changes: None, root: None, base, notes, labels, parked: None })
+        let (changes, root, mounts) = (None, None, None);
+        Ok(Self { init, group, changes, root, mounts, base, notes, labels, parked: None })
     }
 
     /// Starts the program: the cell is used up.
@@ -188,12 +190,22 @@ impl Cell {
                 Kind::ProgramFailed => return Err(failed(&program, &body)),
                 Kind::Started => {
                     steps.extend(times(&program.labels, body.get(4..).unwrap_or(&[])));
-                    let Self { init, group, changes, root, base, notes, .. } = self;
+                    let Self { init, group, changes, root, mounts, base, notes, .. } = self;
                     let changes = match (changes, base) {
                         (None, Some(_)) => return Err(no_layers().into()),
                         (changes, base) => changes.zip(base),
                     };
-                    return Ok(Started { init, group, changes, root, notes, steps, terminal: fd });
+                    let terminal = fd;
+                    return Ok(Started {
+                        init,
+                        group,
+                        changes,
+                        root,
+                        mounts,
+                        notes,
+                        steps,
+                        terminal,
+                    });
                 }
                 _ => return Err(died().into()),
             }
@@ -256,6 +268,7 @@ impl Cell {
         loop {
             match self.init.receive().await.map_err(listening)? {
                 Some(Message { kind: Kind::Root, fd, .. }) => self.root = fd,
+                Some(Message { kind: Kind::Mounts, fd, .. }) => self.mounts = fd,
                 Some(Message { kind: Kind::Changes, fd, .. }) => self.changes = fd,
                 other => return Ok(other),
             }
@@ -335,8 +348,10 @@ pub(crate) struct Started {
     /// What was found out about mounts when they were made.
     pub(crate) notes: Vec<MountNote>,
     /// The root of the cell, if the plan shares it: a place from which its files can be looked up,
-    /// for as long as the init lives.
+    /// for as long as the init lives, or `mounts` are kept.
     pub(crate) root: Option<OwnedFd>,
+    /// The mount namespace of the cell: its mounts are there as long as this is open.
+    pub(crate) mounts: Option<OwnedFd>,
     pub(crate) steps: Vec<StepTime>,
     /// The controlling end of its terminal.
     pub(crate) terminal: Option<OwnedFd>,

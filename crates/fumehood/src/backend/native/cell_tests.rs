@@ -49,6 +49,26 @@ fn a_shared_root_can_be_walked_when_the_program_has_ended() {
 }
 
 #[test]
+fn a_shared_root_outlives_an_init_that_is_killed() {
+    blocking::block_on(async {
+        let Some(mut started) = after("echo found >file; echo also >/tmp/file").await else {
+            eprintln!("skipped: no cell can be made here");
+            return;
+        };
+        started.init.kill();
+        while started.init.receive().await.is_ok_and(|message| message.is_some()) {}
+        started.init.ended().await;
+        let root = started.root.as_ref().unwrap();
+        let open = |path| openat(root, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        assert!(open("workspace/file").is_ok());
+        assert!(open("tmp/file").is_ok());
+        drop(started.mounts.take());
+        assert!(open("workspace/file").is_err(), "the mounts go with who keeps them");
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_root_is_shared_only_where_the_plan_says_so() {
     let job = Job::new(["true"]);
     let mut plan = Plan::new(&job).unwrap();

@@ -89,7 +89,10 @@ impl Control {
         let Some(body) = self.received.get(HEADER_LEN..HEADER_LEN + len) else { return Ok(None) };
         let body = body.to_vec();
         self.received.drain(..HEADER_LEN + len);
-        let carries = matches!(kind, Kind::Spawned | Kind::Started | Kind::Changes | Kind::Root);
+        let carries = matches!(
+            kind,
+            Kind::Spawned | Kind::Started | Kind::Changes | Kind::Root | Kind::Mounts
+        );
         let fd = if carries { self.fds.pop_front() } else { None };
         Ok(Some(Message { kind, body, fd }))
     }

@@ -33,9 +33,8 @@ impl Cell {
         let init = Handle { control, pidfd, pid, _template: None };
         send(&init, Kind::Cell, &script).await?;
         let labels = script.labels;
-        let (base, notes) = (None, Vec::new());
-        let cell =
-            Self { init, group, changes: None, root: None, base, notes, labels, parked: None };
+        let (changes, root, mounts, base, notes) = (None, None, None, None, Vec::new());
+        let cell = Self { init, group, changes, root, mounts, base, notes, labels, parked: None };
         cell.park().await
     }
 
