@@ -206,7 +206,7 @@ pub(crate) struct InsideArgs {
     #[arg(short, long, value_name = "SOURCE:TARGET[:ro|rw|cow]")]
     pub(crate) volume: Vec<OsString>,
     /// The same in long form: type=bind,source=PATH,target=PATH[,readonly=false|,cow][,optional]
-    /// [,as-owner]; a field with a comma stands in double quotes
+    /// [,as-owner][,upper=DIR]; a field with a comma stands in double quotes
     #[arg(long, value_name = "FIELDS")]
     pub(crate) mount: Vec<OsString>,
     /// An empty directory in memory, as large as --tmp-size unless it says how large

@@ -167,6 +167,13 @@ fn files(plan: &Plan) -> Files {
                 };
                 list.push(shown);
             }
+            // What the program changes is kept elsewhere.
+            Entry::Cow { source, target, upper, .. } => {
+                let shown =
+                    |on_host: &PathBuf| Shown { path: target.clone(), on_host: on_host.clone() };
+                files.read_only.push(shown(source));
+                files.writable.extend(upper.as_ref().map(shown));
+            }
             Entry::Tmpfs { target, size, inodes, .. } => {
                 files.scratch.push(Scratch { path: target.clone(), size: *size, inodes: *inodes });
             }

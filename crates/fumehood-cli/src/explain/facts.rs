@@ -174,8 +174,10 @@ fn object(entry: &Entry) -> Object {
             let owner = if *as_owner { ", as its owner" } else { "" };
             ("bind", target.clone(), format!("{access}{owner}, from {}", quoted(source)))
         }
-        Entry::Cow { source, target, .. } => {
-            ("overlay", target.clone(), format!("copy-on-write, from {}", quoted(source)))
+        Entry::Cow { source, target, upper, .. } => {
+            let kept = upper.as_ref().map(|upper| format!(", changes kept in {}", quoted(upper)));
+            let kept = kept.unwrap_or_default();
+            ("overlay", target.clone(), format!("copy-on-write, from {}{kept}", quoted(source)))
         }
         Entry::Device { path } => ("device", path.clone(), "the host's".to_owned()),
         Entry::Tmpfs { target, size, inodes, .. } => {

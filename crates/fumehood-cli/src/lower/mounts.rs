@@ -66,7 +66,7 @@ fn read_volume(text: &OsStr) -> Result<Mount> {
 }
 
 /// Reads `type=bind,source=PATH,target=PATH[,readonly[=BOOL]][,cow[=BOOL]][,optional[=BOOL]]
-/// [,as-owner[=BOOL]]`.
+/// [,as-owner[=BOOL]][,upper=PATH]`.
 fn read_mount(text: &OsStr) -> Result<Mount> {
     let refused = |problem: String| Error::invalid("--mount", shown(text), problem);
     let (mut source, mut target) = (None, None);
@@ -88,8 +88,9 @@ fn read_mount(text: &OsStr) -> Result<Mount> {
             "cow" => {}
             "optional" => mount.optional = truth()?,
             "as-owner" => mount.as_owner = truth()?,
+            "upper" => mount.upper = Some(on_host("--mount", path(value))?),
             _ => {
-                let known = "type, source, target, readonly, cow, optional, as-owner";
+                let known = "type, source, target, readonly, cow, upper, optional, as-owner";
                 return Err(refused(format!("unknown field {key:?}; there are {known}")));
             }
         }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::{
-    Feed, Fumehood, Promise, Ran, TempDir, host_tool, marker, needs_root, promises, python,
-    require_tools, run,
+    Feed, Fumehood, Images, Promise, Ran, TempDir, busybox, host_tool, marker, needs_root,
+    promises, python, require_tools, run,
 };
 
 promises![
@@ -29,7 +29,36 @@ promises![
     a_mount_inside_is_not_lost_silently,
     a_file_cannot_be_copy_on_write,
     changes_of_root_s_run_belong_to_the_owner,
+    changes_are_kept_in_a_directory_and_a_later_run_continues_on_them,
+    what_was_applied_is_not_kept_any_longer,
+    what_was_changed_on_the_host_between_two_runs_is_refused,
+    a_directory_that_keeps_changes_is_nobody_else_s,
+    a_directory_that_cannot_keep_changes_is_refused,
+    an_image_can_hold_a_copy_on_write_mount,
 ];
+
+/// A directory to keep changes in, and the flag for a project whose changes it keeps.
+fn keeping(project: &TempDir) -> (TempDir, String) {
+    let kept = TempDir::new();
+    fs::set_permissions(kept.path(), fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let (source, upper) = (project.path().display(), kept.path().display());
+    let mount = format!("source={source},target=/workspace,cow,upper={upper}");
+    (kept, mount)
+}
+
+/// Runs a script over a project whose changes are kept.
+fn kept(mount: &str, flags: &[&str], script: &str) -> Ran {
+    let flags = [&["--mount", mount, "--diff"], flags].concat();
+    Fumehood::new(&flags, &["sh", "-c", script]).reported().run()
+}
+
+/// What stands in the directory itself.
+fn holds(dir: &TempDir) -> Vec<String> {
+    let names = fs::read_dir(dir.path()).expect("it can be read").flatten();
+    let mut names: Vec<_> = names.map(|one| one.file_name().to_string_lossy().into()).collect();
+    names.sort();
+    names
+}
 
 /// A project in a directory that the program may change.
 fn project() -> TempDir {
@@ -323,5 +352,112 @@ fn changes_of_root_s_run_belong_to_the_owner() -> Promise {
         let metadata = fs::metadata(dir.join(path)).expect("it was applied");
         assert_eq!((metadata.uid(), metadata.gid()), (4242, 4242), "{path}");
     }
+    Ok(())
+}
+
+fn changes_are_kept_in_a_directory_and_a_later_run_continues_on_them() -> Promise {
+    let dir = project();
+    let before = snapshot(dir.path());
+    let (_keeper, mount) = keeping(&dir);
+    let ran =
+        kept(&mount, &[], "echo more >>notes.txt; rm main.c; mkdir -m 000 new; chmod 0 sub/file");
+    assert_eq!(ran.standing("disk"), "not-held", "{ran}");
+    let first = "deleted   main.c\nadded     new/\nmodified  notes.txt\n\
+        mode      sub/file (666 to 0)";
+    assert_eq!(ran.text(), first, "{ran}");
+    let script = "tail -n 1 notes.txt; ls main.c; stat -c %a new sub/file; rm -r sub";
+    let ran = kept(&mount, &[], script);
+    let second =
+        "more\n0\n0\ndeleted   main.c\nadded     new/\nmodified  notes.txt\ndeleted   sub/";
+    assert_eq!(ran.text(), second, "{ran}");
+    assert_eq!(snapshot(dir.path()), before);
+    Ok(())
+}
+
+fn what_was_applied_is_not_kept_any_longer() -> Promise {
+    let dir = project();
+    let (keeper, mount) = keeping(&dir);
+    kept(&mount, &[], "echo more >>notes.txt; mkdir -p a/b; touch a/b/c; chmod 0 a/b").exits(0);
+    assert_eq!(holds(&keeper), ["fumehood.json", "layer"]);
+    kept(&mount, &["--apply"], "rm main.c").exits(0);
+    assert!(dir.join("a/b").exists() && !dir.join("main.c").exists());
+    assert_eq!(holds(&keeper), <[String; 0]>::default());
+    let ran = kept(&mount, &["--apply"], "echo again >>notes.txt").exits(0);
+    assert_eq!(ran.text(), "modified  notes.txt", "{ran}");
+    let text = fs::read_to_string(dir.join("notes.txt")).expect("it is there");
+    assert_eq!(text, "notes\nmore\nagain\n");
+    Ok(())
+}
+
+fn what_was_changed_on_the_host_between_two_runs_is_refused() -> Promise {
+    let dir = project();
+    let (keeper, mount) = keeping(&dir);
+    kept(&mount, &[], "echo mine >main.c; echo mine >new").exits(0);
+    dir.file("main.c", "theirs");
+    let ran = kept(&mount, &["--apply"], "true").exits(98);
+    ran.complains("main.c: was changed on the host since the run began");
+    assert_eq!(fs::read_to_string(dir.join("main.c")).expect("it is there"), "theirs");
+    assert_eq!(fs::read_to_string(dir.join("new")).expect("it was applied"), "mine\n");
+    assert_eq!(holds(&keeper), ["fumehood.json", "layer"], "what was refused is still there");
+    Ok(())
+}
+
+fn a_directory_that_keeps_changes_is_nobody_else_s() -> Promise {
+    let dir = project();
+    let (_keeper, mount) = keeping(&dir);
+    let flags = ["--mount", &mount];
+    let script = "read line; exit 0";
+    let first = Fumehood::new(&flags, &["sh", "-c", script, &marker()]).feed(Feed::Held).spawn();
+    first.confined();
+    kept(&mount, &[], "true").exits(125).complains("is in use by another run");
+    first.finish().exits(0);
+    kept(&mount, &[], "true").exits(0);
+    Ok(())
+}
+
+fn a_directory_that_cannot_keep_changes_is_refused() -> Promise {
+    let (dir, other) = (project(), project());
+    let (keeper, mount) = keeping(&dir);
+    kept(&mount, &[], "touch x").exits(0);
+    let upper = keeper.path().display().to_string();
+    let over = |source: &TempDir| {
+        format!("source={},target=/workspace,cow,upper={upper}", source.path().display())
+    };
+    let refuses = |mount: &str, flags: &[&str], why: &str| {
+        kept(mount, flags, "true").exits(125).complains(why);
+    };
+    refuses(&over(&other), &[], "keeps the changes to another directory");
+    let shown = format!("{upper}:/data");
+    refuses(&mount, &["-v", &shown], "can be seen inside");
+    let twice = over(&other).replace("/workspace", "/data");
+    refuses(&mount, &["--mount", &twice], "changes of two mounts");
+    refuses(&mount.replace(",cow", ""), &[], "goes with access \"cow\" only");
+    refuses(&format!("{mount}/none"), &[], "make it first");
+    keeper.file("stray", "");
+    refuses(&mount, &[], "holds stray");
+    fs::remove_file(keeper.join("stray")).expect("it is ours");
+    fs::set_permissions(keeper.path(), fs::Permissions::from_mode(0o750)).expect("it is ours");
+    refuses(&mount, &[], "is open to others");
+    fs::set_permissions(dir.join("sub"), fs::Permissions::from_mode(0o700)).expect("it is ours");
+    fs::remove_file(dir.join("sub/file")).expect("it is ours");
+    let inside = dir.join("sub").display().to_string();
+    refuses(&mount.replace(&upper, &inside), &[], "lie in each other");
+    Ok(())
+}
+
+fn an_image_can_hold_a_copy_on_write_mount() -> Promise {
+    let (dir, images) = (project(), Images::new());
+    let config = serde_json::json!({ "Env": ["PATH=/bin"] });
+    images.import("box", &busybox(&[("srv/here", "")])?, &config);
+    for target in ["/workspace", "/srv", "/made/for/it"] {
+        let volume = dir.volume(target, "cow");
+        let script = format!("cd {target} && cat notes.txt && rm notes.txt && echo 1 >new && ls");
+        let ran = images.run("box", &["-v", &volume, "--diff"], &["sh", "-c", &script]);
+        let said = "notes\nMakefile\nmain.c\nnew\nsub\nadded     new\ndeleted   notes.txt";
+        let sorted =
+            |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(sorted(&ran.prints()), sorted(said), "{target}");
+    }
+    assert!(dir.join("notes.txt").exists() && !dir.join("new").exists());
     Ok(())
 }

@@ -201,6 +201,7 @@ impl Mount {
             access: Access::default(),
             optional: false,
             as_owner: false,
+            upper: None,
         }
     }
 }

@@ -178,6 +178,12 @@ pub struct Mount {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = false))]
     pub as_owner: bool,
+    /// Absolute path of a directory on the host that keeps what the program changes in a `cow` mount.
+    /// It must belong to the caller, be closed to others, and be empty or hold the changes of an
+    /// earlier run to the same source, which this one continues on. It has no limit but the file
+    /// system's: the guarantee `disk` is given up. In memory if it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upper: Option<PathBuf>,
 }
 
 /// An empty directory in memory that is gone with the run.

@@ -36,7 +36,7 @@ const JOB: &[&str] = &[
     "backend",
 ];
 const ENV: &[&str] = &["set", "inherit", "allow_secret"];
-const MOUNT: &[&str] = &["source", "target", "access", "optional", "as_owner"];
+const MOUNT: &[&str] = &["source", "target", "access", "optional", "as_owner", "upper"];
 const TMPFS: &[&str] = &["target", "size"];
 const LIMITS: &[&str] = &[
     "wall_time",
@@ -172,6 +172,7 @@ fn mount(node: &Node<'_>) -> Result<Mount> {
     fields.read("access", &mut mount.access, access)?;
     fields.read("optional", &mut mount.optional, Node::boolean)?;
     fields.read("as_owner", &mut mount.as_owner, Node::boolean)?;
+    fields.read("upper", &mut mount.upper, |node| path(node).map(Some))?;
     Ok(mount)
 }
 

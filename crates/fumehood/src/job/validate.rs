@@ -136,6 +136,9 @@ fn stdin(stdin: &Stdin, tty: bool) -> Result<()> {
 fn mounts(mounts: &[Mount], tmpfs: &[Tmpfs]) -> Result<()> {
     for (index, mount) in mounts.iter().enumerate() {
         on_host(&format!("mounts[{index}].source"), &mount.source)?;
+        if let Some(upper) = &mount.upper {
+            keeps_changes(index, mount.access, upper)?;
+        }
     }
     for (index, tmpfs) in tmpfs.iter().enumerate() {
         let Some(limit) = tmpfs.size else { continue };
@@ -151,6 +154,16 @@ fn mounts(mounts: &[Mount], tmpfs: &[Tmpfs]) -> Result<()> {
             let problem = format!("is the target of {first} too; each needs its own");
             return refuse(field, format_args!("{path:?}"), problem);
         }
+    }
+    Ok(())
+}
+
+fn keeps_changes(index: usize, access: Access, upper: &Path) -> Result<()> {
+    let field = format!("mounts[{index}].upper");
+    on_host(&field, upper)?;
+    if access != Access::CopyOnWrite {
+        let problem = "goes with access \"cow\" only: any other mount has no changes to keep";
+        return refuse(field, format_args!("{upper:?}"), problem);
     }
     Ok(())
 }

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use super::layout::Entry;
 use super::mounts::shown;
+use crate::workspace::changes;
 use crate::{Error, Result};
 
 /// An overlay shows one file system: what is mounted below its directory would be missing from it,
@@ -29,6 +31,49 @@ pub(super) fn check(index: usize, source: &Path, directory: bool) -> Result<()> 
         ),
         None => Ok(()),
     }
+}
+
+/// The directory that keeps a mount's changes: nowhere near what it keeps them of.
+pub(super) fn kept(index: usize, upper: &Path, source: &Path) -> Result<PathBuf> {
+    let field = format!("mounts[{index}].upper");
+    let path = changes::kept::check(&field, upper)?;
+    if overlaps(&path, source) {
+        let problem = format!("and the source {} lie in each other; choose another", shown(source));
+        return Err(Error::invalid(field, shown(upper), problem));
+    }
+    Ok(path)
+}
+
+/// Whoever saw a layer by another way than its overlay could make it show anything.
+pub(super) fn stay_hidden(root: &[Entry]) -> Result<()> {
+    let kept = |entry: &Entry| match entry {
+        Entry::Cow { upper, .. } => upper.clone(),
+        _ => None,
+    };
+    let layers: Vec<PathBuf> = root.iter().filter_map(kept).collect();
+    for (number, layer) in layers.iter().enumerate() {
+        let refuse = |problem: String| Err(Error::invalid("mounts", shown(layer), problem));
+        let others = layers.iter().skip(number + 1);
+        if others.into_iter().any(|other| overlaps(layer, other)) {
+            return refuse("is to keep the changes of two mounts; each needs its own".to_owned());
+        }
+        let sees = |entry: &&Entry| match entry {
+            Entry::Bind { source, .. } | Entry::Cow { source, .. } => overlaps(layer, source),
+            _ => false,
+        };
+        if let Some(Entry::Bind { source, .. } | Entry::Cow { source, .. }) = root.iter().find(sees)
+        {
+            let source = shown(source);
+            return refuse(format!(
+                "is to keep changes, and can be seen inside with {source}; choose another"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn overlaps(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 /// The mount points below a directory, from the text of `/proc/PID/mountinfo` (`proc(5)`).

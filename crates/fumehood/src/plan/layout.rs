@@ -56,6 +56,8 @@ pub enum Entry {
         target: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// Where on the host the changes are kept; in memory if nowhere.
+        upper: Option<PathBuf>,
     },
     /// A device node of the host.
     Device {

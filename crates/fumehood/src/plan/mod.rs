@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::backend::native::script::{self, TerminalSize};
-use crate::backend::native::{tree, trees};
+use crate::backend::native::tree;
+use crate::backend::native::trees::Trees;
 use crate::env::Environment;
 use crate::host::{Host, NOBODY};
 use crate::image::Image;
@@ -147,7 +148,7 @@ impl Plan {
         if self.foreign.is_some() {
             return Ok(Vec::new());
         }
-        let mut steps = script::cell(self, tree::joined(self), trees::clone_listed(self)?)?.labels;
+        let mut steps = script::cell(self, tree::joined(self), Trees::clone_listed(self)?)?.labels;
         let terminal = self.job.tty.then_some(TerminalSize { rows: 24, columns: 80 });
         steps.append(&mut script::program(self, terminal)?.labels);
         Ok(steps)
@@ -170,6 +171,7 @@ impl Plan {
         if namespaces.base {
             inputs::check(job, &root)?;
         }
+        cow::stay_hidden(&root)?;
         let identity = identity(host, namespaces, own.as_ref().and_then(OwnRoot::user));
         if identity.by_root {
             owners::look(root.get(listed_from..).unwrap_or(&[]), identity, &mut notes)?;

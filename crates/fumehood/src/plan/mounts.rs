@@ -76,7 +76,9 @@ fn entry(
     let directory = metadata.is_dir();
     if mount.access == Access::CopyOnWrite && !leaves_out("copy-on-write") {
         cow::check(index, &source, directory)?;
-        return Ok(Entry::Cow { source, target, mode: metadata.mode() & 0o1777 });
+        let mode = metadata.mode() & 0o1777;
+        let upper = mount.upper.as_ref().map(|upper| cow::kept(index, upper, &source));
+        return Ok(Entry::Cow { source, target, mode, upper: upper.transpose()? });
     }
     let (access, as_owner) = (mount.access, mount.as_owner);
     Ok(Entry::Bind { source, target, access, directory, as_owner })

@@ -61,6 +61,7 @@ fn given_up(job: &Job, guarantee: Guarantee) -> bool {
                 || limits.tmp().finite().is_none()
                 || limits.inodes().finite().is_none()
                 || writable_mount(job).is_some()
+                || kept_layer(job).is_some()
         }
         _ => false,
     }
@@ -365,6 +366,10 @@ fn disk(plan: &Plan) -> Standing {
             None,
         );
     }
+    if let Some(upper) = kept_layer(&plan.job) {
+        let reason = "keeps changes on the host, without quota but that of its file system";
+        return not_held(format!("{upper} {reason}"), None);
+    }
     match (limits.workspace().finite(), limits.tmp().finite(), limits.inodes().finite()) {
         (Some(workspace), Some(tmp), Some(inodes)) => held([
             format!("tmpfs size, /workspace {workspace}, /tmp and /dev/shm {tmp} each"),
@@ -377,6 +382,11 @@ fn disk(plan: &Plan) -> Standing {
 fn writable_mount(job: &Job) -> Option<String> {
     let writable = job.mounts.iter().find(|mount| mount.access == Access::ReadWrite)?;
     Some(writable.target.display().to_string())
+}
+
+fn kept_layer(job: &Job) -> Option<String> {
+    let kept = job.mounts.iter().find_map(|mount| mount.upper.as_ref())?;
+    Some(kept.display().to_string())
 }
 
 impl Plan {

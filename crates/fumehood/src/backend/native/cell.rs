@@ -15,7 +15,8 @@ use super::diagnose::{self, Namespace, Refusal};
 use super::launch::{Init, Launcher, NotLaunched, Shape};
 use super::script::{self, Script, TerminalSize};
 use super::template::Template;
-use super::{overlay, tree, trees, watch};
+use super::trees::Trees;
+use super::{overlay, tree, watch};
 use crate::plan::Plan;
 use crate::plan::without::Blocked;
 use crate::support::Facts;
@@ -136,13 +137,13 @@ impl Cell {
         part: Part,
     ) -> Result<Self, NotBuilt> {
         let tree::Way { born, join } = tree::way(group.as_ref())?;
-        let base = Base::open(&plan.root)?;
+        let base = Base::open(&plan.root, plan.identity)?;
         let pending = match launcher.begin(&part.shape(plan), born) {
             Ok(pending) => pending,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
         // While the kernel makes the namespaces the steps are written down.
-        let (notes, script) = part.script(launcher, plan, join).await?;
+        let (notes, script) = part.script(launcher, plan, join, base.as_ref()).await?;
         let Init { control, pid, pidfd } = match pending.init().await {
             Ok(init) => init,
             Err(refused) => return Err(not_launched(launcher, refused).await),
@@ -177,7 +178,7 @@ impl Cell {
             None => self.assert_member().await?.unwrap_or_default(),
         };
         if let Some(base) = &mut self.base {
-            base.settle().await;
+            base.settle().await?;
         }
         send(&self.init, Kind::Program, &program).await?;
         // The program's ends of its pipes are its own now.
@@ -323,12 +324,14 @@ impl Part {
         launcher: &Launcher,
         plan: &Plan,
         join: Vec<tree::Join>,
+        base: Option<&Base>,
     ) -> Result<(Vec<MountNote>, Script)> {
         if matches!(self, Self::Rest) {
             return Ok((Vec::new(), script::rest(plan, join)?));
         }
-        let trees = trees::clone_listed(plan)?;
-        let notes = trees::give_to_program(plan, launcher, &trees).await?;
+        let mut trees = Trees::clone_listed(plan)?;
+        trees.clone_layers(plan, base)?;
+        let notes = trees.give_to_program(plan, launcher).await?;
         let script = match self {
             Self::Shared => script::template(plan, trees)?,
             Self::Whole | Self::Rest => script::cell(plan, join, trees)?,

@@ -40,15 +40,20 @@ impl Layers {
         script: &mut Script,
         entry: &Entry,
         tree: Option<OwnedFd>,
+        layer: Option<OwnedFd>,
     ) -> Result<()> {
-        let Entry::Cow { source, target, mode } = entry else { return Err(not_prepared()) };
+        let Entry::Cow { source, target, mode, upper: kept } = entry else {
+            return Err(not_prepared());
+        };
         let own = Path::new(PLACE).join(self.count.to_string());
         self.count += 1;
-        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| own.join(name));
-        // The root of an overlay is what its upper directory is.
-        for (path, mode) in [(&own, 0o700), (&lower, 0o700), (&upper, *mode), (&work, 0o700)] {
-            mkdir(script, path, mode)?;
-        }
+        let lower = own.join("lower");
+        mkdir(script, &own, 0o700)?;
+        mkdir(script, &lower, 0o700)?;
+        let [upper, work] = match kept {
+            Some(kept) => keep(script, &own, kept, layer)?,
+            None => make(script, &own, *mode)?,
+        };
         match tree {
             Some(tree) => bind_tree(script, tree, &lower, READ_ONLY)?,
             None => bind(script, source, &lower, READ_ONLY, true)?,
@@ -73,6 +78,30 @@ impl Layers {
         script.push(&Step::Detach { path: &path });
         Ok(())
     }
+}
+
+/// The layer in memory. The root of an overlay is what its upper directory is.
+fn make(script: &mut Script, own: &Path, mode: u32) -> Result<[PathBuf; 2]> {
+    let [upper, work] = ["upper", "work"].map(|name| own.join(name));
+    mkdir(script, &upper, mode)?;
+    mkdir(script, &work, 0o700)?;
+    Ok([upper, work])
+}
+
+/// The layer of a directory on the host, where its supervisor has made all that it needs.
+fn keep(
+    script: &mut Script,
+    own: &Path,
+    kept: &Path,
+    tree: Option<OwnedFd>,
+) -> Result<[PathBuf; 2]> {
+    let layer = own.join("layer");
+    mkdir(script, &layer, 0o700)?;
+    match tree {
+        Some(tree) => bind_tree(script, tree, &layer, SCRATCH)?,
+        None => bind(script, &kept.join("layer"), &layer, SCRATCH, true)?,
+    }
+    Ok(["upper", "work"].map(|name| layer.join(name)))
 }
 
 fn mkdir(script: &mut Script, path: &Path, mode: u32) -> Result<()> {

@@ -16,9 +16,13 @@ pub(super) fn refused(target: &str, errno: i32) -> Error {
              forbids them"
         }
         Errno::OPNOTSUPP => {
-            "its memory file systems keep no attributes for users, which came with Linux 6.6"
+            "its memory file systems keep no attributes for users, which came with Linux 6.6; have the \
+             changes kept in a directory (upper) on ext4, XFS or Btrfs"
         }
-        Errno::INVAL => "the file system of the source cannot be the lower layer of an overlay",
+        Errno::INVAL => {
+            "the file system of the source cannot be the lower layer of an overlay, or that of upper \
+             its upper layer (overlayfs, FUSE and network file systems cannot)"
+        }
         _ => "the kernel refuses the overlay",
     };
     let problem = format!(

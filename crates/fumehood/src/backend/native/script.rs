@@ -14,6 +14,7 @@ use linux_raw_sys::general as nr;
 
 use super::launch;
 use super::tree::Join;
+use super::trees::Trees;
 use crate::job::Access;
 use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, cover_of, inside};
 use crate::plan::{Identity, Plan};
@@ -85,7 +86,7 @@ const QUIET: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV | nr::MOUNT_ATTR
 /// The steps of the cell, done by its init before there is a program. `trees` are mounts that the
 /// supervisor cloned because only it may, by index of their entry in the root; `groups` are those
 /// that the init joins.
-pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Vec<(usize, OwnedFd)>) -> Result<Script> {
+pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Trees) -> Result<Script> {
     let mut script = Script::default();
     if let Some(prelude) = launch::prelude(plan) {
         prelude.steps().iter().flatten().for_each(|step| script.push(step));
@@ -137,14 +138,18 @@ fn limit_user(script: &mut Script) -> Result<()> {
     Ok(())
 }
 
-fn build_root(script: &mut Script, plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<()> {
+fn build_root(script: &mut Script, plan: &Plan, trees: Trees) -> Result<()> {
     script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
     let mut layers = Layers::prepare(script, plan)?;
-    let mut trees = trees.into_iter().peekable();
+    let mut kept = trees.layers.into_iter().peekable();
+    let mut trees = trees.sources.into_iter().peekable();
     for (index, entry) in plan.root.iter().enumerate() {
         let tree = trees.next_if(|(at, _)| *at == index).map(|(_, tree)| tree);
         match (entry, &mut layers) {
-            (Entry::Cow { .. }, Some(layers)) => layers.mount(script, entry, tree)?,
+            (Entry::Cow { .. }, Some(layers)) => {
+                let layer = kept.next_if(|(at, _)| *at == index).map(|(_, layer)| layer);
+                layers.mount(script, entry, tree, layer)?;
+            }
             _ => match tree {
                 Some(tree) => attach_tree(script, entry, tree)?,
                 None => place(script, entry, index < plan.listed_from)?,

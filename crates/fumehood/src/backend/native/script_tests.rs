@@ -11,7 +11,7 @@ fn position(script: &Script, name: &str) -> usize {
 
 #[test]
 fn the_cell_is_confined_in_this_order() {
-    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Vec::new()).unwrap();
+    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Trees::default()).unwrap();
     let order = [
         "non-dumpable",
         "set-ids",
@@ -43,8 +43,8 @@ fn the_cell_is_confined_in_this_order() {
 fn a_template_and_the_rest_make_a_cell() {
     let dir = std::env::temp_dir();
     let plan = plan(&Job::new(["true"]).mount(&dir, "/srv"));
-    let whole = cell(&plan, Vec::new(), Vec::new()).unwrap().labels;
-    let (template, rest) = (template(&plan, Vec::new()).unwrap(), rest(&plan, Vec::new()).unwrap());
+    let whole = cell(&plan, Vec::new(), Trees::default()).unwrap().labels;
+    let (template, rest) = (template(&plan, Trees::default()).unwrap(), rest(&plan, Vec::new()).unwrap());
     let mut parts = [template.labels, rest.labels].concat();
     let twice = ["non-dumpable", "set-ids", "die-with-parent", "proc /proc"];
     for step in twice {
@@ -94,13 +94,13 @@ fn the_program_is_confined_in_this_order() {
 #[test]
 fn the_host_network_gets_no_interface_of_ours() {
     let job = Job::new(["true"]).network(Network::Host);
-    let script = cell(&plan(&job), Vec::new(), Vec::new()).unwrap();
+    let script = cell(&plan(&job), Vec::new(), Trees::default()).unwrap();
     assert!(script.names().all(|name| name != "loopback"));
 }
 
 #[test]
 fn every_step_that_is_sent_has_a_label_and_reads_back() {
-    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Vec::new()).unwrap();
+    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Trees::default()).unwrap();
     let mut reader = fumehood_child::step::Reader::new(&script.bytes);
     let first = script.names().position(|name| name == "cgroup-namespace").unwrap();
     for label in &script.labels[first..] {
@@ -114,7 +114,7 @@ fn every_step_that_is_sent_has_a_label_and_reads_back() {
 fn layers_are_out_of_sight_before_the_root_is_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let job = Job::new(["true"]).mount_cow(dir.path(), "/workspace");
-    let script = cell(&plan(&job), Vec::new(), Vec::new()).unwrap();
+    let script = cell(&plan(&job), Vec::new(), Trees::default()).unwrap();
     let at = |label: &str| script.labels.iter().position(|step| step == label);
     let order = [
         "new-root",
@@ -130,6 +130,6 @@ fn layers_are_out_of_sight_before_the_root_is_sealed() {
     let positions: Vec<_> = order.iter().map(|label| at(label)).collect();
     assert!(positions.iter().all(Option::is_some) && positions.is_sorted(), "{positions:?}");
 
-    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Vec::new()).unwrap();
+    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Trees::default()).unwrap();
     assert!(script.labels.iter().all(|step| !step.contains("changes") && step != "detach"));
 }

@@ -1,7 +1,6 @@
 //! The steps of a cell in two parts: what a template does once for all cells of a kind, and what is
 //! left for each of them. Together they are the steps of a cell that is built in one go.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use fumehood_child::Step;
@@ -9,6 +8,7 @@ use fumehood_child::prelude::Prelude;
 
 use super::super::launch;
 use super::super::tree::Join;
+use super::super::trees::Trees;
 use super::{
     QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, join,
     limit_user, place,
@@ -54,11 +54,11 @@ pub(crate) fn shared(plan: &Plan) -> Option<Vec<bool>> {
 }
 
 /// The steps of a template. `trees` are as for [`cell`](super::cell).
-pub(crate) fn template(plan: &Plan, trees: Vec<(usize, OwnedFd)>) -> Result<Script> {
+pub(crate) fn template(plan: &Plan, trees: Trees) -> Result<Script> {
     let mut script = Script::default();
     unasked(&mut script, launch::prelude(plan));
     let shared = shared(plan).unwrap_or_default();
-    let mut trees = trees.into_iter().peekable();
+    let mut trees = trees.sources.into_iter().peekable();
     for (index, entry) in plan.root.iter().enumerate() {
         let tree = trees.next_if(|(at, _)| *at == index).map(|(_, tree)| tree);
         if shared.get(index) != Some(&true) {

@@ -13,14 +13,81 @@ use crate::plan::layout::Entry;
 use crate::plan::mounts::shown;
 use crate::plan::{Identity, Plan};
 use crate::sabotage::leaves_out;
+use crate::workspace::changes::Base;
 use crate::{Error, MountNote, MountNoteKind, Result};
 
-/// Clones the mounts that the job listed, by index of their entry in the root.
+/// Mounts, by index of their entry in the root.
 ///
 /// The init of a sandbox that root starts is nobody, and cannot reach a directory that is closed to
 /// everyone but its owner. Root can, so it clones the mount itself and passes the descriptor on.
 /// An ordinary user's init is the same user and opens the path itself.
-pub(crate) fn clone_listed(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
+#[derive(Debug, Default)]
+pub(crate) struct Trees {
+    pub(super) sources: Vec<(usize, OwnedFd)>,
+    /// Directories that keep the changes to copy-on-write mounts.
+    pub(super) layers: Vec<(usize, OwnedFd)>,
+}
+
+impl Trees {
+    /// Clones the mounts that the job listed.
+    pub(crate) fn clone_listed(plan: &Plan) -> Result<Self> {
+        Ok(Self { sources: listed(plan)?, layers: Vec::new() })
+    }
+
+    /// Clones the mounts of the directories that keep changes.
+    pub(super) fn clone_layers(&mut self, plan: &Plan, base: Option<&Base>) -> Result<()> {
+        if !plan.identity.by_root || !plan.namespaces.base {
+            return Ok(());
+        }
+        let cow = plan.root.iter().enumerate();
+        let cow = cow.filter(|(_, entry)| matches!(entry, Entry::Cow { .. }));
+        let kept = base.into_iter().flat_map(Base::layers);
+        for ((index, _), layer) in cow.zip(kept) {
+            let Some(layer) = layer else { continue };
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH;
+            let tree = open_tree(layer, c"", flags)
+                .map_err(|errno| Error::internal("clone the mount of a layer", errno))?;
+            self.layers.push((index, tree));
+        }
+        Ok(())
+    }
+
+    /// Has the program be the owner of what belongs to the owner of the source, in mounts that ask
+    /// for it: they show those files as the program's, and what the program makes is the owner's on
+    /// the host. Which of them could not, and why.
+    ///
+    /// A mount is mapped for two ids only, so the rights on everybody else's files stay as they are.
+    /// Only who mounted a file system can map it, which is root for whatever is worth it
+    /// (`mount_setattr(2)`).
+    pub(super) async fn give_to_program(
+        &self,
+        plan: &Plan,
+        launcher: &Launcher,
+    ) -> Result<Vec<MountNote>> {
+        let mut notes = Vec::new();
+        if !plan.identity.by_root || !plan.namespaces.base || leaves_out("as-owner") {
+            return Ok(notes);
+        }
+        for (index, entry) in plan.root.iter().enumerate().skip(plan.listed_from) {
+            let Some((source, target, writable)) = asks(entry) else { continue };
+            let tree = self.sources.iter().find(|(at, _)| *at == index).map(|(_, tree)| tree);
+            if let Err(why) = map(plan.identity, launcher, source, tree, writable).await? {
+                let text = format!(
+                    "{} cannot be shown as the program's own ({why}): the program has the rights of \
+                     user {} on the host",
+                    shown(source),
+                    plan.identity.host_uid
+                );
+                notes.push(MountNote::new(target, MountNoteKind::NotAsOwner, text));
+            }
+        }
+        Ok(notes)
+    }
+}
+
+fn listed(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>> {
     if !plan.identity.by_root || !plan.namespaces.base {
         return Ok(Vec::new());
     }
@@ -48,37 +115,6 @@ fn clone(source: &Path) -> Result<Option<OwnedFd>> {
             Err(Error::internal(format!("clone the mount of {}", source.display()), error))
         }
     }
-}
-
-/// Has the program be the owner of what belongs to the owner of the source, in mounts that ask for
-/// it: they show those files as the program's, and what the program makes is the owner's on the host.
-/// Which of them could not, and why.
-///
-/// A mount is mapped for two ids only, so the rights on everybody else's files stay as they are. Only
-/// who mounted a file system can map it, which is root for whatever is worth it (`mount_setattr(2)`).
-pub(crate) async fn give_to_program(
-    plan: &Plan,
-    launcher: &Launcher,
-    trees: &[(usize, OwnedFd)],
-) -> Result<Vec<MountNote>> {
-    let mut notes = Vec::new();
-    if !plan.identity.by_root || !plan.namespaces.base || leaves_out("as-owner") {
-        return Ok(notes);
-    }
-    for (index, entry) in plan.root.iter().enumerate().skip(plan.listed_from) {
-        let Some((source, target, writable)) = asks(entry) else { continue };
-        let tree = trees.iter().find(|(at, _)| *at == index).map(|(_, tree)| tree);
-        if let Err(why) = map(plan.identity, launcher, source, tree, writable).await? {
-            let text = format!(
-                "{} cannot be shown as the program's own ({why}): the program has the rights of \
-                 user {} on the host",
-                shown(source),
-                plan.identity.host_uid
-            );
-            notes.push(MountNote::new(target, MountNoteKind::NotAsOwner, text));
-        }
-    }
-    Ok(notes)
 }
 
 /// Source and target of a mount that asks to be the program's, and whether the program can reach the

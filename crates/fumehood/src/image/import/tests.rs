@@ -3,7 +3,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::testing::{Tar, gzip, image, zstd};
+use super::testing::{Made, Tar, gzip, image, zstd};
 use super::*;
 
 struct Fixture {
@@ -101,7 +101,7 @@ fn an_image_of_docker_is_imported_listed_and_removed() {
 }
 
 /// Three layers, the last as the first.
-fn repeating() -> super::testing::Made {
+fn repeating() -> Made {
     let one = Tar::default().file("a", "one").end();
     let two = Tar::default().file("a", "two").file("b", "two").end();
     image(&[one.clone(), two, one], &json!({}))

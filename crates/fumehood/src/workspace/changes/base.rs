@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use rustix::fs::{Stat, fstatfs};
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use super::at;
-use crate::plan::Entry;
+use super::kept::Kept;
 use crate::plan::mounts::shown;
+use crate::plan::{Entry, Identity};
 use crate::sabotage::leaves_out;
 use crate::{Error, Result};
 
@@ -31,15 +33,34 @@ pub(super) struct Mounted {
     pub(super) source: PathBuf,
     pub(super) target: PathBuf,
     pub(super) host: OwnedFd,
+    /// Where its layer is kept, if it outlives the run.
+    pub(super) kept: Option<Kept>,
 }
 
 /// A moment on the clock by which the kernel stamps files.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Since {
     /// In nanoseconds since the epoch.
+    #[serde(with = "as_text")]
     stamp: i128,
     /// That clock less one that nobody can set.
+    #[serde(with = "as_text")]
     offset: i128,
+}
+
+/// Numbers that are longer than those of JSON.
+mod as_text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &i128, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<i128, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
 const SECOND: i128 = 1_000_000_000;
@@ -50,32 +71,36 @@ const DRIFT: i128 = 5_000_000;
 
 impl Base {
     /// Opens the directories of the copy-on-write mounts in a root; `None` if it has none.
-    pub(crate) fn open(root: &[Entry]) -> Result<Option<Self>> {
-        let cow = root.iter().filter_map(|entry| match entry {
-            Entry::Cow { source, target, .. } => Some((source, target)),
-            _ => None,
-        });
-        let open = |(source, target): (&PathBuf, &PathBuf)| {
-            let host = at::named(source).map_err(|errno| {
-                Error::invalid("mounts", shown(source), format!("cannot be read: {errno}"))
-            })?;
-            Ok(Mounted { source: source.clone(), target: target.clone(), host })
-        };
-        let mounts: Vec<_> = cow.map(open).collect::<Result<_>>()?;
+    pub(crate) fn open(root: &[Entry], who: Identity) -> Result<Option<Self>> {
+        let mounts = root.iter().filter_map(|entry| Mounted::open(entry, who).transpose());
+        let mounts: Vec<_> = mounts.collect::<Result<_>>()?;
         Ok((!mounts.is_empty()).then(|| Self { mounts, since: Since::now() }))
     }
 
     /// Waits until a change that comes from now on cannot have the stamp of one that was before: a
-    /// tick of the kernel, at most 10 ms. Must be done before there is a program.
-    pub(crate) async fn settle(&mut self) {
+    /// tick of the kernel, at most 10 ms. Must be done before there is a program. Layers that are kept
+    /// remember that moment.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
         let before = self.since.stamp;
         loop {
             self.since = Since::now();
             if self.since.stamp > before {
-                return;
+                break;
             }
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
+        let kept = self.mounts.iter().filter_map(|mounted| mounted.kept.as_ref());
+        kept.into_iter().try_for_each(|kept| kept.remember(self.since))
+    }
+
+    /// The directories that layers are kept in, in the order of their mounts.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = Option<&OwnedFd>> {
+        self.mounts.iter().map(|mounted| mounted.kept.as_ref().map(Kept::layer))
+    }
+
+    /// Since when changes to what is below a mount count.
+    pub(super) fn since(&self, mounted: &Mounted) -> Since {
+        mounted.kept.as_ref().and_then(|kept| kept.since).unwrap_or(self.since)
     }
 
     /// Whether it can be told what was changed on the host.
@@ -83,12 +108,18 @@ impl Base {
         let refuse = |problem: String| {
             Err(Error::internal("apply the changes", std::io::Error::other(problem)))
         };
-        if Since::now().offset < self.since.offset - DRIFT {
-            let problem = "the clock was set back during the run, so that it cannot be told what \
-                           was changed on the host meanwhile; nothing was written";
-            return refuse(problem.to_owned());
-        }
         for mounted in &self.mounts {
+            if mounted.kept.as_ref().is_some_and(|kept| !kept.is_of_this_boot()) {
+                let problem = "the changes are from before this start of the machine, so that it \
+                               cannot be told what was changed on the host meanwhile; nothing was \
+                               written";
+                return refuse(problem.to_owned());
+            }
+            if Since::now().offset < self.since(mounted).offset - DRIFT {
+                let problem = "the clock was set back during the run, so that it cannot be told what \
+                               was changed on the host meanwhile; nothing was written";
+                return refuse(problem.to_owned());
+            }
             let kind = fstatfs(&mounted.host).map_err(|errno| Error::internal("statfs", errno))?;
             if !keeps_our_time(kind.f_type) {
                 return refuse(format!(
@@ -100,6 +131,19 @@ impl Base {
             }
         }
         Ok(())
+    }
+}
+
+impl Mounted {
+    /// Opens the directories of a mount, if it is copy-on-write.
+    fn open(entry: &Entry, who: Identity) -> Result<Option<Self>> {
+        let Entry::Cow { source, target, mode, upper } = entry else { return Ok(None) };
+        let host = at::named(source).map_err(|errno| {
+            Error::invalid("mounts", shown(source), format!("cannot be read: {errno}"))
+        })?;
+        let kept = upper.as_ref().map(|upper| Kept::open(upper, &host, *mode, who));
+        let kept = kept.transpose()?;
+        Ok(Some(Self { source: source.clone(), target: target.clone(), host, kept }))
     }
 }
 

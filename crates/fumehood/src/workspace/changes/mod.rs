@@ -10,6 +10,7 @@
 mod apply;
 mod at;
 mod base;
+pub(crate) mod kept;
 mod patch;
 mod scan;
 mod show;
@@ -17,6 +18,8 @@ mod types;
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use base::Base;
 pub use show::quoted;
@@ -32,6 +35,8 @@ use scan::{Found, Scan};
 pub struct Changes {
     layers: Vec<Layer>,
     base: Base,
+    /// Whether everything is on the host now.
+    applied: AtomicBool,
 }
 
 /// One mount and what was found in its upper layer.
@@ -40,6 +45,8 @@ struct Layer {
     upper: OwnedFd,
     found: Vec<Found>,
     complete: bool,
+    /// Directories that the program had closed, with their modes.
+    opened: Vec<(PathBuf, u32)>,
 }
 
 impl Changes {
@@ -48,14 +55,18 @@ impl Changes {
         let mut layers = Vec::with_capacity(base.mounts.len());
         for (number, mounted) in base.mounts.iter().enumerate() {
             let failed = |errno| Error::internal("look at the changes", errno);
-            let upper = at::directory(place, number.to_string())
-                .and_then(|own| at::directory(&own, "upper"))
-                .map_err(failed)?;
-            let Scan { found, complete } =
-                scan::scan(&upper, &mounted.host, base.since).map_err(failed)?;
-            layers.push(Layer { upper, found, complete });
+            let upper = match &mounted.kept {
+                Some(kept) => at::directory(&kept.upper, "."),
+                None => at::directory(place, number.to_string())
+                    .and_then(|own| at::directory(&own, "upper")),
+            };
+            let upper = upper.map_err(failed)?;
+            let since = base.since(mounted);
+            let Scan { found, complete, opened } =
+                scan::scan(&upper, &mounted.host, since).map_err(failed)?;
+            layers.push(Layer { upper, found, complete, opened });
         }
-        Ok(Self { layers, base })
+        Ok(Self { layers, base, applied: AtomicBool::new(false) })
     }
 
     /// What was changed, one for each copy-on-write mount. The same is in the [report](crate::Report).
@@ -92,6 +103,7 @@ impl Changes {
     /// program has no business to bring in: set-id bits, devices, FIFOs, sockets, and links that lead
     /// out of the directory. The result names it. No link on the host is followed. Access control
     /// lists and other attributes are not brought along, and hard links become files of their own.
+    /// Layers that a directory keeps are emptied, when this is dropped, if all of all mounts was applied.
     /// A file that replaces another is on the disk (`fdatasync(2)`) before it does; directories and
     /// new files get there when the system writes them back.
     ///
@@ -102,14 +114,29 @@ impl Changes {
         self.base.can_tell()?;
         let apply = |(mounted, layer): (&Mounted, &Layer)| {
             let (count, refused) = if layer.complete {
-                apply::apply(&layer.found, &layer.upper, mounted, self.base.since)
+                apply::apply(&layer.found, &layer.upper, mounted, self.base.since(mounted))
             } else {
                 (0, vec![NotApplied { path: ".".into(), reason: TOO_MUCH.to_owned() }])
             };
             let (source, target) = (mounted.source.clone(), mounted.target.clone());
             Applied { source, target, applied: count, refused }
         };
-        Ok(self.base.mounts.iter().zip(&self.layers).map(apply).collect())
+        let applied: Vec<_> = self.base.mounts.iter().zip(&self.layers).map(apply).collect();
+        self.applied.store(applied.iter().all(|one| one.refused.is_empty()), Ordering::Relaxed);
+        Ok(applied)
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        for (mounted, layer) in self.base.mounts.iter().zip(&self.layers) {
+            let Some(kept) = &mounted.kept else { continue };
+            kept::close_again(&layer.upper, &layer.opened);
+            if self.applied.load(Ordering::Relaxed) {
+                // What cannot be removed is listed again by the next run, as no change at all.
+                let _ = kept.empty();
+            }
+        }
     }
 }
 

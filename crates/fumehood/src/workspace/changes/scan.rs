@@ -27,6 +27,8 @@ pub(super) struct Scan {
     pub(super) found: Vec<Found>,
     /// Whether that is everything.
     pub(super) complete: bool,
+    /// Directories of the layer that had to be opened first, with the modes that they had.
+    pub(super) opened: Vec<(PathBuf, u32)>,
 }
 
 /// One changed name.
@@ -78,22 +80,22 @@ pub(super) fn kind(stat: &Stat) -> FileKind {
 
 /// Compares an upper layer with the host's directory.
 pub(super) fn scan(upper: &OwnedFd, host: &OwnedFd, since: Since) -> Result<Scan> {
-    let mut scanner = Scanner { since, found: Vec::new(), paths: 0, complete: true };
+    let scan = Scan { complete: true, ..Scan::default() };
+    let mut scanner = Scanner { since, scan, paths: 0 };
     scanner.root(upper, host)?;
     let path = Path::new("");
     let level = Level { upper, host: Some(host.as_fd()), replaced: false, path, depth: 0 };
     if scanner.directory(&level).is_err() {
         // Something cannot be looked at: what was found stands, and is not all.
-        scanner.complete = false;
+        scanner.scan.complete = false;
     }
-    Ok(Scan { found: scanner.found, complete: scanner.complete })
+    Ok(scanner.scan)
 }
 
 struct Scanner {
     since: Since,
-    found: Vec<Found>,
+    scan: Scan,
     paths: usize,
-    complete: bool,
 }
 
 impl Scanner {
@@ -104,24 +106,29 @@ impl Scanner {
             self.note(Path::new("."), ChangeKind::Mode, Some(below), Some(above));
         }
         // The scan itself reads the names in it.
-        at::change_mode(upper.as_fd(), 0o700 | (fstat(upper)?.st_mode & 0o7777))
+        let mode = fstat(upper)?.st_mode & 0o7777;
+        if mode & 0o700 != 0o700 {
+            self.scan.opened.push((PathBuf::new(), mode));
+            at::change_mode(upper.as_fd(), mode | 0o700)?;
+        }
+        Ok(())
     }
 
     /// Whether there is room for one more change.
     fn note(&mut self, path: &Path, kind: ChangeKind, host: Option<Node>, upper: Option<Node>) {
         self.paths += path.as_os_str().len();
-        if self.found.len() >= MOST || self.paths > MOST_PATHS {
-            self.complete = false;
+        if self.scan.found.len() >= MOST || self.paths > MOST_PATHS {
+            self.scan.complete = false;
             return;
         }
         let conflict = host.as_ref().is_some_and(|node| self.since.has_changed(&node.stat));
-        self.found.push(Found { path: path.into(), kind, host, upper, conflict });
+        self.scan.found.push(Found { path: path.into(), kind, host, upper, conflict });
     }
 
     /// Looks at one directory of the layer.
     fn directory(&mut self, level: &Level<'_>) -> Result<()> {
         let (names, all) = at::names(level.upper, MOST)?;
-        self.complete &= all;
+        self.scan.complete &= all;
         let mut gone = match level.host {
             Some(host) if level.replaced => self.host_names(host)?,
             _ => Vec::new(),
@@ -130,7 +137,7 @@ impl Scanner {
         let mut both: Vec<_> = names.iter().chain(&gone).collect();
         both.sort_unstable();
         for name in both {
-            if !self.complete {
+            if !self.scan.complete {
                 return Ok(());
             }
             let below = level.host.map_or(Ok(None), |host| Node::read(host, name))?;
@@ -145,9 +152,19 @@ impl Scanner {
         Ok(())
     }
 
+    /// Opens a directory of the layer in the same way as [`open_file`] a file. It stays open to those who
+    /// look for what is in it later.
+    fn open_directory(&mut self, above: &OwnedFd, path: &Path, node: &Node) -> Result<OwnedFd> {
+        if node.mode() & 0o700 != 0o700 {
+            self.scan.opened.push((path.into(), node.mode()));
+            at::change_mode(at::place(above, name(path))?.as_fd(), node.mode() | 0o700)?;
+        }
+        at::directory(above, name(path))
+    }
+
     fn host_names(&mut self, host: BorrowedFd<'_>) -> Result<Vec<OsString>> {
         let (names, all) = at::names(host, MOST)?;
-        self.complete &= all;
+        self.scan.complete &= all;
         Ok(names)
     }
 
@@ -171,10 +188,10 @@ impl Scanner {
             return Ok(());
         }
         if level.depth >= DEEPEST {
-            self.complete = false;
+            self.scan.complete = false;
             return Ok(());
         }
-        let inner = open_directory(level.upper, name, node)?;
+        let inner = self.open_directory(level.upper, &path, node)?;
         let host = level.host.filter(|_| merges).map(|host| at::directory(host, name));
         let host = host.transpose()?;
         self.directory(&Level {
@@ -215,21 +232,17 @@ fn is_opaque(dir: &OwnedFd) -> Result<bool> {
     }
 }
 
-/// Opens a directory of the layer even if the program took everybody's rights on it: the layer is
-/// ours. Its mode has been read before.
-fn open_directory(upper: &OwnedFd, name: &OsStr, node: &Node) -> Result<OwnedFd> {
-    if node.mode() & 0o700 != 0o700 {
-        at::change_mode(at::place(upper, name)?.as_fd(), node.mode() | 0o700)?;
-    }
-    at::directory(upper, name)
-}
-
-/// Opens a file of the layer in the same way.
+/// Opens a file of the layer even if the program took everybody's rights on it: the layer is ours.
+/// Its mode has been read before.
 pub(super) fn open_file(upper: impl AsFd, name: &OsStr, node: &Node) -> Result<std::fs::File> {
-    if node.mode() & 0o400 == 0 {
-        at::change_mode(at::place(&upper, name)?.as_fd(), node.mode() | 0o400)?;
+    if node.mode() & 0o400 != 0 {
+        return at::file(upper, name);
     }
-    at::file(upper, name)
+    let place = at::place(&upper, name)?;
+    at::change_mode(place.as_fd(), node.mode() | 0o400)?;
+    let file = at::file(upper, name);
+    at::change_mode(place.as_fd(), node.mode())?;
+    file
 }
 
 fn modes_differ(host: &Node, upper: &Node) -> bool {

@@ -57,7 +57,7 @@ impl Case {
         std::thread::sleep(Duration::from_millis(25));
         let host = at::named(self.host.path()).unwrap();
         let (source, target) = (self.host.path().into(), "/workspace".into());
-        Base { mounts: vec![Mounted { source, target, host }], since: Since::now() }
+        Base { mounts: vec![Mounted { source, target, host, kept: None }], since: Since::now() }
     }
 
     fn scan(&self, base: Base) -> Changes {
