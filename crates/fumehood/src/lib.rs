@@ -131,6 +131,7 @@ mod zygote;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
+    pub use crate::image::import::fuzz::layers;
     pub use crate::workspace::intake::fuzz::archive;
 }
 

@@ -8,7 +8,7 @@
 
 mod config;
 #[cfg(feature = "image")]
-mod import;
+pub(crate) mod import;
 mod store;
 mod user;
 

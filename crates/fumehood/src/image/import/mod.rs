@@ -1,6 +1,8 @@
 //! From an archive to an image in the store.
 
 mod archive;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod manifest;
 mod stream;
 mod tar;
