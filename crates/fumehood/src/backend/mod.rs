@@ -29,6 +29,7 @@ use crate::{
 
 pub(crate) mod inner;
 pub(crate) mod native;
+mod nsjail;
 mod oci;
 
 /// A future whose type has no name.
@@ -121,7 +122,9 @@ pub(crate) const fn offers(backend: BackendName, guarantee: Guarantee) -> bool {
         BackendName::Docker | BackendName::Podman => {
             !matches!(guarantee, G::Landlock | G::KernelBoundary)
         }
-        BackendName::Nsjail => !matches!(guarantee, G::Landlock | G::KernelBoundary),
+        BackendName::Nsjail => {
+            !matches!(guarantee, G::Landlock | G::SyscallFilter | G::KernelBoundary)
+        }
         BackendName::Seatbelt => {
             matches!(guarantee, G::Filesystem | G::ReadOnlyRoot | G::Network)
         }
@@ -137,6 +140,9 @@ pub(crate) const fn offers(backend: BackendName, guarantee: Guarantee) -> bool {
 pub(crate) fn find(name: BackendName) -> Result<Arc<dyn Backend>> {
     if let Some(runtime) = oci::Runtime::find(name) {
         return Ok(Arc::new(runtime?));
+    }
+    if name == BackendName::Nsjail {
+        return Ok(Arc::new(nsjail::Nsjail::find()?));
     }
     let reason = match name {
         BackendName::Native | BackendName::Auto => "is not looked for",

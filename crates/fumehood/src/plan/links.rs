@@ -41,6 +41,16 @@ pub(super) fn follow(root: &[Entry], path: &Path) -> Option<PathBuf> {
     Some(reached)
 }
 
+impl super::Plan {
+    /// Whether the host shows a program at this path inside, links followed.
+    pub(crate) fn shows_program(&self, path: &Path) -> bool {
+        use std::os::unix::fs::PermissionsExt;
+        let host = follow(&self.root, path).and_then(|path| host_path(&self.root, &path));
+        let metadata = host.and_then(|host| fs::metadata(host).ok());
+        metadata.is_some_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    }
+}
+
 fn names(path: &Path) -> VecDeque<OsString> {
     let name = |component| match component {
         Component::Normal(name) => Some(name.to_owned()),

@@ -188,7 +188,7 @@ pub(crate) fn locate(root: &[Entry], path: &Path) -> Place {
     Place::Root
 }
 
-pub(super) fn at(entry: &Entry) -> Option<&Path> {
+pub(crate) fn at(entry: &Entry) -> Option<&Path> {
     Some(match entry {
         Entry::Dir { path, .. } | Entry::Link { path, .. } | Entry::File { path, .. } => path,
         Entry::Bind { target, .. } | Entry::Cow { target, .. } | Entry::Tmpfs { target, .. } => {

@@ -43,15 +43,15 @@ const SHM: &str = "/dev/shm";
 
 /// What is where in the home of one run.
 #[derive(Clone, Debug)]
-pub(super) struct Lodging {
-    pub(super) place: PathBuf,
-    pub(super) home: Home,
+pub(in crate::backend) struct Lodging {
+    pub(in crate::backend) place: PathBuf,
+    pub(in crate::backend) home: Home,
     /// The word by which process 1 proves itself, if it is ours.
-    pub(super) token: Option<String>,
+    pub(in crate::backend) token: Option<String>,
 }
 
 impl Lodging {
-    pub(super) fn of(kind: Kind, plan: &Plan) -> Result<Self> {
+    pub(in crate::backend) fn of(kind: Kind, plan: &Plan) -> Result<Self> {
         let place = choose(plan)?;
         let host = Host::current();
         let mut scratch = vec![Scratch {
@@ -87,12 +87,12 @@ impl Lodging {
     }
 
     /// A path of the home by its name in the place.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(in crate::backend) fn path(&self, name: &str) -> PathBuf {
         self.place.join(name)
     }
 
     /// Where on the host a path of the program's own files is.
-    pub(super) fn source(&self, target: &Path) -> PathBuf {
+    pub(in crate::backend) fn source(&self, target: &Path) -> PathBuf {
         inside(&self.place.join("files"), target)
     }
 }
@@ -141,7 +141,11 @@ fn inside(above: &Path, path: &Path) -> PathBuf {
 }
 
 /// Makes the root of the bundle: what is not mounted in it.
-pub(super) fn furnish(place: &Place, plan: &Plan, owner: Option<(u32, u32)>) -> Result<()> {
+pub(in crate::backend) fn furnish(
+    place: &Place,
+    plan: &Plan,
+    owner: Option<(u32, u32)>,
+) -> Result<()> {
     place.file(Path::new("end"), b"")?;
     place.dir(Path::new("bundle/rootfs/.fumehood"), 0o755)?;
     place.file(Path::new("bundle/rootfs/.fumehood/init"), b"")?;
@@ -197,14 +201,14 @@ fn at(own: &[PathBuf], path: &Path) -> PathBuf {
 }
 
 /// Where a file that covers another is in the place.
-pub(super) fn cover_of(path: &Path) -> PathBuf {
+pub(in crate::backend) fn cover_of(path: &Path) -> PathBuf {
     let name = path.to_string_lossy().replace('/', "_");
     Path::new("covers").join(name)
 }
 
 /// Files can be brought back from where the program has files of its own: the rest of the root is
 /// the runtime's.
-pub(super) fn check_collect(plan: &Plan) -> Result<()> {
+pub(in crate::backend) fn check_collect(plan: &Plan) -> Result<()> {
     let own = own_places(plan);
     for (index, path) in plan.job.collect.paths.iter().enumerate() {
         let absolute = plan.job.cwd.join(path);

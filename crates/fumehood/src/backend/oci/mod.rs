@@ -11,8 +11,8 @@ mod config;
 mod container;
 mod failure;
 mod guarantees;
-mod home;
-mod place;
+pub(super) mod home;
+pub(super) mod place;
 mod rules;
 
 use std::os::fd::OwnedFd;
@@ -110,14 +110,14 @@ fn missing(kind: Kind, reason: String) -> Error {
     ErrorKind::NoBackend { backend: kind.name(), reason, fix }.into()
 }
 
-fn search(name: &str) -> Option<PathBuf> {
+pub(super) fn search(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let listed = std::env::split_paths(&path).filter(|dir| dir.is_absolute());
     let dirs = listed.chain(USUAL.iter().map(PathBuf::from));
     dirs.map(|dir| dir.join(name)).find(|program| is_program(program))
 }
 
-fn is_program(path: &Path) -> bool {
+pub(super) fn is_program(path: &Path) -> bool {
     use rustix::fs::{Access, access};
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }

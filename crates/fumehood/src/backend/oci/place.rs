@@ -16,25 +16,25 @@ use crate::{Error, Result};
 
 /// Paths in it are relative; nothing on the way is a link, for nobody else has written there yet.
 #[derive(Debug)]
-pub(super) struct Place(OwnedFd);
+pub(in crate::backend) struct Place(OwnedFd);
 
 const WITHIN: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 impl Place {
     /// The directory at an absolute path of a root.
-    pub(super) fn open(root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
+    pub(in crate::backend) fn open(root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
         let path = path.strip_prefix("/").unwrap_or(path);
         directory(root, path).map(Self).map_err(|errno| failed("open", path, errno))
     }
 
     /// A directory below it.
-    pub(super) fn below(&self, path: &Path) -> Result<OwnedFd> {
+    pub(in crate::backend) fn below(&self, path: &Path) -> Result<OwnedFd> {
         directory(self.0.as_fd(), path).map_err(|errno| failed("open", path, errno))
     }
 
     /// Makes a directory and those above it.
-    pub(super) fn dir(&self, path: &Path, mode: u32) -> Result<()> {
+    pub(in crate::backend) fn dir(&self, path: &Path, mode: u32) -> Result<()> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
             && statat(&self.0, parent, AtFlags::SYMLINK_NOFOLLOW).is_err()
         {
@@ -47,12 +47,12 @@ impl Place {
     }
 
     /// Makes a symbolic link.
-    pub(super) fn link(&self, path: &Path, target: &Path) -> Result<()> {
+    pub(in crate::backend) fn link(&self, path: &Path, target: &Path) -> Result<()> {
         symlinkat(target, &self.0, path).map_err(|errno| failed("link", path, errno))
     }
 
     /// Makes a file.
-    pub(super) fn file(&self, path: &Path, data: &[u8]) -> Result<()> {
+    pub(in crate::backend) fn file(&self, path: &Path, data: &[u8]) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         let file = openat2(&self.0, path, flags, mode, WITHIN)
@@ -63,14 +63,14 @@ impl Place {
     }
 
     /// What a file holds; none if it is not there.
-    pub(super) fn read(&self, path: &str) -> Option<String> {
+    pub(in crate::backend) fn read(&self, path: &str) -> Option<String> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = openat2(&self.0, path, flags, Mode::empty(), WITHIN).ok()?;
         io::read_to_string(io::Read::take(std::fs::File::from(file), LONGEST)).ok()
     }
 
     /// What the files of a directory hold, as far as they can be read.
-    pub(super) fn logs(&self, path: &Path) -> Vec<String> {
+    pub(in crate::backend) fn logs(&self, path: &Path) -> Vec<String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let Ok(dir) = openat2(&self.0, path, flags, Mode::empty(), WITHIN) else {
             return Vec::new();
@@ -82,14 +82,14 @@ impl Place {
     }
 
     /// Gives a file to somebody.
-    pub(super) fn give_one(&self, path: &Path, (uid, gid): (u32, u32)) -> Result<()> {
+    pub(in crate::backend) fn give_one(&self, path: &Path, (uid, gid): (u32, u32)) -> Result<()> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         chownat(&self.0, path, owner(uid), group(gid), flags)
             .map_err(|errno| failed("give away", path, errno))
     }
 
     /// Gives a directory and everything below it, on the same file system, to somebody.
-    pub(super) fn give(&self, path: &Path, ids: (u32, u32)) -> Result<()> {
+    pub(in crate::backend) fn give(&self, path: &Path, ids: (u32, u32)) -> Result<()> {
         let dir = self.below(path)?;
         let device = rustix::fs::fstat(&dir).map(|stat| stat.st_dev);
         let given = device.and_then(|device| {
