@@ -35,7 +35,10 @@ fn a_stream_that_nobody_reads_ends_with_its_client() -> Promise {
     let service = Service::start("");
     let marker = marker();
     let mut client = service.client();
-    let job = json!({ "args": ["sh", "-c", "yes; true", marker], "limits": { "output": "4MiB" } });
+    let script = "while :; do echo; sleep 0.01; done";
+    // Longer than anybody waits here.
+    let limits = json!({ "wall_time": "1m" });
+    let job = json!({ "args": ["sh", "-c", script, marker], "limits": limits });
     client.tell(&Request::run(&job).streaming());
     wait_until("it runs", || has_process(&marker));
     drop(client);

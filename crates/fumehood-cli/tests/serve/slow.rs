@@ -20,7 +20,7 @@ fn a_head_that_does_not_come_closes_the_connection() -> Promise {
     for begun in ["", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nhost: localhost\r\nx: "] {
         let mut client = service.client();
         client.send(begun.as_bytes());
-        assert!(client.is_closed() || !client.try_send(b"\r\n\r\n"), "{begun:?}");
+        assert!(client.is_closed(), "{begun:?}");
     }
     Ok(())
 }

@@ -155,9 +155,10 @@ impl Client {
         .expect("a socket has two directions");
     }
 
-    /// Whether the service closes the connection without a word.
+    /// Whether the service closes the connection, whatever it says before.
     pub(crate) fn is_closed(&mut self) -> bool {
-        matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
+        let waits = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        !self.stream.read_to_end(&mut Vec::new()).is_err_and(waits)
     }
 
     /// The head of an answer, and its body as it comes.
