@@ -44,7 +44,8 @@ fn a_template_and_the_rest_make_a_cell() {
     let dir = std::env::temp_dir();
     let plan = plan(&Job::new(["true"]).mount(&dir, "/srv"));
     let whole = cell(&plan, Vec::new(), Trees::default()).unwrap().labels;
-    let (template, rest) = (template(&plan, Trees::default()).unwrap(), rest(&plan, Vec::new()).unwrap());
+    let (template, rest) =
+        (template(&plan, Trees::default()).unwrap(), rest(&plan, Vec::new()).unwrap());
     let mut parts = [template.labels, rest.labels].concat();
     let twice = ["non-dumpable", "set-ids", "die-with-parent", "proc /proc"];
     for step in twice {
