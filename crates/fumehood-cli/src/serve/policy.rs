@@ -171,7 +171,7 @@ fn refuse(field: impl Into<String>, value: impl Display, why: &str) -> Result<()
     Err(Problem::not_permitted(field, value.to_string(), why))
 }
 
-/// Every field is named here, so that none that is added is forgotten.
+/// Refuses every field that leads to the host. A test holds that no field is forgotten.
 fn nothing_of_the_host(job: &Job, ceilings: &Ceilings) -> Result<(), Problem> {
     let Job { root, mounts, network, waive, seccomp, backend, stdin, collect, env, inputs, .. } =
         job;
@@ -207,6 +207,9 @@ fn root_may_be(root: &Root, ceilings: &Ceilings) -> Result<(), Problem> {
         Root::Image { image, .. } => refuse("root.image", image, "this image is not offered here"),
         Root::Dir(path) => {
             refuse("root.dir", path.display(), "a directory of the host is not given")
+        }
+        Root::Bundle(path) => {
+            refuse("root.bundle", path.display(), "a bundle of the host is not given")
         }
         _ => refuse("root", "(unknown)", "this kind of root is not given"),
     }
@@ -377,5 +380,53 @@ impl Ceilings {
             }
             _ => error.to_string(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A field that is new is for somebody to judge, here and in the schema of remote jobs.
+    #[test]
+    fn every_field_of_a_job_is_judged() {
+        let judged = [
+            "args",
+            "backend",
+            "collect",
+            "cwd",
+            "env",
+            "hostname",
+            "input_limits",
+            "inputs",
+            "limits",
+            "mounts",
+            "network",
+            "require",
+            "root",
+            "seccomp",
+            "stdin",
+            "tmpfs",
+            "tty",
+            "waive",
+        ];
+        let schema = fumehood::job_schema();
+        let fields: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(fields, judged);
+    }
+
+    #[test]
+    fn every_limit_has_a_ceiling() {
+        let schema = fumehood::job_schema();
+        for name in schema["$defs"]["Limits"]["properties"].as_object().unwrap().keys() {
+            let unlimited = format!(r#"{{"args": ["a"], "limits": {{"{name}": "unlimited"}}}}"#);
+            // A word for what is no amount, and a time that is never unlimited.
+            let Ok(mut job) = Job::from_json(&unlimited) else {
+                assert!(["output_excess", "grace"].contains(&name.as_str()), "{name}");
+                continue;
+            };
+            let refused = ask_for_limits(&mut job, &Ceilings::default()).is_err();
+            assert_eq!(refused, name != "cpus", "{name}");
+        }
     }
 }

@@ -39,6 +39,8 @@ fn nothing_of_the_host_is_given() -> Promise {
             (json!({ "waive": ["landlock"] }), "waive"),
             (json!({ "seccomp": { "profile": "/etc/passwd" } }), "seccomp.profile"),
             (json!({ "root": { "dir": "/" } }), "root.dir"),
+            (json!({ "root": { "bundle": "/srv" } }), "root.bundle"),
+            (json!({ "backend": "unconfined" }), "backend"),
             (json!({ "root": { "image": "busybox" } }), "root.image"),
             (json!({ "stdin": "inherit" }), "stdin"),
             (json!({ "stdin": { "file": "/etc/shadow" } }), "stdin.file"),

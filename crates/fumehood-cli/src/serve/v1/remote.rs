@@ -18,7 +18,7 @@ pub(super) fn job_schema() -> Value {
     keep_forms(&mut schema, "/$defs/Stdin/oneOf", |form| {
         form.get("const").is_none_or(|word| word == "none") && !has(form, "file")
     });
-    keep_forms(&mut schema, "/$defs/Root/oneOf", |form| !has(form, "dir"));
+    keep_forms(&mut schema, "/$defs/Root/oneOf", |form| !has(form, "dir") && !has(form, "bundle"));
     keep_forms(&mut schema, "/$defs/Input/oneOf", |form| !has(form, "dir") && !has(form, "file"));
     keep_forms(&mut schema, "/$defs/CollectTo/oneOf", |form| form.get("properties").is_none());
     bytes_only(&mut schema);
