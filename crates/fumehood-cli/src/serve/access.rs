@@ -5,8 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::{Extension, Request, State};
-use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
+    AUTHORIZATION, HOST, ORIGIN, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fumehood::Result;
@@ -223,14 +227,40 @@ pub(crate) async fn same_site(
         let detail = "this is not a name of this service; access.hosts lists further ones";
         return Problem::forbidden(format!("Host: {detail}")).into_response();
     }
-    if let Some(origin) = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"))
-        && !is_same_origin(origin, host)
-        && !settings.config.access.origins.iter().any(|own| own == origin)
-    {
+    let Some(origin) = headers.get(ORIGIN).cloned() else { return next.run(request).await };
+    let shown = origin.to_str().unwrap_or("null");
+    if is_same_origin(shown, host) {
+        return next.run(request).await;
+    }
+    if !settings.config.access.origins.iter().any(|own| own == shown) {
         let detail = "pages of other sites may not ask; access.origins lists who may";
         return Problem::forbidden(format!("Origin: {detail}")).into_response();
     }
-    next.run(request).await
+    let asks_first =
+        request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let answer = if asks_first { preflight().into_response() } else { next.run(request).await };
+    allowed(answer, origin)
+}
+
+/// What a browser asks before it lets a page of another site send a job.
+fn preflight() -> impl IntoResponse {
+    const HEADERS: &str = "authorization, content-type, idempotency-key, last-event-id, x-argument";
+    let headers = [
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::NO_CONTENT, headers)
+}
+
+/// Lets a page of that site read an answer.
+fn allowed(mut answer: Response, origin: HeaderValue) -> Response {
+    let headers = answer.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+    let readable = HeaderValue::from_static("location, retry-after, x-request-id");
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, readable);
+    answer
 }
 
 fn is_same_origin(origin: &str, host: Option<&str>) -> bool {

@@ -113,7 +113,16 @@ fn pages_of_other_sites_are_refused() -> Promise {
     from("https://evil.example").problem(403, "forbidden");
     from("null").problem(403, "forbidden");
     from("http://localhost").is(200);
-    from("https://friend.example").is(200);
+    let answer = from("https://friend.example").is(200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://friend.example"));
+    assert_eq!(from("http://localhost").header("access-control-allow-origin"), None);
+    let asks_first = |origin: &str| {
+        let request = Request::new("OPTIONS", "/v1/runs").header("origin", origin);
+        service.ask(&request.header("access-control-request-method", "POST"))
+    };
+    let answer = asks_first("https://friend.example").is(204);
+    assert!(answer.header("access-control-allow-headers").is_some());
+    asks_first("https://evil.example").problem(403, "forbidden");
     Ok(())
 }
 
