@@ -116,7 +116,7 @@ fn under_load(
     let time = Duration::from_secs(load.seconds);
     // The first of everything makes what is kept for later.
     let mut wrong = level::run(server.address, What::Mixed(kinds), 16, time.min(WARM_UP)).wrong;
-    wrong.extend(chaos::large_body(server.address, kinds));
+    wrong.extend(chaos::until_large_body_runs(server.address, kinds));
     let before = server.settled();
     println!("service at rest: {before}, {} MiB", server.memory().0);
     hellos(load, server, kinds, dir, time, &mut wrong)?;
