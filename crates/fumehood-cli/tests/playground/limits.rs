@@ -1,7 +1,8 @@
 //! What happens at the limits: of time, of output, of the body, of cells.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ pub(crate) const ALL: &[Case] = &[
     ("l_10_out_of_memory_is_exit_code_137_and_says_nothing", out_of_memory),
     ("a_body_of_exactly_the_limit_is_run_and_a_larger_one_refused", bodies),
     ("who_waits_longer_than_its_client_is_refused_in_time", late),
+    ("a_refusal_ends_a_connection_whose_body_was_not_read", refusal_says_close),
 ];
 
 const MIB: usize = 1 << 20;
@@ -194,4 +196,16 @@ fn late() {
     is_stopped(&first.join().unwrap());
     assert_eq!((second.status, second.text()), (500, NO_CELL));
     server.stop();
+}
+
+/// Whoever keeps connections must not send the next request through this one.
+fn refusal_says_close() {
+    let server = Server::shared();
+    let head = "POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 104857601\r\n\r\n";
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
 }

@@ -89,13 +89,15 @@ async fn run(
     });
     let (received, place) = match in_time.await {
         Ok(Ok(both)) => both,
+        // The body may not have been read, so the connection cannot be used again, and the client
+        // should know before it tries.
         Ok(Err(problem)) => {
             waiting.failed();
-            return refused(&problem);
+            return ([(CONNECTION, "close")], refused(&problem)).into_response();
         }
         Err(_) => {
             waiting.late();
-            return no_container();
+            return ([(CONNECTION, "close")], no_container()).into_response();
         }
     };
     waiting.done();
