@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to a person")]
 
+mod backends;
 mod bench;
 mod build;
 mod components;
@@ -22,13 +23,16 @@ Usage: cargo xtask COMMAND
   test       install what the tests use if possible, then check the format, the lints, all unit
              and documentation tests, and every promise as root and as an unprivileged user
   ci         the same, and fail where a part could not be tried at all
-  promises   only the promises; arguments go to the suite, such as a filter
+  promises   only the promises; arguments go to the suite, such as a filter;
+             FUMEHOOD_BACKEND names another backend than the native one
+  backends   the promises by every backend that this machine has, as a table
+             [--write, to docs/backends.md] [NAME...]
   bench      measure a launch against bare processes and other sandboxes
              [--runs N] [--against NAME,NAME...] [--write, to docs/benchmarks.md]
   sabotage   switch off one mechanism after another and see that tests notice
              [--full] [--list] [NAME...]
   soak       run many programs, some killed with their supervisor, and count what is left
-             [--runs N] [--concurrency C] [--kill-every K]
+             [--runs N] [--concurrency C] [--kill-every K], by the backend FUMEHOOD_BACKEND
   load       put the HTTP service under load: mixed programs, clients that behave badly
              [--short] [--seconds N] [--debug] [--go-judge BINARY, to compare with]
   test-v2    tests on a kernel with control groups version 2 alone, under qemu
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         "test" => suite::test(suite::Mode::Lenient),
         "ci" => suite::test(suite::Mode::Strict),
         "promises" => suite::promises_only(rest),
+        "backends" => backends::backends(rest),
         "bench" => bench::bench(rest),
         "sabotage" => sabotage::sabotage(rest),
         "soak" => soak::soak(rest),

@@ -3,26 +3,34 @@
 use std::collections::BTreeMap;
 
 use anstyle::{AnsiColor, Style};
-use fumehood::{Ability, Facts, Guarantee, Missing, Result, Sandbox, Support};
+use fumehood::{Ability, BackendName, Facts, Found, Guarantee, Missing, Result, Sandbox, Support};
 use serde::Serialize;
 
 use crate::args::CheckArgs;
 use crate::table::{STRONG, Table, styled};
-use crate::{exit, output};
+use crate::{exit, lower, output};
 
 /// Checks the host, and returns the exit status: success if all that is required by default holds.
 pub(crate) fn check(args: &CheckArgs) -> u8 {
-    let support =
-        match fumehood::blocking::block_on(Sandbox::direct().support()).and_then(|tried| tried) {
-            Ok(support) => support,
-            Err(error) => return output::failed(&error),
-        };
+    let support = match tried(args) {
+        Ok(support) => support,
+        Err(error) => return output::failed(&error),
+    };
     let refused = support.refused();
     match show(&support, &refused, args.json) {
         Ok(()) if refused.is_empty() => exit::OK,
         Ok(()) => exit::UNSUPPORTED,
         Err(error) => output::failed(&error),
     }
+}
+
+fn tried(args: &CheckArgs) -> Result<Support> {
+    let mut backend = BackendName::Native;
+    let named = BackendName::ALL.map(|backend| (backend.name(), backend));
+    lower::set(&mut backend, "--backend", args.backend.as_deref(), |text| {
+        lower::choice(text, &named)
+    })?;
+    fumehood::blocking::block_on(Sandbox::direct().support_of(backend))?
 }
 
 /// What is printed as JSON.
@@ -32,16 +40,20 @@ struct Document<'a> {
     ok: bool,
     #[serde(flatten)]
     support: &'a Support,
+    /// What else there is to confine jobs with.
+    backends: &'a [Found],
 }
 
 fn show(support: &Support, refused: &[Missing], json: bool) -> Result<()> {
+    let backends = fumehood::backends();
     if json {
-        return output::json(&Document { ok: refused.is_empty(), support });
+        return output::json(&Document { ok: refused.is_empty(), support, backends: &backends });
     }
     let sections = [
         guarantees(&support.guarantees, refused),
         section("host", &host(&support.host)),
         notes(&support.notes),
+        section("other backends", &others(&backends)),
         verdict(refused),
     ];
     output::print(&sections.concat())
@@ -107,6 +119,16 @@ fn host(host: &Facts) -> String {
 fn control_groups(versions: &[u8]) -> String {
     let versions: Vec<_> = versions.iter().map(|version| format!("version {version}")).collect();
     if versions.is_empty() { "none".to_owned() } else { versions.join(" and ") }
+}
+
+fn others(backends: &[Found]) -> String {
+    let mut table = Table::default();
+    for Found { backend, version, missing, .. } in backends {
+        let found = version.as_deref().or(missing.as_deref()).unwrap_or_default();
+        let found = found.trim_start_matches("backend ").trim_start_matches(backend.name()).trim();
+        table.row([backend.name(), found]);
+    }
+    table.render("  ")
 }
 
 fn notes(notes: &[String]) -> String {

@@ -153,7 +153,8 @@ pub use report::{
 pub use sandbox::{Handle, Running, Sandbox, Streams};
 pub use schema::{job_schema, report_schema};
 pub use support::{
-    Ability, Container, Facts, Support, Try, UserNamespace, apparmor_profile, support,
+    Ability, Container, Facts, Found, Support, Try, UserNamespace, apparmor_profile, backends,
+    support,
 };
 pub use units::{ByteSize, ParseUnitError, format_duration, parse_duration};
 pub use workspace::changes::{

@@ -20,6 +20,7 @@ use crate::{
     Streams,
 };
 pub use apparmor::apparmor_profile;
+pub use backends::{Found, backends};
 pub use facts::{Container, Facts, UserNamespace};
 
 /// What this host can hold of the guarantees, by whom, and what would mend the rest.

@@ -20,9 +20,9 @@ use fumehood_child::sys::{self, Errno, Fd, PollFd};
 use serde::{Deserialize, Serialize};
 
 /// Where it is in a container.
-pub(crate) const INIT: &str = "/.fumehood/init";
+pub(crate) const INIT: &str = "/dev/.fumehood-init";
 /// Where it writes.
-pub(crate) const END: &str = "/.fumehood/end";
+pub(crate) const END: &str = "/dev/.fumehood-end";
 /// The variable with the word that proves who wrote. Nobody in the container can read it: process 1
 /// is undumpable, and so is its environment (`proc(5)`).
 pub(crate) const TOKEN: &str = "FUMEHOOD_END";
@@ -71,6 +71,8 @@ fn live(token: String, args: Vec<std::ffi::OsString>) -> io::Result<i32> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // Opened before there is anybody else.
     let file = File::options().write(true).open(END)?;
+    // What a runtime ignores or holds back the program must not.
+    (1..=64).for_each(sys::default_signal);
     sys::block_signals();
     let mut fds = [Fd(-1); SIGNALS.len()];
     for (fd, signal) in fds.iter_mut().zip(SIGNALS) {
@@ -100,6 +102,9 @@ fn live(token: String, args: Vec<std::ffi::OsString>) -> io::Result<i32> {
 
 /// Passes signals on until the program ends; its wait status.
 fn watch(program: i32, fds: &[Fd; SIGNALS.len()]) -> io::Result<i32> {
+    if let Some(status) = reap(program) {
+        return Ok(status);
+    }
     loop {
         let mut watched = fds.map(PollFd::readable);
         match sys::poll(&mut watched) {

@@ -72,7 +72,17 @@ fn rlimits(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
         ("RLIMIT_CPU", Resource::Cpu, limits.cpu_time().finite().map(seconds)),
         ("RLIMIT_NPROC", Resource::Nproc, pids),
     ];
-    let set = set.into_iter().filter_map(|(name, resource, limit)| {
+    // What the kernel counts by user, so that one container could take all of it: none of gVisor's
+    // business, which has no use for it.
+    let counted = [
+        ("RLIMIT_MEMLOCK", Resource::Memlock, Some(64 << 10)),
+        ("RLIMIT_MSGQUEUE", Resource::Msgqueue, Some(0)),
+        ("RLIMIT_SIGPENDING", Resource::Sigpending, Some(1024)),
+        ("RLIMIT_NICE", Resource::Nice, Some(0)),
+        ("RLIMIT_RTPRIO", Resource::Rtprio, Some(0)),
+    ];
+    let counted = counted.into_iter().filter(|_| kind != Kind::Runsc);
+    let set = set.into_iter().chain(counted).filter_map(|(name, resource, limit)| {
         // A lower limit of the caller's own stays: raising it would take a privilege.
         let own = getrlimit(resource).maximum;
         let hard = own.into_iter().chain(limit).min()?;
@@ -83,20 +93,19 @@ fn rlimits(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
 
 fn mounts(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
     let shm = plan.root.iter().find_map(|entry| match entry {
-        Entry::Tmpfs { target, size, .. } if target == Path::new("/dev/shm") => *size,
+        Entry::Tmpfs { target, size, inodes, .. } if target == Path::new("/dev/shm") => {
+            Some((*size, inodes.filter(|_| kind != Kind::Runsc)))
+        }
         _ => None,
     });
+    let (size, inodes) = shm.unwrap_or_default();
     let mut shm_options = vec!["nosuid".to_owned(), "nodev".into(), "mode=1777".into()];
-    shm_options.extend(shm.map(|size| format!("size={size}")));
+    shm_options.extend(size.map(|size| format!("size={size}")));
+    shm_options.extend(inodes.map(|inodes| format!("nr_inodes={inodes}")));
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", dev(kind)),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
-        ),
+        mount("/dev/pts", "devpts", "devpts", devpts(kind)),
         json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": shm_options}),
     ];
     mounts.extend(plan.root.iter().filter_map(|entry| own(kind, entry, lodging)));
@@ -107,6 +116,16 @@ fn mounts(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
         mounts.push(bind(&at("end"), Path::new(inner::END), &writable));
     }
     mounts
+}
+
+/// All instances share one number of terminals, `kernel.pty.max`.
+const fn devpts(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Runsc => &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        Kind::Crun | Kind::Runc => {
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "max=64"]
+        }
+    }
 }
 
 /// gVisor makes the devices only when it is mounted, and guards it by modes.

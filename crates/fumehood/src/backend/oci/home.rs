@@ -147,9 +147,6 @@ pub(in crate::backend) fn furnish(
     owner: Option<(u32, u32)>,
 ) -> Result<()> {
     place.file(Path::new("end"), b"")?;
-    place.dir(Path::new("bundle/rootfs/.fumehood"), 0o755)?;
-    place.file(Path::new("bundle/rootfs/.fumehood/init"), b"")?;
-    place.file(Path::new("bundle/rootfs/.fumehood/end"), b"")?;
     if let Some(owner) = owner {
         place.give_one(Path::new("end"), owner)?;
     }
