@@ -79,7 +79,11 @@ fn live(token: String, args: Vec<std::ffi::OsString>) -> io::Result<i32> {
         *fd = sys::signalfd(signal).map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
     }
     let (program, rest) = args.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    // The program starts with the mask that this process has, so nothing is held back for a moment:
+    // process 1 loses a signal rather than dying of it, and a child that has ended is looked for.
+    sys::unblock_signals();
     let started = Command::new(program).args(rest).env_remove(TOKEN).process_group(0).spawn();
+    sys::block_signals();
     let mut end = End { token, ..End::default() };
     match started {
         Ok(child) => {

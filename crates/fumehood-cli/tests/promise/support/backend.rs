@@ -41,6 +41,7 @@ struct Exempt {
 }
 
 const OCI: &[&str] = &["runsc", "crun", "runc"];
+const SHARED_KERNEL: &[&str] = &["crun", "runc"];
 const OTHERS: &[&str] =
     &["runsc", "crun", "runc", "docker", "podman", "nsjail", "seatbelt", "unconfined"];
 
@@ -80,4 +81,87 @@ const EXEMPT: &[Exempt] = &[
         reason: "it is about what native reports say",
     },
     Exempt { backends: OCI, promises: &["tty::"], reason: "containers get no terminal" },
+    Exempt {
+        backends: OCI,
+        promises: &["mounts::a_source_may_have_any_name"],
+        reason: "a bundle is JSON, so names that are not UTF-8 are refused",
+    },
+    Exempt {
+        backends: OCI,
+        promises: &[
+            "artifacts::files_come_back_in_the_report",
+            "artifacts::output_tricks_get_their_verdict",
+        ],
+        reason: "files come back from /workspace, /tmp and mounts, others are refused",
+    },
+    Exempt {
+        backends: OCI,
+        promises: &[
+            "neighbours::cannot_take_all_inotify_instances_of_the_host",
+            "neighbours::cannot_take_all_timers_of_the_host",
+            "neighbours::the_init_does_not_give_way",
+            "report::namespaces_are_those_of_the_report",
+            "limits_tree::sources_differ_as_documented",
+            "limits_tree::usage_names_its_sources",
+        ],
+        reason: "it is about how native cells are made: what a runtime makes differs, and what it uses \
+                 itself is counted",
+    },
+    Exempt {
+        backends: SHARED_KERNEL,
+        promises: &[
+            "filesystem::no_mount_allows_devices_or_setuid",
+            "limits_tree::a_failure_for_lack_of_processes_is_named",
+            "limits_tree::a_fork_bomb_is_held_until_its_time_is_up",
+        ],
+        reason: "runtimes cover entries of /proc by devices, and count no refused processes",
+    },
+    Exempt {
+        backends: &["runsc"],
+        promises: &["syscalls::"],
+        reason: "gVisor answers all system calls itself, without a filter of them",
+    },
+    Exempt {
+        backends: &["runsc"],
+        promises: &[
+            "filesystem::only_the_listed_directories_exist",
+            "filesystem::every_other_mount_is_read_only",
+            "filesystem::no_mount_allows_devices_or_setuid",
+            "filesystem::only_harmless_devices_exist",
+            "images::nothing_of_the_host_is_in_an_image",
+            "images::an_image_cannot_be_written",
+            "images::a_directory_is_a_root",
+            "images::a_static_program_alone_is_an_image",
+            "mounts::restrictions_of_the_host_s_mount_are_kept",
+            "network::cannot_send_anything_outside",
+            "privileges::cannot_gain_privileges",
+            "privileges::holds_no_capability",
+            "privileges::every_thread_is_confined",
+        ],
+        reason: "it reads off the kernel's own files and errors, and gVisor's are others: a /sys and \
+                 devices of its own, other mount options, fewer lines in /proc",
+    },
+    Exempt {
+        backends: &["runsc"],
+        promises: &[
+            "processes::a_signal_to_fumehood_reaches_the_program",
+            "processes::cannot_touch_the_init",
+            "privileges::is_not_root_on_the_host",
+            "neighbours::",
+        ],
+        reason: "the program is no process of the host and cannot be found there; process 1 of its \
+                 gVisor is as much in its reach as its own end",
+    },
+    Exempt {
+        backends: &["runsc"],
+        promises: &[
+            "limits_time_output::a_polite_program_may_end_in_its_grace",
+            "limits_tree::a_million_files_run_out_of_inodes",
+            "limits_tree::a_share_of_the_cpus_holds",
+            "limits_tree::what_cannot_be_limited_is_refused_with_the_fix",
+            "limits_tree::what_is_waived_has_its_stand_in_named",
+        ],
+        reason: "gVisor takes longer than this grace to pass a signal on, counts no files in /dev/shm, \
+                 limits no processes, and is slow to start",
+    },
 ];

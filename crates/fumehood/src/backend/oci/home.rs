@@ -158,7 +158,7 @@ pub(in crate::backend) fn furnish(
         match entry {
             Entry::Dir { path, mode } if is_ours(path) => place.dir(&at(&own, path), *mode)?,
             Entry::Link { path, target } if is_ours(path) => place.link(&at(&own, path), target)?,
-            Entry::File { path, data } if is_ours(path) => place.file(&at(&own, path), data)?,
+            Entry::File { path, data } if is_ours(path) => place.new_file(&at(&own, path), data)?,
             Entry::Cover { path, data } => place.file(&cover_of(path), data)?,
             _ => {}
         }

@@ -62,6 +62,18 @@ impl Place {
             .map_err(|error| Error::internal(format!("write {}", path.display()), error))
     }
 
+    /// Makes a file unless something is there: in writable mounts of the host that is the host's, and
+    /// never written to.
+    pub(super) fn new_file(&self, path: &Path, data: &[u8]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        match openat2(&self.0, path, flags, Mode::from_raw_mode(0o644), WITHIN) {
+            Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(failed("make", path, errno)),
+            Ok(file) => io::Write::write_all(&mut std::fs::File::from(file), data)
+                .map_err(|error| Error::internal(format!("write {}", path.display()), error)),
+        }
+    }
+
     /// What a file holds; none if it is not there.
     pub(in crate::backend) fn read(&self, path: &str) -> Option<String> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
