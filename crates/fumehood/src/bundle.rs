@@ -53,6 +53,8 @@ impl Capabilities {
 #[derive(Clone, Debug, Deserialize)]
 struct RootDir {
     path: PathBuf,
+    #[serde(default)]
+    readonly: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -131,6 +133,17 @@ pub fn look(dir: &Path) -> Validation {
         problems.extend(missing(dir, &mount.source, &what));
     }
     Validation { problems, config: Some(config) }
+}
+
+/// What of the host a bundle shows without an overlay having to be over it: the source of every bind
+/// mount, and a root that is read-only anyway.
+pub(crate) fn sources(dir: &Path) -> Vec<PathBuf> {
+    let Some(config) = look(dir).config else { return Vec::new() };
+    let root = config.root.filter(|root| root.readonly).map(|root| root.path);
+    let binds = config.mounts.into_iter().filter(BindMount::is_bind).map(|mount| mount.source);
+    let paths = root.into_iter().chain(binds);
+    // Links are followed here, so that what they lead to is what is made read-only.
+    paths.filter_map(|path| fs::canonicalize(dir.join(path)).ok()).collect()
 }
 
 fn missing(dir: &Path, path: &Path, what: &str) -> Option<String> {

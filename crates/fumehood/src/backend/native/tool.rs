@@ -80,13 +80,6 @@ pub(crate) fn home(home: &Home, groups: Vec<Join>) -> Result<Script> {
     for cover in &home.covers {
         tmpfs_at(&mut script, cover, &Scratch::small(cover))?;
     }
-    for frozen in &home.frozen {
-        let path = c_string(frozen.as_os_str().as_bytes())?;
-        let attributes = u64::from(nr::MOUNT_ATTR_RDONLY);
-        let step =
-            Step::Bind { source: &path, target: &path, attributes, recursive: true, plain: true };
-        script.push_for(&step, frozen);
-    }
     for (index, scratch) in home.scratch.iter().enumerate() {
         if index > 0 {
             directories(&mut script, &scratch.target)?;
@@ -95,6 +88,14 @@ pub(crate) fn home(home: &Home, groups: Vec<Join>) -> Result<Script> {
     }
     for shown in &home.shown {
         show(&mut script, shown)?;
+    }
+    // After what is shown of them elsewhere, and writable.
+    for frozen in &home.frozen {
+        let path = c_string(frozen.as_os_str().as_bytes())?;
+        let attributes = u64::from(nr::MOUNT_ATTR_RDONLY);
+        let step =
+            Step::Bind { source: &path, target: &path, attributes, recursive: true, plain: true };
+        script.push_for(&step, frozen);
     }
     // The tool looks itself and its children up there, by the numbers of its own namespace.
     script.push_for(&Step::Proc { target: c"/proc", attributes: u64::from(QUIET) }, "/proc");

@@ -73,7 +73,11 @@ impl Lodging {
             // them alone. runc insists on seeing them, and can do without groups of its own, whose
             // removal would be nobody's business, only where it must.
             covers: if kind == Kind::Runc { Vec::new() } else { vec![CGROUPS.into()] },
-            frozen: if kind == Kind::Runc { vec![CGROUPS.into()] } else { Vec::new() },
+            frozen: match kind {
+                Kind::Runc => vec![CGROUPS.into()],
+                Kind::Crun => Vec::new(),
+                Kind::Runsc => frozen(plan),
+            },
             scratch,
             shown: shown(&place, plan),
         };
@@ -101,6 +105,22 @@ impl Lodging {
 /// as it is.
 fn lets_init_work(plan: &Plan) -> bool {
     super::as_is::dir(plan).is_none() && plan.filter.as_ref().is_none_or(|filter| filter.is_shipped)
+}
+
+/// What gVisor is to show read-only the kernel makes read-only for all of gVisor: its own check of a
+/// file that is opened to be truncated comes when it is empty already (seen with 20240729).
+fn frozen(plan: &Plan) -> Vec<PathBuf> {
+    if let Some(dir) = super::as_is::dir(plan) {
+        return crate::bundle::sources(dir);
+    }
+    let sources = plan.root.iter().filter_map(|entry| match entry {
+        Entry::Bind { source, access: Access::ReadOnly, .. } => Some(source.clone()),
+        _ => None,
+    });
+    let mut sources: Vec<_> = sources.collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources
 }
 
 /// Writable mounts are shown among the program's files, so that they can be collected from.
