@@ -16,7 +16,7 @@ const fn component(program: &'static str, package: &'static str, tries: &'static
     Component { program, package, tries }
 }
 
-const COMPONENTS: [Component; 15] = [
+const COMPONENTS: &[Component] = &[
     component("cc", "gcc libc6-dev", "system calls that no shell can make; compiling C"),
     component("python3", "python3", "Python as a job"),
     component("perl", "perl", "Perl as a job"),
@@ -32,6 +32,8 @@ const COMPONENTS: [Component; 15] = [
     component("setsid", "util-linux", "terminals"),
     component("musl-gcc", "musl-tools", "the benchmark with a payload that costs nothing"),
     component("bwrap", "bubblewrap", "the benchmark against bubblewrap"),
+    component("crun", "crun", "promises by the backend crun"),
+    component("runc", "runc", "promises by the backend runc"),
 ];
 
 /// Where a system package puts its programs, and Go's own archive.
@@ -40,6 +42,14 @@ const DIRS: [&str; 6] =
 
 /// Installs what is missing if we may, and says what is missing afterwards. Never fails.
 pub(crate) fn install() {
+    if find("runsc").is_none() {
+        match why_not().map_or_else(runsc, |reason| Err(reason.to_owned())) {
+            Ok(()) => println!("installed runsc in /usr/local/bin"),
+            Err(reason) => {
+                println!("runsc is missing, so not tried: promises by the backend runsc: {reason}");
+            }
+        }
+    }
     let missing: Vec<_> = COMPONENTS.iter().filter(|component| !component.is_there()).collect();
     if missing.is_empty() {
         return;
@@ -50,6 +60,49 @@ pub(crate) fn install() {
     }
     for component in missing.iter().filter(|component| !component.is_there()) {
         println!("{} is missing, so not tried: {}", component.program, component.tries);
+    }
+}
+
+/// gVisor of Debian 13, whatever Debian this is: that of 12 is too old, and that of 14 crashes. It is
+/// one static binary, so it is taken out of its package, by an apt of its own that knows nothing of
+/// this system's.
+fn runsc() -> Result<(), String> {
+    let dir = crate::build::root().join("target/runsc");
+    let lists = ["lists/partial", "cache/archives/partial", "etc"];
+    for name in lists {
+        std::fs::create_dir_all(dir.join(name)).map_err(|error| error.to_string())?;
+    }
+    let source = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
+                  http://deb.debian.org/debian trixie main\n";
+    std::fs::write(dir.join("etc/list"), source).map_err(|error| error.to_string())?;
+    let at = |option: &str, name: &str| format!("{option}={}", dir.join(name).display());
+    let options = [
+        at("Dir::Etc::SourceList", "etc/list"),
+        "Dir::Etc::SourceParts=/dev/null".to_owned(),
+        at("Dir::State::Lists", "lists"),
+        at("Dir::Cache", "cache"),
+    ];
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.arg("-qq").args(options.iter().flat_map(|option| ["-o", option]));
+        succeeds(command.args(args).current_dir(&dir))
+    };
+    apt(&["update"])?;
+    apt(&["download", "runsc"])?;
+    let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+    let package = entries.map(|entry| entry.path()).find(|path| path.extension().is_some());
+    let package = package.ok_or("apt-get brought no package")?;
+    succeeds(Command::new("dpkg").arg("-x").arg(&package).arg(dir.join("root")))?;
+    let (from, to) = (dir.join("root/usr/bin/runsc"), "/usr/local/bin/runsc");
+    succeeds(Command::new("install").arg(from).arg(to))
+}
+
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{}: {status}", command.get_program().display())),
+        Err(error) => Err(format!("{}: {error}", command.get_program().display())),
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::build::{Built, cargo, root};
 use crate::tally::Tally;
 use crate::user::{Stage, is_root};
-use crate::{Outcome, components, guest, load, soak};
+use crate::{Outcome, backends, components, guest, load, soak};
 
 /// Suites that run as root and as an unprivileged user, like the promises.
 const OTHERS: [&str; 1] = ["serve"];
@@ -30,6 +30,7 @@ pub(crate) fn test(mode: Mode) -> Outcome {
     all += style("clippy", &lints);
     all += units();
     all += promises(mode, &[])?;
+    all += by_others()?;
     heading("many runs");
     all += soak::run(soak::SHORT)?;
     heading("the service under load");
@@ -99,6 +100,30 @@ fn promises(mode: Mode, args: &[String]) -> Result<Tally, String> {
         half.stage = Some(stage);
     }
     all += half.run("an unprivileged user", Ok(()));
+    Ok(all)
+}
+
+/// Families of promises that are tried by every backend each time; `cargo xtask backends` tries all.
+const BY_OTHERS: [&str; 2] = ["exit_codes::", "network::"];
+
+/// Some promises by the other backends that this machine has, and the table of them all.
+fn by_others() -> Result<Tally, String> {
+    let built = Built::new(&[])?;
+    heading("the table of promises and backends");
+    let mut all = backends::check(&built);
+    for backend in ["runsc", "crun", "runc"] {
+        heading(&format!("promises by {backend}"));
+        if let Some(reason) = backends::missing(&built, backend) {
+            println!("skipped: {reason}");
+            all += Tally::skipped(1);
+            continue;
+        }
+        for family in BY_OTHERS {
+            let mut command = Command::new(&built.suite);
+            command.arg(family).env("FUMEHOOD_BACKEND", backend);
+            all += Tally::of(command.env("FUMEHOOD_BIN", &built.binary));
+        }
+    }
     Ok(all)
 }
 

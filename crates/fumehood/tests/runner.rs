@@ -2,6 +2,12 @@
 //!
 //! This binary, which is linked statically, is the runner in the bundle, and its program, too.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::type_complexity,
+    reason = "what cannot go on in a test ends it"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -58,7 +58,7 @@ pub(crate) fn become_one() {
     if args.next().is_some_and(|name| name == INIT)
         && let Ok(token) = std::env::var(TOKEN)
     {
-        let status = live(token, args.collect()).unwrap_or(1);
+        let status = live(token, &args.collect::<Vec<_>>()).unwrap_or(1);
         sys::exit(status);
     }
 }
@@ -66,7 +66,7 @@ pub(crate) fn become_one() {
 /// Signals that are passed on, after the one that says that a child has ended.
 const SIGNALS: [u32; 8] = [17, 1, 2, 3, 10, 12, 15, 18];
 
-fn live(token: String, args: Vec<std::ffi::OsString>) -> io::Result<i32> {
+fn live(token: String, args: &[std::ffi::OsString]) -> io::Result<i32> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // Opened before there is anybody else.

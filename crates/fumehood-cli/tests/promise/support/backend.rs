@@ -158,10 +158,65 @@ const EXEMPT: &[Exempt] = &[
             "limits_time_output::a_polite_program_may_end_in_its_grace",
             "limits_tree::a_million_files_run_out_of_inodes",
             "limits_tree::a_share_of_the_cpus_holds",
-            "limits_tree::what_cannot_be_limited_is_refused_with_the_fix",
-            "limits_tree::what_is_waived_has_its_stand_in_named",
         ],
         reason: "gVisor takes longer than this grace to pass a signal on, counts no files in /dev/shm, \
                  limits no processes, and is slow to start",
+    },
+    Exempt {
+        backends: &["runsc"],
+        promises: &[
+            "report::privileges_are_those_of_the_report",
+            "report::the_filter_is_that_of_the_report",
+            "report::the_file_system_is_that_of_the_report",
+            "report::limits_are_those_of_the_report",
+            "report::a_waived_network_is_the_host_s_and_the_report_says_so",
+            "death::killed_while_it_runs_it_leaves_nothing",
+            "death::killed_at_any_moment_it_leaves_nothing",
+        ],
+        reason: "the program is no process of the host and cannot be found there",
+    },
+    Exempt {
+        backends: &["runsc"],
+        promises: &["report::a_required_guarantee_that_no_host_gives_is_refused"],
+        reason: "gVisor gives a kernel boundary",
+    },
+    Exempt {
+        backends: &["runsc", "runc"],
+        promises: &[
+            "limits_tree::what_cannot_be_limited_is_refused_with_the_fix",
+            "limits_tree::what_is_waived_has_its_stand_in_named",
+        ],
+        reason: "it is about hosts that limit nothing, which a backend that limits no processes is \
+                 taken for",
+    },
+    Exempt {
+        backends: &["crun"],
+        promises: &["filesystem::a_mount_below_a_read_only_mount_cannot_be_written"],
+        reason: "crun 1.8 shows a directory without the mounts below it",
+    },
+    Exempt {
+        backends: &["runc"],
+        promises: &[
+            "images::an_image_runs_as_it_says",
+            "images::the_user_of_an_image_is_the_program_s",
+            "privileges::the_user_inside_is_1000",
+            "privileges::a_setuid_program_gives_nothing",
+        ],
+        reason: "runc maps no single user, so the program is nobody inside, too, or its caller's root",
+    },
+    Exempt {
+        backends: &["runc"],
+        promises: &["syscalls::cannot_use_the_32_bit_gate", "syscalls::cannot_use_x32_calls"],
+        reason: "libseccomp kills for calls of another convention rather than refuse them",
+    },
+    Exempt {
+        backends: &["runc"],
+        promises: &["mounts::restrictions_of_the_host_s_mount_are_kept"],
+        reason: "runc as root mounts anew what it is told to",
+    },
+    Exempt {
+        backends: &["runc"],
+        promises: &["images::an_image_cannot_be_written"],
+        reason: "runc mounts the root without nosuid and nodev; no_new_privs holds all the same",
     },
 ];

@@ -19,13 +19,13 @@ struct Line {
 /// The last error in a log; none if there is none. What is no JSON is a message itself.
 pub(super) fn complaint(log: &str) -> Option<String> {
     let lines = log.lines().filter(|line| !line.trim().is_empty());
-    let complaints = lines.filter_map(|line| match serde_json::from_str::<Line>(line) {
+    let mut complaints = lines.filter_map(|line| match serde_json::from_str::<Line>(line) {
         Ok(Line { level, msg }) => {
             matches!(level.as_str(), "error" | "fatal" | "panic").then_some(msg)
         }
         Err(_) => Some(line.to_owned()),
     });
-    complaints.last()
+    complaints.next_back()
 }
 
 /// The line by which a process of Go's runtime says why it ends itself; none if it does not.

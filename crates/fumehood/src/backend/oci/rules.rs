@@ -27,13 +27,13 @@ pub(super) fn oci(profile: &Profile) -> Result<Value> {
     let mut rules = Vec::new();
     for (action, names) in &verdicts.always {
         if *action != verdicts.default {
-            rules.push(rule(*action, json!(names), &Value::Null));
+            rules.push(rule(*action, &json!(names), &Value::Null));
         }
     }
     for call in &verdicts.conditional {
         let regions = regions(call)?.into_iter();
         let told = regions.filter(|(action, _)| is_told(*action, verdicts.default));
-        rules.extend(told.map(|(action, cube)| rule(action, json!([call.name]), &cube.args())));
+        rules.extend(told.map(|(action, cube)| rule(action, &json!([call.name]), &cube.args())));
     }
     let (action, errno) = spelled(verdicts.default);
     let mut profile = json!({"defaultAction": action, "syscalls": rules});
@@ -51,9 +51,9 @@ fn is_told(action: Action, default: Action) -> bool {
     action != default && (passes(action) || passes(default) || kills)
 }
 
-fn rule(action: Action, names: Value, args: &Value) -> Value {
+fn rule(action: Action, names: &Value, args: &Value) -> Value {
     let (action, errno) = spelled(action);
-    let mut rule = json!({"names": names, "action": action});
+    let mut rule = json!({"names": names.clone(), "action": action});
     if let Some(errno) = errno {
         rule["errnoRet"] = json!(errno);
     }
