@@ -103,6 +103,7 @@ mod backend;
 pub mod blocking;
 pub mod bundle;
 mod command;
+pub mod compat;
 pub mod env;
 mod error;
 mod gc;
