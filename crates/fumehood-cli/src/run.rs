@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use fumehood::{
-    Changes, CollectTo, Error, ErrorKind, Job, Report, Result, Running, Sandbox, Streams,
+    BackendName, Changes, CollectTo, Error, ErrorKind, Job, Report, Result, Running, Sandbox,
+    Streams,
 };
 
 use crate::args::RunArgs;
@@ -31,6 +32,13 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
     match handled.and_then(|status| deliver(&result, args.json, file.as_ref()).map(|()| status)) {
         Ok(status) => status.unwrap_or_else(|| exit::of(&result)),
         Err(error) => output::failed(&error),
+    }
+}
+
+/// What runs without confinement never does so in silence.
+fn warn(job: &Job) {
+    if job.backend == BackendName::Unconfined {
+        output::say("not confined: the program has all rights of who runs it");
     }
 }
 
@@ -64,6 +72,7 @@ fn supervise(job: &Job, captured: bool) -> Result<(Report, Option<Changes>)> {
             // Inputs may keep us waiting, and there is no program yet to pass a signal on to.
             () = signals.stop() => return Err(internal("start the program")(interrupted())),
         };
+        warn(job);
         let _raw = if job.tty { Raw::enter() } else { None };
         attend(running, &mut signals).await
     })?

@@ -27,10 +27,13 @@ use crate::{
     Source, StepTime,
 };
 
+mod bare;
 pub(crate) mod inner;
 pub(crate) mod native;
 mod nsjail;
 mod oci;
+mod seatbelt;
+mod unconfined;
 
 /// A future whose type has no name.
 pub(crate) type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -141,14 +144,22 @@ pub(crate) fn find(name: BackendName) -> Result<Arc<dyn Backend>> {
     if let Some(runtime) = oci::Runtime::find(name) {
         return Ok(Arc::new(runtime?));
     }
-    if name == BackendName::Nsjail {
-        return Ok(Arc::new(nsjail::Nsjail::find()?));
-    }
     let reason = match name {
+        BackendName::Nsjail => return Ok(Arc::new(nsjail::Nsjail::find()?)),
+        BackendName::Seatbelt => return Ok(Arc::new(seatbelt::Seatbelt::find()?)),
+        BackendName::Unconfined => return Ok(Arc::new(unconfined::Unconfined)),
         BackendName::Native | BackendName::Auto => "is not looked for",
         _ => "is not part of this build of fumehood",
     };
     Err(ErrorKind::NoBackend { backend: name, reason: reason.to_owned(), fix: None }.into())
+}
+
+/// Where nsjail is on this host.
+///
+/// # Errors
+/// [`ErrorKind::NoBackend`] if it is not there or too old.
+pub(crate) fn nsjail_program() -> Result<std::path::PathBuf> {
+    nsjail::Nsjail::find().map(nsjail::Nsjail::into_program)
 }
 
 /// The backends that `auto` tries, in this order: the cheapest that holds all that is asked.

@@ -55,6 +55,11 @@ impl Nsjail {
         Err(missing(reason, "install nsjail 3.0 or later"))
     }
 
+    /// Its path.
+    pub(super) fn into_program(self) -> PathBuf {
+        self.program
+    }
+
     /// What it says of itself. No version of it tells which it is, so its options are looked at.
     fn options(&self) -> String {
         let mut command = Command::new(&self.program);

@@ -1,0 +1,161 @@
+//! Nothing at all. A job must waive every guarantee but the two that the supervisor holds by itself.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::native::launch::Launcher;
+use super::native::script::TerminalSize;
+use super::{Backend, Lack, Soon, Started, bare};
+use crate::plan::Plan;
+use crate::{BackendName, Error, Guarantee, Job, Network, Result, Root, Seccomp};
+
+/// The lack of a sandbox.
+#[derive(Debug)]
+pub(super) struct Unconfined;
+
+impl Backend for Unconfined {
+    fn name(&self) -> BackendName {
+        BackendName::Unconfined
+    }
+
+    fn version(&self) -> String {
+        "no sandbox".to_owned()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        vec!["the program runs with all rights of who calls, and can outlive the run".to_owned()]
+    }
+
+    fn lays_out_root(&self) -> bool {
+        false
+    }
+
+    fn fit(&self, plan: &mut Plan) -> Result<()> {
+        refuse(&plan.job, "without a sandbox")?;
+        for (index, mount) in plan.job.mounts.iter().enumerate() {
+            if mount.source != mount.target {
+                let problem = "without a sandbox a mount can only stay where it is";
+                let field = format!("mounts[{index}].target");
+                return Err(Error::invalid(field, mount.target.display(), problem));
+            }
+        }
+        stays_on_host(plan);
+        Ok(())
+    }
+
+    fn holds(&self, _plan: &Plan, _guarantee: Guarantee) -> Result<Vec<String>, Lack> {
+        Err(Lack::of_backend("there is no sandbox"))
+    }
+
+    fn start<'a>(
+        &'a self,
+        _launcher: &'a Launcher,
+        plan: &'a Plan,
+        stdio: Vec<OwnedFd>,
+        _terminal: Option<TerminalSize>,
+    ) -> Soon<'a, Result<Started>> {
+        Box::pin(async move {
+            let argv = bare::argv(&[], bare::find(plan)?, plan);
+            bare::start(plan, &argv, stdio)
+        })
+    }
+}
+
+/// The directory where programs start by default is one of sandboxes that have a root of their own.
+pub(super) fn stays_on_host(plan: &mut Plan) {
+    if plan.job.cwd == Path::new(Job::CWD) {
+        plan.job.cwd = "/".into();
+    }
+}
+
+/// What takes a root of one's own, or another mechanism of ours.
+pub(super) fn refuse(job: &Job, without: &str) -> Result<()> {
+    let no = |field: &str, value: String, what: &str| {
+        Err(Error::invalid(field, value, format!("{without} {what}")))
+    };
+    if job.root != Root::Host {
+        return no("root", format!("{:?}", job.root), "there is no root but the host's");
+    }
+    if job.tty {
+        return no("tty", "true".to_owned(), "there is no terminal of the program's own");
+    }
+    if let Some(tmpfs) = job.tmpfs.first() {
+        let path = tmpfs.target.display().to_string();
+        return no("tmpfs[0].target", path, "nothing can be mounted");
+    }
+    if let Seccomp::Profile(path) = &job.seccomp {
+        return no("seccomp.profile", path.display().to_string(), "no system call is filtered");
+    }
+    let limits = &job.limits;
+    let spelled = [
+        ("limits.file_size", limits.file_size.is_some()),
+        ("limits.open_files", limits.open_files.is_some()),
+        ("limits.workspace", limits.workspace.is_some()),
+        ("limits.tmp", limits.tmp.is_some()),
+        ("limits.inodes", limits.inodes.is_some()),
+    ];
+    if let Some((field, _)) = spelled.into_iter().find(|(_, spelled)| *spelled) {
+        return no(field, "set".to_owned(), "nothing holds it");
+    }
+    let files = [("inputs", job.inputs.len()), ("collect", job.collect.paths.len())];
+    if let Some((field, count)) = files.into_iter().find(|(_, count)| *count > 0) {
+        return no(field, format!("{count} listed"), "there are no files of the program's own");
+    }
+    let mut mounts = job.mounts.iter().enumerate();
+    if let Some((index, _)) = mounts.find(|(_, mount)| mount.access == crate::Access::CopyOnWrite) {
+        let field = format!("mounts[{index}].access");
+        return no(&field, "cow".to_owned(), "nothing can be copy-on-write");
+    }
+    Ok(())
+}
+
+/// Whether the job leaves the network to the program.
+pub(super) fn has_network(plan: &Plan) -> bool {
+    plan.job.network == Network::Host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ByteSize, ErrorKind};
+
+    fn bare(job: Job) -> Job {
+        job.backend(BackendName::Unconfined)
+    }
+
+    #[test]
+    fn every_guarantee_but_those_of_the_supervisor_must_be_waived() {
+        let error = Plan::new(&bare(Job::new(["true"]))).unwrap_err();
+        let ErrorKind::Unsupported { missing } = error.kind() else { panic!("{error}") };
+        let missing: Vec<_> = missing.iter().map(|missing| missing.guarantee).collect();
+        let held = [Guarantee::WallTime, Guarantee::Output];
+        let all = Guarantee::ALL.into_iter().filter(|guarantee| !held.contains(guarantee));
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable();
+        assert_eq!(missing, all);
+        for one in &all {
+            let waived = all.iter().filter(|other| *other != one);
+            let job = waived.fold(bare(Job::new(["true"])), |job, other| job.waive(*other));
+            let error = Plan::new(&job).unwrap_err();
+            assert!(
+                matches!(error.kind(), ErrorKind::Unsupported { missing } if missing.len() == 1)
+            );
+        }
+    }
+
+    #[test]
+    fn what_nothing_would_hold_is_refused() {
+        let limited = Job::new(["true"]).limits(|limits| {
+            limits.file_size = Some(ByteSize::mib(1).into());
+        });
+        for (job, field) in [
+            (Job::new(["true"]).tmpfs("/data"), "tmpfs[0].target"),
+            (Job::new(["true"]).mount_cow("/srv", "/srv"), "mounts[0].access"),
+            (Job::new(["true"]).tty(true), "tty"),
+            (limited, "limits.file_size"),
+        ] {
+            let said = refuse(&job, "without a sandbox").unwrap_err().to_string();
+            assert!(said.starts_with(&format!("invalid job: {field}: ")), "{said}");
+        }
+    }
+}
