@@ -104,6 +104,7 @@ pub mod blocking;
 pub mod bundle;
 mod command;
 pub mod compat;
+mod entry;
 pub mod env;
 mod error;
 mod gc;
@@ -137,6 +138,7 @@ pub mod fuzzing {
 }
 
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
+pub use entry::init_with;
 pub use error::{Error, ErrorKind, Layer, Missing, Result};
 pub use gc::{Leftover, gc, leftovers};
 pub use guarantee::Guarantee;

@@ -37,3 +37,28 @@ fn a_project_is_compiled_out_of_an_archive() {
     assert!(text.starts_with("Exited { code: 0 }\n"), "{output:?}");
     assert!(text.ends_with("build/report.xml: 0 bytes\nplot.png: 4 bytes\n"), "{text}");
 }
+
+/// The program is executed once more in the sandbox, where it goes to its own entry.
+#[test]
+fn code_of_the_caller_s_own_runs_confined() {
+    if let Err(error) = fumehood::Plan::new(&Job::new(["true"]))
+        && matches!(error.kind(), ErrorKind::Unsupported { .. })
+    {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let example = |variable: Option<&str>| {
+        let cargo = ["run", "--quiet", "--package", "fumehood", "--example", "entry"];
+        let mut example = Command::new(env!("CARGO"));
+        example.args(cargo).current_dir(env!("CARGO_MANIFEST_DIR"));
+        example.envs(variable.map(|entry| ("FUMEHOOD_ENTRY", entry))).output().unwrap()
+    };
+    let output = example(None);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let expected = "network: Err(ConnectionRefused)\nhost's files: Err(NotFound)\n\
+        workspace: Ok(())\nExited { code: 7 }\n";
+    assert_eq!(text, expected, "{output:?}");
+    let outside = example(Some("probe"));
+    assert_eq!(outside.status.code(), Some(125), "called where nothing confines it: {outside:?}");
+    assert_eq!(outside.stdout, b"");
+}

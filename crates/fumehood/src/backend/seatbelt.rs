@@ -67,7 +67,7 @@ impl Backend for Seatbelt {
         vec!["the program sees the host's processes, and can outlive the run".to_owned()]
     }
 
-    fn lays_out_root(&self) -> bool {
+    fn lays_out_root(&self, _job: &Job) -> bool {
         false
     }
 

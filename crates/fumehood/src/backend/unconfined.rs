@@ -26,7 +26,7 @@ impl Backend for Unconfined {
         vec!["the program runs with all rights of who calls, and can outlive the run".to_owned()]
     }
 
-    fn lays_out_root(&self) -> bool {
+    fn lays_out_root(&self, _job: &Job) -> bool {
         false
     }
 
