@@ -1,4 +1,5 @@
 //! Runs code of its own confined, and says what it could do there.
+#![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::fs;
 use std::net::TcpStream;

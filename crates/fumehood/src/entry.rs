@@ -14,6 +14,9 @@ const PROGRAM: &str = "/fumehood/program";
 /// The exit status of a program that was sent to an entry and is not confined, or has no such entry.
 const REFUSED: i32 = 125;
 
+/// Code of the program itself; what it returns becomes the exit status.
+pub type Entry = fn() -> i32;
+
 /// Like [`init`](crate::init), which need not be called besides, for programs that run code of their
 /// own confined. Where the program was executed by a job of [`Job::entry`], this calls the entry of that
 /// name and ends the process with the status that it returns.
@@ -34,7 +37,8 @@ const REFUSED: i32 = 125;
 /// }
 /// ```
 #[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
-pub fn init_with(entries: &[(&str, fn() -> i32)]) {
+#[expect(clippy::exit, reason = "an entry is a program of its own")]
+pub fn init_with(entries: &[(&str, Entry)]) {
     let Some(asked) = std::env::var_os(VARIABLE) else { return zygote::init() };
     let status = match judge(&read("/proc/self/uid_map"), &read("/proc/self/status")) {
         Err(problem) => {

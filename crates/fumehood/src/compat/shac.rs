@@ -141,7 +141,7 @@ impl Sandbox {
 
 /// nsjail's arguments.
 fn arguments(config: &Config) -> Result<Vec<OsString>> {
-    let program = config.cmd.first().map(Path::new).unwrap_or_else(|| Path::new(""));
+    let program = config.cmd.first().map_or_else(|| Path::new(""), Path::new);
     absolute("cmd[0]", program)?;
     absolute("cwd", &config.cwd)?;
     let mut args: Vec<OsString> = [
