@@ -35,7 +35,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    fn unlimited(name: impl Into<Arc<str>>) -> Self {
+    pub(crate) fn unlimited(name: impl Into<Arc<str>>) -> Self {
         let (most_places, most_waiting) = (usize::MAX, usize::MAX);
         Self { name: name.into(), most_places, most_waiting, profiles: Arc::default() }
     }

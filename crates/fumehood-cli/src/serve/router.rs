@@ -1,7 +1,7 @@
 //! Which path leads where.
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -32,9 +32,9 @@ pub(crate) fn router(service: &Shared) -> Router {
 }
 
 /// The page for browsers; for everybody else the line that the Go playground's back end says.
-async fn root(State(service): State<Shared>, headers: HeaderMap) -> Response {
+async fn root(headers: HeaderMap) -> Response {
     if accepts(&headers, "text/html") {
-        return page::index(&service);
+        return page::index(&headers);
     }
     playground::greeting().into_response()
 }

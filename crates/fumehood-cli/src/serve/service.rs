@@ -13,6 +13,7 @@ use super::config::Config;
 use super::line::{Full, Late, Line, Place, Ticket};
 use super::log::Log;
 use super::metrics::Metrics;
+use super::page::Languages;
 use super::playground;
 use super::problem::Problem;
 use super::v1::{Jobs, Replies};
@@ -42,6 +43,7 @@ pub(crate) struct Service {
     suspicion: Notify,
     /// What the host can hold, once somebody asked.
     support: Mutex<Option<Support>>,
+    pub(crate) languages: Languages,
 }
 
 /// What can change while the service runs.
@@ -82,6 +84,7 @@ impl Service {
             healthy: watch::Sender::new(false),
             suspicion: Notify::new(),
             support: Mutex::new(None),
+            languages: Languages::default(),
             settings: RwLock::new(Arc::new(Settings { config, access })),
         })
     }
@@ -102,6 +105,7 @@ impl Service {
         if let Ok(mut known) = self.support.try_lock() {
             *known = None;
         }
+        self.languages.forget();
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::jobs::View;
 use super::remote;
+use crate::serve::page::LanguageList;
 use crate::serve::problem::Problem;
 use crate::serve::stream::Numbered;
 
@@ -21,6 +22,7 @@ pub(crate) fn document() -> Value {
         own("JobStatus", schema::<View>()),
         own("Event", schema::<Numbered<'static>>()),
         own("Support", schema::<fumehood::Support>()),
+        own("Languages", schema::<LanguageList>()),
     ] {
         hoist(&name, schema, &mut schemas);
     }
@@ -232,6 +234,7 @@ fn job_events() -> Value {
 
 fn paths() -> Value {
     let support = answer("What it can hold.", "application/json", &reference("Support"));
+    let languages = answer("The languages.", "application/json", &reference("Languages"));
     let document = answer("This document.", "application/json", &json!({ "type": "object" }));
     let get = |id: &str, summary: &str, responses: Value| json!({ "get": { "operationId": id, "summary": summary, "responses": responses } });
     let not_ready = text("It takes no work now.");
@@ -240,6 +243,8 @@ fn paths() -> Value {
         "/v1/jobs": jobs(),
         "/v1/jobs/{id}": job(),
         "/v1/jobs/{id}/events": job_events(),
+        "/v1/languages": get("languages", "Tells which languages this host has, and how they are run",
+            with_problems(json!({ "200": languages }), &[])),
         "/v1/support": get("support", "Tells what this host can hold",
             with_problems(json!({ "200": support }), &[])),
         "/v1/openapi.json": get("openapi", "This document",
@@ -302,6 +307,7 @@ mod tests {
             schema::<View>().to_value(),
             schema::<Numbered<'static>>().to_value(),
             schema::<fumehood::Support>().to_value(),
+            schema::<LanguageList>().to_value(),
         ] {
             let (Some(ours), Some(theirs)) = (job["$defs"].as_object(), other["$defs"].as_object())
             else {
