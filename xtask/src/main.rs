@@ -9,6 +9,7 @@ mod components;
 mod guest;
 mod load;
 mod options;
+mod page;
 mod sabotage;
 mod soak;
 mod suite;
@@ -27,6 +28,8 @@ Usage: cargo xtask COMMAND
              FUMEHOOD_BACKEND names another backend than the native one
   backends   the promises by every backend that this machine has, as a table
              [--write, to docs/backends.md] [NAME...]
+  page       check that the page's bundle is what its sources give, and try it in a browser;
+             `page build` makes the bundle
   bench      measure a launch against bare processes and other sandboxes
              [--runs N] [--against NAME,NAME...] [--write, to docs/benchmarks.md]
   sabotage   switch off one mechanism after another and see that tests notice
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         "ci" => suite::test(suite::Mode::Strict),
         "promises" => suite::promises_only(rest),
         "backends" => backends::backends(rest),
+        "page" => page::page(rest),
         "bench" => bench::bench(rest),
         "sabotage" => sabotage::sabotage(rest),
         "soak" => soak::soak(rest),

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::build::{Built, cargo, root};
 use crate::tally::Tally;
 use crate::user::{Stage, is_root};
-use crate::{Outcome, backends, components, guest, load, soak};
+use crate::{Outcome, backends, components, guest, load, page, soak};
 
 /// Suites that run as root and as an unprivileged user, like the promises.
 const OTHERS: [&str; 1] = ["serve"];
@@ -31,6 +31,8 @@ pub(crate) fn test(mode: Mode) -> Outcome {
     all += units();
     all += promises(mode, &[])?;
     all += by_others()?;
+    heading("the page");
+    all += page::tally(mode)?;
     heading("many runs");
     all += soak::run(soak::SHORT)?;
     heading("the service under load");
