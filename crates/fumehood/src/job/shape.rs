@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn the_shape_of_a_job_has_its_cell_and_not_its_data() {
-        let job = Job::new(["sh", "-c", "private"]).env("A", "private").stdin(b"private".as_slice());
+        let job =
+            Job::new(["sh", "-c", "private"]).env("A", "private").stdin(b"private".as_slice());
         let job = job.mount("/srv", "/srv").collect("out").hostname("other");
         assert!(job.same_cell(&job.shape()));
         assert!(!format!("{:?}", job.shape()).contains("private"));
