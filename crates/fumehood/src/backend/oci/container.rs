@@ -217,7 +217,7 @@ impl Container {
                     };
                 }
                 () = sleep(PAUSE) => {
-                    if self.place.read("pid").is_some_and(|pid| !pid.is_empty()) {
+                    if self.is_there() {
                         return Ok(());
                     }
                     if Instant::now() > deadline {
@@ -251,6 +251,11 @@ impl Container {
             let source = std::io::Error::other(last_words);
             return Err(Error::internal("run the program: gVisor's kernel crashed", source));
         }
+        if code != 0 && !self.is_there() {
+            let said = format!("it ended with status {code} before there was a container");
+            let step = format!("{} run", self.kind.name());
+            return Err(ErrorKind::Start { step, source: std::io::Error::other(said) }.into());
+        }
         if let signal @ 1..=64 = code - 128 {
             ending.status = signal;
         }
@@ -270,6 +275,11 @@ fn used(end: &End) -> Ending {
 }
 
 impl Container {
+    /// Whether the runtime got so far as to make the container.
+    fn is_there(&self) -> bool {
+        self.place.read("pid").is_some_and(|pid| !pid.is_empty())
+    }
+
     /// What process 1 wrote down, if it did.
     fn end(&self) -> Option<End> {
         End::read(&self.place.read("end")?, self.token.as_deref()?)
