@@ -170,19 +170,20 @@ const EXEMPT: &[Exempt] = &[
             "report::the_file_system_is_that_of_the_report",
             "report::limits_are_those_of_the_report",
             "report::a_waived_network_is_the_host_s_and_the_report_says_so",
+            "leftovers::a_crash_in_the_middle_leaves_no_file",
             "death::killed_while_it_runs_it_leaves_nothing",
             "death::killed_at_any_moment_it_leaves_nothing",
         ],
         reason: "the program is no process of the host and cannot be found there",
     },
     Exempt {
-        backends: &["runsc"],
+        backends: &["runsc", "runc"],
         promises: &[
             "inputs::hostile_archives_get_their_verdict",
             "inputs::the_supervisor_s_memory_does_not_grow_with_the_inputs",
             "artifacts::the_supervisor_s_memory_does_not_grow_with_artifacts",
         ],
-        reason: "gVisor does not start in as little address space as the supervisor is given there",
+        reason: "programs in Go do not start in as little address space as the supervisor has there",
     },
     Exempt {
         backends: &["runsc"],
