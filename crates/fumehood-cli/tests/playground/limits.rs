@@ -38,11 +38,26 @@ fn error(message: &str) -> String {
     )
 }
 
+/// The answer to a program that prints much, tried again where a busy machine has not let it come to
+/// its end in time.
+fn printed(server: &Server, what: &str, bytes: usize) -> Answer {
+    let mut answer = None;
+    for _ in 0..10 {
+        let tried = server.run(tool(), &[what, &bytes.to_string()]);
+        let is_stopped = tried.body.starts_with(b"{\n  \"exitCode\": 1,");
+        answer = Some(tried);
+        if !is_stopped {
+            break;
+        }
+    }
+    answer.expect("it was tried at least once")
+}
+
 /// A service of its own, so that what it takes at most is what this takes.
 fn exactly() {
     let server = Server::start("log = \"none\"\n");
     for (what, other) in [("fill", "stderr\": \"\""), ("fill-err", "stdout\": null")] {
-        let answer = server.run(tool(), &[what, &(100 * MIB).to_string()]);
+        let answer = printed(&server, what, 100 * MIB);
         let start: String =
             String::from_utf8_lossy(&answer.body[..200.min(answer.body.len())]).into();
         assert_eq!(answer.status, 200, "{start}");
@@ -59,8 +74,9 @@ fn exactly() {
 
 fn a_byte_more() {
     for what in ["fill", "fill-err"] {
-        let answer = Server::shared().run(tool(), &[what, &(100 * MIB + 1).to_string()]);
-        assert_eq!(answer.text(), error("Output too large"));
+        let answer = printed(Server::shared(), what, 100 * MIB + 1);
+        let start: String = answer.text().chars().take(200).collect();
+        assert!(answer.text() == error("Output too large"), "{start}");
     }
 }
 

@@ -71,13 +71,9 @@ impl Server {
         value.unwrap_or_else(|| panic!("no figure {name} in {}", status.text()))
     }
 
-    /// Sends a signal to every child of the service.
+    /// Sends a signal to every process below the service.
     pub(crate) fn signal_children(&self, signal: &str) {
-        let path = format!("/proc/{0}/task", self.pid());
-        for task in fs::read_dir(path).unwrap().flatten() {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            children.split_whitespace().for_each(|pid| kill(pid, signal));
-        }
+        below(&self.pid().to_string()).iter().for_each(|pid| kill(pid, signal));
     }
 
     /// Most memory that it ever had, in MiB.
@@ -129,4 +125,14 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within a minute: {what}");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// All descendants of a process.
+fn below(pid: &str) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<String> = lists
+        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    children.into_iter().flat_map(|child| [below(&child), vec![child]].concat()).collect()
 }

@@ -22,9 +22,9 @@ const GRACE: Duration = Duration::from_millis(250);
 const WHOLE: Duration = Duration::from_millis(4900);
 /// What the kill and a large answer take on a busy machine.
 const REPLY: Duration = Duration::from_millis(100);
-/// How long a request may wait for its place and for its body, so that some time is left for the
-/// program.
-pub(super) const WAIT: Duration = Duration::from_millis(4000);
+/// How long a request may wait for its place and for its body. What is left must do for a program
+/// that is not slow, even on a busy machine: else the wait would be told as the program's time limit.
+pub(super) const WAIT: Duration = Duration::from_millis(3000);
 
 const SIGINT: i32 = 2;
 const TIMEOUT: &str = "timeout running program";
