@@ -15,7 +15,7 @@ const PROGRAM: &str = "/fumehood/program";
 const REFUSED: i32 = 125;
 
 /// Code of the program itself; what it returns becomes the exit status.
-pub type Entry = fn() -> i32;
+pub type EntryPoint = fn() -> i32;
 
 /// Like [`init`](crate::init), which need not be called besides, for programs that run code of their
 /// own confined. Where the program was executed by a job of [`Job::entry`], this calls the entry of that
@@ -38,7 +38,7 @@ pub type Entry = fn() -> i32;
 /// ```
 #[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
 #[expect(clippy::exit, reason = "an entry is a program of its own")]
-pub fn init_with(entries: &[(&str, Entry)]) {
+pub fn init_with(entries: &[(&str, EntryPoint)]) {
     let Some(asked) = std::env::var_os(VARIABLE) else { return zygote::init() };
     let status = match judge(&read("/proc/self/uid_map"), &read("/proc/self/status")) {
         Err(problem) => {

@@ -138,7 +138,7 @@ pub mod fuzzing {
 }
 
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
-pub use entry::{Entry as EntryPoint, init_with};
+pub use entry::{EntryPoint, init_with};
 pub use error::{Error, ErrorKind, Layer, Missing, Result};
 pub use gc::{Leftover, gc, leftovers};
 pub use guarantee::Guarantee;
