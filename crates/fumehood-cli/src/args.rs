@@ -215,8 +215,9 @@ pub(crate) struct InsideArgs {
     /// The current directory copy-on-write as /workspace: changes stay inside unless --apply is given
     #[arg(long)]
     pub(crate) here: bool,
-    /// none: a loopback interface and nothing else; host: the host's network [default: none]
-    #[arg(long, value_name = "none|host")]
+    /// none: a loopback interface and nothing else; host: the host's network; of docker and podman a
+    /// network of theirs [default: none]
+    #[arg(long, value_name = "none|host|NAME")]
     pub(crate) network: Option<String>,
     /// Host name inside [default: sandbox]
     #[arg(long, value_name = "NAME")]

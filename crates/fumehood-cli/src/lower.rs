@@ -76,8 +76,13 @@ fn inside(args: &InsideArgs, job: &mut Job) -> Result<()> {
     if let Some(hostname) = &args.hostname {
         job.hostname.clone_from(hostname);
     }
+    // What else there is by name only the backend knows.
     set(&mut job.network, "--network", args.network.as_deref(), |text| {
-        choice(text, &[("none", Network::None), ("host", Network::Host)])
+        Ok(match text {
+            "none" => Network::None,
+            "host" => Network::Host,
+            name => Network::Named(name.to_owned()),
+        })
     })?;
     if let Some(stdin) = &args.stdin {
         job.stdin = read_stdin_choice(stdin)?;

@@ -122,7 +122,7 @@ fn document(args: &JobArgs) -> Result<Document> {
         version: env!("CARGO_PKG_VERSION"),
         guarantees: promises(&plan, &support),
         limits: take("limits"),
-        network: output::name(plan.job.network).into(),
+        network: output::name(plan.job.network.clone()).into(),
         files: files(&plan),
         environment: take("environment"),
         system_calls: take("syscalls"),

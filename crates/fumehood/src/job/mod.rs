@@ -216,7 +216,7 @@ pub enum Access {
 }
 
 /// Which network a program sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Network {
@@ -225,6 +225,9 @@ pub enum Network {
     None,
     /// The host's network.
     Host,
+    /// A network of Docker's or Podman's by its name, such as `bridge`: what it leads to is the
+    /// engine's affair.
+    Named(String),
 }
 
 /// The filter of system calls.

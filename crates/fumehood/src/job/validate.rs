@@ -8,7 +8,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::validate_files;
-use super::{Access, Cpus, Job, Limit, Limits, Mount, Network, Root, Seccomp, Stdin, Tmpfs};
+use super::{
+    Access, BackendName, Cpus, Job, Limit, Limits, Mount, Network, Root, Seccomp, Stdin, Tmpfs,
+};
 use crate::{ByteSize, Error, Guarantee, Result, env, format_duration};
 
 /// Inside directories that the sandbox makes itself: a mount there would replace what confines.
@@ -35,6 +37,7 @@ impl Job {
         stdin(&self.stdin, self.tty)?;
         mounts(&self.mounts, &self.tmpfs)?;
         validate_files::check(self)?;
+        network(&self.network, self.backend)?;
         hostname(&self.hostname)?;
         limits(&self.limits)?;
         guarantees(self)?;
@@ -51,6 +54,26 @@ pub(super) fn refuse(
     problem: impl Into<String>,
 ) -> Result<()> {
     Err(Error::invalid(field, value, problem))
+}
+
+/// A name is an engine's affair; what has a meaning of its own there, such as `container:ID`, is none.
+fn network(network: &Network, backend: BackendName) -> Result<()> {
+    let Network::Named(name) = network else { return Ok(()) };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if !first || !name.bytes().all(is_plain) || ["host", "none", "private"].contains(&name.as_str())
+    {
+        let problem = "must be the name of a network of Docker's or Podman's, such as bridge";
+        return refuse("network.named", format_args!("{name:?}"), problem);
+    }
+    match backend {
+        BackendName::Docker | BackendName::Podman | BackendName::Auto => Ok(()),
+        _ => {
+            let problem =
+                format!("only docker and podman have networks by name; the backend is {backend}");
+            refuse("network.named", format_args!("{name:?}"), problem)
+        }
+    }
 }
 
 fn args(args: &[String], root: &Root) -> Result<()> {
@@ -274,7 +297,7 @@ fn guarantees(job: &Job) -> Result<()> {
 }
 
 /// For each guarantee that a job itself can give up: whether it does, and by what.
-fn given_up(job: &Job) -> [(Guarantee, bool, &'static str); 8] {
+fn given_up(job: &Job) -> [(Guarantee, bool, &'static str); 9] {
     let Job { limits, network, .. } = job;
     let bytes = [limits.workspace(), limits.tmp()];
     let own = job.tmpfs.iter().any(|tmpfs| tmpfs.size == Some(Limit::Unlimited));
@@ -284,6 +307,7 @@ fn given_up(job: &Job) -> [(Guarantee, bool, &'static str); 8] {
         (Guarantee::Output, limits.output() == Limit::Unlimited, "limits.output unlimited"),
         (Guarantee::Disk, writable, "a mount with access \"rw\""),
         (Guarantee::Network, *network == Network::Host, "network \"host\""),
+        (Guarantee::Network, matches!(network, Network::Named(_)), "a network of an engine"),
         (Guarantee::Memory, limits.memory() == Limit::Unlimited, "limits.memory unlimited"),
         (Guarantee::Pids, limits.pids() == Limit::Unlimited, "limits.pids unlimited"),
         (Guarantee::CpuTime, limits.cpu_time() == Limit::Unlimited, "limits.cpu_time unlimited"),

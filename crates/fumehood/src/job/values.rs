@@ -109,7 +109,17 @@ pub(super) fn access(node: &Node<'_>) -> Result<Access> {
 }
 
 pub(super) fn network(node: &Node<'_>) -> Result<Network> {
-    node.choice(&[("none", Network::None), ("host", Network::Host)])
+    if !node.is_object() {
+        let is_host = node.choice(&[("none", false), ("host", true)])?;
+        return Ok(if is_host { Network::Host } else { Network::None });
+    }
+    let fields = node.fields(&["named"])?;
+    let mut name = String::new();
+    fields.read("named", &mut name, string)?;
+    if name.is_empty() {
+        return Err(node.refuse(r#"must be "none", "host" or {"named": "NAME"}"#));
+    }
+    Ok(Network::Named(name))
 }
 
 pub(super) fn excess(node: &Node<'_>) -> Result<Excess> {
