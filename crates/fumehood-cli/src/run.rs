@@ -64,6 +64,8 @@ fn deliver(result: &Result<Report>, json: bool, file: Option<&ReportFile>) -> Re
 
 fn supervise(job: &Job, captured: bool) -> Result<(Report, Option<Changes>)> {
     let streams = streams(job, captured).map_err(internal("pass output on"))?;
+    // A pull may take minutes before anything else is to be seen.
+    fumehood::on_pull(output::say);
     fumehood::blocking::block_on(async {
         let mut signals = Signals::watch(job.tty).map_err(internal("watch for signals"))?;
         let sandbox = Sandbox::direct();

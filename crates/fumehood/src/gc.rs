@@ -15,7 +15,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Leftover {
-    /// Where it is: a control group's directory.
+    /// Where it is: a control group's directory; of a container the engine, and its id.
     pub path: PathBuf,
     /// Process id of the supervisor that it belonged to.
     pub supervisor: u32,
@@ -42,7 +42,11 @@ pub fn gc() -> Result<Vec<Leftover>> {
         killed: one.killed,
         failure: one.failure.map(|error| error.to_string()),
     };
-    Ok(removed.map(leftover).collect())
+    #[cfg_attr(not(feature = "engine"), expect(unused_mut, reason = "engines add theirs"))]
+    let mut all: Vec<_> = removed.map(leftover).collect();
+    #[cfg(feature = "engine")]
+    all.extend(containers(false));
+    Ok(all)
 }
 
 /// Finds what [`gc`] would remove, and leaves it.
@@ -57,7 +61,23 @@ pub fn leftovers() -> Result<Vec<Leftover>> {
         killed: 0,
         failure: None,
     };
-    Ok(found.map(leftover).collect())
+    #[cfg_attr(not(feature = "engine"), expect(unused_mut, reason = "engines add theirs"))]
+    let mut all: Vec<_> = found.map(leftover).collect();
+    #[cfg(feature = "engine")]
+    all.extend(containers(true));
+    Ok(all)
+}
+
+/// Containers of dead supervisors, in every engine that answers. It removes them by itself when their
+/// program has ended, so mostly those that were never started are left.
+#[cfg(feature = "engine")]
+fn containers(only_look: bool) -> impl Iterator<Item = Leftover> {
+    crate::backend::engine::gc(only_look).into_iter().map(|one| Leftover {
+        path: format!("{}: container {}", one.engine, one.id).into(),
+        supervisor: one.supervisor,
+        killed: usize::from(one.ran),
+        failure: one.failure,
+    })
 }
 
 fn looking(source: std::io::Error) -> Error {

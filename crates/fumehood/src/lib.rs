@@ -137,6 +137,8 @@ pub mod fuzzing {
     pub use crate::workspace::intake::fuzz::archive;
 }
 
+#[cfg(feature = "engine")]
+pub use backend::engine::on_pull;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
 pub use entry::{EntryPoint, init_with};
 pub use error::{Error, ErrorKind, Layer, Missing, Result};

@@ -195,11 +195,12 @@ impl Sandbox {
         feeds: bool,
         terminal: Option<TerminalSize>,
     ) -> Result<(Plan, Started, Ends)> {
-        let plan = Plan::for_others(job, Host::current())?;
+        let mut plan = Plan::for_others(job, Host::current())?;
         let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
         let (ends, stdio) = ends(&plan, feeds, terminal)?;
         let Some(backend) = &plan.foreign else { return Err(others::nothing_tried()) };
-        let started = backend.start(&self.launcher, &plan, stdio, terminal).await?;
+        let mut started = backend.start(&self.launcher, &plan, stdio, terminal).await?;
+        plan.guarantees.extend(std::mem::take(&mut started.found));
         Ok((plan, started, ends))
     }
 

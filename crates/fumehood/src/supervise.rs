@@ -3,6 +3,7 @@
 
 mod watch;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -207,7 +208,10 @@ impl Running {
         // One that was killed with everything else in its group leaves them to who has its mounts.
         let there = sink.is_some() && (!watch.lost || is_empty(&tether, &plan).await);
         let root = if there { tether.files().await? } else { None };
-        let collected = collect_from(root, &plan, sink).await;
+        let collected = match tether.collected() {
+            Some(passed_on) => deliver_from(passed_on, &plan, sink).await,
+            None => collect_from(root, &plan, sink).await,
+        };
         let pidfd = match &tether {
             Tether::Native { init, .. } if layers.is_some() => init.pidfd(),
             _ => None,
@@ -268,6 +272,15 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
     let patience = Timespec { tv_sec: 2, tv_nsec: 0 };
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     poll(&mut fds, Some(&patience)).is_ok_and(|ready| ready > 0)
+}
+
+/// Delivers files that somebody inside has brought, on a thread of its own as well.
+async fn deliver_from(passed_on: File, plan: &Plan, sink: Option<Sink>) -> Collected {
+    let Some(sink) = sink else { return Collected::default() };
+    let collect = plan.job.collect.clone();
+    let delivered =
+        tokio::task::spawn_blocking(move || collect::deliver(passed_on, &collect, sink));
+    delivered.await.unwrap_or_else(|_| Collected::gone(&plan.job.collect))
 }
 
 /// Brings files back, on a thread of its own: a disk may be slow.

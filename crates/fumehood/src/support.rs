@@ -16,8 +16,8 @@ use crate::backend::native::launch::NotLaunched;
 use crate::host::Host;
 use crate::plan::{Plan, standing};
 use crate::{
-    BackendName, ErrorKind, Guarantee, Job, Layer, Missing, Outcome, Result, Sandbox, Standing,
-    Streams,
+    BackendName, ErrorKind, Guarantee, Job, Layer, Missing, Outcome, Report, Result, Sandbox,
+    Standing, Streams,
 };
 pub use apparmor::apparmor_profile;
 pub use backends::{Found, backends};
@@ -211,19 +211,21 @@ impl Doctor<'_> {
     }
 
     /// Runs the program to its end: a filter or a fence that is too tight shows only now.
-    async fn run(&mut self, plan: &Plan) {
+    /// Runs the job of a plan; what was found of it, if it could be run.
+    async fn run(&mut self, plan: &Plan) -> Option<Report> {
         let report = match self.sandbox.spawn(&plan.job, Streams::captured()).await {
             Ok(mut running) => running.wait().await,
             Err(error) => Err(error),
         };
-        let failure = match report {
+        let failure = match &report {
             Ok(report) if report.outcome == Outcome::Exited { code: 0 } => None,
             Ok(report) => Some(
                 report.outcome.describe().unwrap_or_else(|| "did not end with status 0".to_owned()),
             ),
-            Err(error) => Some(full(&error)),
+            Err(error) => Some(full(error)),
         };
         self.note("run `true`".to_owned(), failure);
+        report.ok()
     }
 
     fn ability(&self, plan: Option<&Plan>, guarantee: Guarantee) -> Ability {

@@ -38,6 +38,15 @@ pub fn init() {
         fumehood_child::zygote::main(fumehood_child::Fd(0));
     }
     inner::become_one();
+    #[cfg(feature = "engine")]
+    if crate::backend::engine::inside::is_asked() {
+        crate::backend::engine::inside::main();
+    }
+    #[cfg(feature = "engine")]
+    if crate::backend::engine::inside::is_nothing() {
+        #[expect(clippy::exit, reason = "that is all that it is to do")]
+        std::process::exit(0);
+    }
     INITIALIZED.store(true, Ordering::Relaxed);
 }
 

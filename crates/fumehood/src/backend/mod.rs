@@ -8,7 +8,9 @@
 //! The native backend is no [`Backend`]: its cells can be parked, its plans can be weakened step by
 //! step, and nothing is boxed on its way. What it shares with the others begins at [`Started`].
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,10 +26,12 @@ use crate::report::{Counted, Denial};
 use crate::workspace::changes::Base;
 use crate::{
     BackendName, Error, ErrorKind, Figure, Guarantee, Job, Layer, Missing, MountNote, Result,
-    Source, StepTime,
+    Source, Standing, StepTime,
 };
 
 mod bare;
+#[cfg(feature = "engine")]
+pub(crate) mod engine;
 pub(crate) mod inner;
 pub(crate) mod native;
 mod nsjail;
@@ -50,6 +54,11 @@ pub(crate) trait Backend: Debug + Send + Sync {
     /// What may surprise programs here, a sentence each.
     fn notes(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Makes a job that shall only be tried one that can run here.
+    fn trial(&self, job: Job) -> Job {
+        job
     }
 
     /// Whether plans of this job lay out the root entry by entry, as for the native backend: the host's by an
@@ -144,6 +153,10 @@ pub(crate) fn find(name: BackendName) -> Result<Arc<dyn Backend>> {
     if let Some(runtime) = oci::Runtime::find(name) {
         return Ok(Arc::new(runtime?));
     }
+    #[cfg(feature = "engine")]
+    if matches!(name, BackendName::Docker | BackendName::Podman) {
+        return engine::find(name);
+    }
     let reason = match name {
         BackendName::Nsjail => return Ok(Arc::new(nsjail::Nsjail::find()?)),
         BackendName::Seatbelt => return Ok(Arc::new(seatbelt::Seatbelt::find()?)),
@@ -188,6 +201,9 @@ pub(crate) struct Started {
     pub(crate) steps: Vec<StepTime>,
     /// The controlling end of its terminal.
     pub(crate) terminal: Option<OwnedFd>,
+    /// Where guarantees stand by what was found in this very sandbox, rather than by what was asked
+    /// for. What is required and not held has been refused.
+    pub(crate) found: BTreeMap<Guarantee, Standing>,
 }
 
 impl From<native::cell::Started> for Started {
@@ -195,7 +211,7 @@ impl From<native::cell::Started> for Started {
         let native::cell::Started { init, group, changes, notes, root, mounts, steps, terminal } =
             started;
         let tether = Tether::Native { init, root, mounts };
-        Self { tether, group, changes, notes, steps, terminal }
+        Self { tether, group, changes, notes, steps, terminal, found: BTreeMap::new() }
     }
 }
 
@@ -231,6 +247,12 @@ pub(crate) trait Foreign: Debug + Send + Sync {
     /// Everything in it is taken for hostile.
     fn files(&mut self) -> Soon<'_, Result<Option<OwnedFd>>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// The program's files where it takes somebody inside to bring them: what
+    /// [`pass_on`](crate::workspace::collect::pass_on) wrote, once it has ended. Taken for hostile, too.
+    fn collected(&mut self) -> Option<File> {
+        None
     }
 
     /// Lets go of everything, and waits until nothing is left.
@@ -275,6 +297,14 @@ impl Tether {
         match self {
             Self::Native { root, .. } => Ok(root.take()),
             Self::Foreign(program) => program.files().await,
+        }
+    }
+
+    /// The program's files as somebody inside passed them on.
+    pub(crate) fn collected(&mut self) -> Option<File> {
+        match self {
+            Self::Native { .. } => None,
+            Self::Foreign(program) => program.collected(),
         }
     }
 }

@@ -21,7 +21,7 @@ impl Job {
             mounts: mounts.clone(),
             tmpfs: tmpfs.clone(),
             collect: self.collect.clone(),
-            network: *network,
+            network: network.clone(),
             hostname: hostname.clone(),
             limits: self.limits.clone(),
             waive: waive.clone(),

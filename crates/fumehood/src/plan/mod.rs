@@ -340,7 +340,7 @@ pub(crate) fn read_profile(path: &Path) -> Result<seccomp::Profile> {
 
 /// Where the program is looked for: as it is named if the name has a slash, else along the `PATH`
 /// of the sandbox.
-fn candidates(job: &Job, env: &Environment) -> Vec<PathBuf> {
+pub(crate) fn candidates(job: &Job, env: &Environment) -> Vec<PathBuf> {
     let program = job.args.first().map_or("", String::as_str);
     if program.contains('/') {
         return vec![program.into()];

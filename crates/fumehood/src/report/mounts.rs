@@ -30,6 +30,8 @@ pub enum MountNoteKind {
     BehindLink,
     /// File modes keep the program from reading it, or from writing where it may write.
     Closed,
+    /// Not all of its source is visible.
+    Partial,
     /// The program did not get the rights of the owner: the file system cannot do that.
     NotAsOwner,
 }

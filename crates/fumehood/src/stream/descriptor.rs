@@ -48,7 +48,7 @@ impl Descriptor {
     }
 
     /// Reads from a descriptor of ours, which does not block.
-    pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Immediate(fd) => Ok(rustix::io::read(fd, buffer)?),
             Self::Waits(fd) => loop {
@@ -100,7 +100,7 @@ impl Descriptor {
     }
 
     /// Writes everything to a descriptor of ours, which does not block.
-    pub(super) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let len = match self {
                 Self::Immediate(fd) => rustix::io::write(fd, bytes)?,

@@ -44,13 +44,16 @@ impl Sandbox {
             return self.support().await;
         }
         let found = backend::find(backend)?;
-        let job = trial().backend(backend);
-        let plan = Plan::foreign(&job, Host::current(), &found)?;
+        let job = found.trial(trial().backend(backend));
+        let mut plan = Plan::foreign(&job, Host::current(), &found)?;
         let mut doctor =
             Doctor { sandbox: self, tries: Vec::new(), notes: Vec::new(), refused: None };
         doctor.notes.push(found.version());
         doctor.notes.extend(found.notes());
-        doctor.run(&plan).await;
+        if let Some(report) = doctor.run(&plan).await {
+            // What was found is more than what was asked for.
+            plan.guarantees.extend(report.confinement.guarantees);
+        }
         let guarantees = Guarantee::ALL
             .into_iter()
             .map(|guarantee| (guarantee, doctor.ability(Some(&plan), guarantee)))

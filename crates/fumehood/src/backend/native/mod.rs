@@ -12,7 +12,7 @@ pub(crate) mod diagnose;
 pub(crate) mod launch;
 mod overlay;
 pub(crate) mod script;
-mod stage;
+pub(crate) mod stage;
 pub(crate) mod template;
 pub(crate) mod tree;
 pub(crate) mod trees;

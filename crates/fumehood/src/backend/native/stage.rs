@@ -55,7 +55,15 @@ impl Cell {
         };
         match message.kind {
             Kind::Staged => Ok(()),
-            Kind::StageFailed => Err(not_written(plan, &message.body).into()),
+            Kind::StageFailed => {
+                let (errno, path) = message
+                    .body
+                    .split_first_chunk::<4>()
+                    .map_or((0, message.body.as_slice()), |(errno, path)| {
+                        (i32::from_le_bytes(*errno), path)
+                    });
+                Err(not_written(plan, errno, path).into())
+            }
             _ => {
                 Err(Error::internal("write the inputs", io::Error::other("the init is lost"))
                     .into())
@@ -106,10 +114,7 @@ impl Write for &Line {
 }
 
 /// The init's word on an entry that it could not write, for whoever gave the entry.
-fn not_written(plan: &Plan, body: &[u8]) -> Error {
-    let (errno, path) = body
-        .split_first_chunk::<4>()
-        .map_or((0, body), |(errno, path)| (i32::from_le_bytes(*errno), path));
+pub(crate) fn not_written(plan: &Plan, errno: i32, path: &[u8]) -> Error {
     let limits = &plan.job.limits;
     let entry = format!("entry {}", Shown(path));
     let problem = match Errno::from_raw_os_error(errno) {

@@ -52,6 +52,7 @@ pub(super) async fn start(
         notes: started.notes,
         steps: started.steps,
         terminal: None,
+        found: std::collections::BTreeMap::new(),
     })
 }
 

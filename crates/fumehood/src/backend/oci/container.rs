@@ -102,6 +102,7 @@ async fn attempt(
         notes: started.notes,
         steps,
         terminal: None,
+        found: std::collections::BTreeMap::new(),
     })
 }
 

@@ -6,6 +6,8 @@
 //! side: no namespace is entered, and it works for root and an ordinary user alike.
 
 mod deliver;
+#[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "no sandbox passes files on"))]
+mod pass_on;
 mod sink;
 mod tar;
 #[cfg(test)]
@@ -22,6 +24,9 @@ use crate::report::{Artifact, Skipped, SkippedFor};
 use crate::workspace::glob::Glob;
 use crate::{Error, Result};
 use deliver::Deliver;
+pub(crate) use pass_on::deliver;
+#[cfg(feature = "engine")]
+pub(crate) use pass_on::pass_on;
 pub(crate) use sink::Sink;
 
 /// What came of a collection.

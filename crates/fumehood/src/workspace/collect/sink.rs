@@ -13,6 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::pass_on::Line;
 use super::refused;
 use super::tar::Tar;
 use crate::Result;
@@ -25,6 +26,8 @@ pub(crate) enum Sink {
     Report,
     Dir(Target),
     Tar(Tar),
+    /// To another process, which delivers.
+    Line(Line),
 }
 
 /// A directory, and the directory in it that the last file went to.
@@ -82,6 +85,13 @@ impl Sink {
         match self {
             Self::Report => keep(&mut file, size).map(Some),
             Self::Dir(target) => target.put(path, &mut file, size, mode, modified).map(|()| None),
+            Self::Line(line) => {
+                let passed_on = line.put(path, &mut file, size, mode, modified);
+                match passed_on.map_err(NotPut::unwritable)? {
+                    true => Ok(None),
+                    false => Err(NotPut::unreadable(SHORTER)),
+                }
+            }
             Self::Tar(tar) => {
                 let name = relative(path);
                 let written = tar.put(name.as_os_str().as_bytes(), &mut file, size, mode, modified);
@@ -96,6 +106,7 @@ impl Sink {
     pub(super) fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Tar(tar) => tar.finish(),
+            Self::Line(line) => line.finish(),
             Self::Report | Self::Dir(_) => Ok(()),
         }
     }

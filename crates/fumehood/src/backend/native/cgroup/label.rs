@@ -22,7 +22,7 @@ pub(crate) struct Owner {
 
 /// Whether the owner of a label still lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(crate) enum Life {
     /// It does, or nobody here can tell.
     Living,
     /// It does not.
@@ -49,12 +49,12 @@ impl Owner {
     }
 
     /// A name that no other group of this or any living owner has.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{self}-{:016x}", random())
     }
 
     /// The owner that a name tells; none if it is not one of our names.
-    pub(super) fn of(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str) -> Option<Self> {
         let mut parts = name.strip_prefix(PREFIX)?.split('-');
         let owner = Self {
             namespace: parts.next()?.parse().ok()?,
@@ -68,7 +68,7 @@ impl Owner {
 
     /// Whether the owner lives. An owner in another PID namespace cannot be judged from here and
     /// counts as living.
-    pub(super) fn life(&self) -> io::Result<Life> {
+    pub(crate) fn life(&self) -> io::Result<Life> {
         if self.namespace != own_pid_namespace()? {
             return Ok(Life::Living);
         }

@@ -32,6 +32,8 @@ mod testing;
 pub(crate) use find::{Blocked, Hierarchy, Resource, Search};
 pub(crate) use gc::{Removed, gc, leftovers};
 pub(crate) use group::{Entry, Group, GroupLimits};
+#[cfg(feature = "engine")]
+pub(crate) use label::Life;
 pub(crate) use label::Owner;
 #[cfg(test)]
 use locate::Version;

@@ -1,0 +1,218 @@
+//! The streams of a container, as an engine carries both outputs over one connection.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::MemfdFlags;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::order::SEAL;
+use crate::stream::Descriptor;
+
+const STDERR: u8 = 2;
+
+/// No frame of an engine is longer than what it read at once: 32 KiB.
+const LONGEST: usize = 16 << 20;
+
+/// Frames of both outputs: a byte that says which, three of nothing, the length, the bytes.
+#[derive(Debug)]
+pub(super) struct Frames<R>(pub(super) R);
+
+impl<R: AsyncRead + Unpin> Frames<R> {
+    /// The next piece, and whether it is of standard error; none at the end.
+    pub(super) async fn next(&mut self) -> io::Result<Option<(bool, Vec<u8>)>> {
+        let mut head = [0; 8];
+        let read = self.0.read(&mut head).await?;
+        if read == 0 {
+            return Ok(None);
+        }
+        let (_, rest) = head.split_at_mut(read);
+        self.0.read_exact(rest).await?;
+        let [stream, _, _, _, length @ ..] = head;
+        let len = usize::try_from(u32::from_be_bytes(length)).map_err(io::Error::other)?;
+        if len > LONGEST {
+            return Err(io::Error::other("a frame of the engine is too long"));
+        }
+        let mut piece = vec![0; len];
+        self.0.read_exact(&mut piece).await?;
+        Ok(Some((stream == STDERR, piece)))
+    }
+}
+
+/// Finds the seal in a stream that comes in pieces.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    seal: [u8; SEAL],
+    held: Vec<u8>,
+}
+
+impl Scanner {
+    pub(super) const fn new(seal: [u8; SEAL]) -> Self {
+        Self { seal, held: Vec::new() }
+    }
+
+    /// What is the program's of everything so far; and, if the seal is there, what follows it. What
+    /// may be the beginning of the seal is held back.
+    pub(super) fn push(&mut self, piece: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
+        self.held.extend_from_slice(piece);
+        let whole = self.held.windows(SEAL).position(|window| window == self.seal);
+        if let Some(at) = whole {
+            let rest = self.held.split_off(at + SEAL);
+            self.held.truncate(at);
+            return (std::mem::take(&mut self.held), Some(rest));
+        }
+        let longest = self.held.len().min(SEAL - 1);
+        let begun = (1..=longest).rev().find(|&len| self.held.ends_with(&self.seal[..len]));
+        let held = self.held.split_off(self.held.len() - begun.unwrap_or(0));
+        (std::mem::replace(&mut self.held, held), None)
+    }
+
+    /// What was held back when the stream has ended.
+    fn rest(self) -> Vec<u8> {
+        self.held
+    }
+}
+
+/// A new seal. It begins with a byte that no text has, so that what people read is not held back.
+pub(super) fn seal() -> io::Result<[u8; SEAL]> {
+    let mut seal = [0; SEAL];
+    let got = rustix::rand::getrandom(&mut seal, rustix::rand::GetRandomFlags::empty())?;
+    if got < SEAL {
+        return Err(io::Error::other("the kernel gave too few random bytes"));
+    }
+    seal[0] = 0xff;
+    Ok(seal)
+}
+
+/// Where outputs go.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// Carries both outputs to the supervisor, until the connection ends; gives what came behind the
+/// seal. An output that nobody takes any more is dropped, for what matters comes last.
+pub(super) async fn outputs(
+    mut frames: Frames<impl AsyncRead + Unpin>,
+    to: Outputs,
+    seal: [u8; SEAL],
+    sealed: Arc<AtomicBool>,
+) -> io::Result<Option<File>> {
+    let mut to = [Some(near(to.stdout)?), Some(near(to.stderr)?)];
+    let mut scanner = Scanner::new(seal);
+    let mut behind: Option<File> = None;
+    // A connection that breaks is like one that ends: whether the seal came says which it was.
+    while let Ok(Some((is_stderr, piece))) = frames.next().await {
+        if is_stderr {
+            write(&mut to[1], &piece).await;
+        } else if let Some(behind) = &mut behind {
+            behind.write_all(&piece)?;
+        } else {
+            let (output, rest) = scanner.push(&piece);
+            write(&mut to[0], &output).await;
+            if let Some(rest) = rest {
+                sealed.store(true, Ordering::Relaxed);
+                let mut spool = spool()?;
+                spool.write_all(&rest)?;
+                behind = Some(spool);
+            }
+        }
+    }
+    write(&mut to[0], &scanner.rest()).await;
+    Ok(behind)
+}
+
+/// Room for what comes behind the seal: memory, because a disk may be full.
+fn spool() -> io::Result<File> {
+    Ok(rustix::fs::memfd_create("fumehood-collected", MemfdFlags::CLOEXEC)?.into())
+}
+
+async fn write(to: &mut Option<Descriptor>, piece: &[u8]) {
+    if let Some(end) = to
+        && end.write(piece).await.is_err()
+    {
+        *to = None;
+    }
+}
+
+/// One of our own pipes, as its far end has it.
+pub(super) fn near(fd: OwnedFd) -> io::Result<Descriptor> {
+    // An empty input is no pipe but /dev/null, which has no such mode and never blocks.
+    let _ = rustix::io::ioctl_fionbio(&fd, true);
+    Descriptor::new(fd)
+}
+
+/// Carries the program's standard input to it, and its end.
+pub(super) async fn input(from: OwnedFd, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+    let from = near(from)?;
+    let mut room = vec![0; 64 << 10];
+    loop {
+        let len = from.read(&mut room).await?;
+        if len == 0 {
+            break;
+        }
+        to.write_all(room.get(..len).unwrap_or(&[])).await?;
+    }
+    to.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(pieces: &[&[u8]]) -> (Vec<u8>, Option<Vec<u8>>) {
+        let mut seal = [7; SEAL];
+        seal[0] = 0xff;
+        let mut scanner = Scanner::new(seal);
+        let (mut output, mut behind) = (Vec::new(), None);
+        for piece in pieces {
+            match &mut behind {
+                None => {
+                    let (more, rest) = scanner.push(piece);
+                    output.extend(more);
+                    behind = rest;
+                }
+                Some(behind) => Vec::extend(behind, piece.iter()),
+            }
+        }
+        output.extend(scanner.rest());
+        (output, behind)
+    }
+
+    #[test]
+    fn the_seal_is_found_wherever_it_is_cut() {
+        let mut seal = [7; SEAL];
+        seal[0] = 0xff;
+        let whole = [b"out\xff\x07put\xff".as_slice(), &seal, b"behind"].concat();
+        for cut in 0..whole.len() {
+            let (one, other) = whole.split_at(cut);
+            let (output, behind) = scan(&[one, other]);
+            assert_eq!(output, b"out\xff\x07put\xff", "{cut}");
+            assert_eq!(behind.unwrap(), b"behind", "{cut}");
+        }
+        let bytes: Vec<&[u8]> = whole.chunks(1).collect();
+        assert_eq!(scan(&bytes).1.unwrap(), b"behind");
+    }
+
+    #[test]
+    fn without_a_seal_everything_is_output() {
+        let (output, behind) = scan(&[b"a\xff", b"\x07\x07", b"b\xff\x07"]);
+        assert_eq!((output.as_slice(), behind), (b"a\xff\x07\x07b\xff\x07".as_slice(), None));
+    }
+
+    #[tokio::test]
+    async fn frames_are_told_apart() {
+        let bytes =
+            [&[1, 0, 0, 0, 0, 0, 0, 2][..], b"ab", &[2, 0, 0, 0, 0, 0, 0, 1], b"c"].concat();
+        let mut frames = Frames(bytes.as_slice());
+        assert_eq!(frames.next().await.unwrap(), Some((false, b"ab".to_vec())));
+        assert_eq!(frames.next().await.unwrap(), Some((true, b"c".to_vec())));
+        assert_eq!(frames.next().await.unwrap(), None);
+        let mut broken = Frames(&bytes[..9]);
+        assert!(broken.next().await.is_err());
+    }
+}

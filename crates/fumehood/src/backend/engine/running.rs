@@ -1,0 +1,308 @@
+//! A program in a container.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::Engine;
+use super::failure::failed;
+use super::http::{Client, Failure};
+use super::inside::PASSED_ON;
+use super::order::{self, Failed, KILL_ALL, Step};
+use super::preset::USER;
+use crate::backend::{Ending, Foreign, Soon};
+use crate::plan::Plan;
+use crate::report::Counted;
+use crate::{BackendName, Error, ErrorKind, Result};
+
+const KILL: i32 = 9;
+const TERM: i32 = 15;
+const XCPU: i32 = 24;
+
+/// A container that is removed when this is let go, whatever became of it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    client: Client,
+    id: String,
+    gone: bool,
+}
+
+/// How long an engine may take to remove a container before it is left to `gc`.
+const LONGEST: Duration = Duration::from_secs(30);
+
+impl Kept {
+    pub(super) const fn new(client: Client, id: String) -> Self {
+        Self { client, id, gone: false }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn remove(mut self) {
+        // What could not be removed is left to `gc`: the run itself has ended well.
+        let _ = remove(&self.client, &self.id).await;
+        self.gone = true;
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if self.gone {
+            return;
+        }
+        let (client, id) = (self.client.clone(), self.id.clone());
+        // Waited for: this may be the last thing that the process does, and the program still runs.
+        let thread = std::thread::spawn(move || {
+            let _ = crate::blocking::block_on(remove(&client, &id));
+        });
+        let _ = thread.join();
+    }
+}
+
+/// Kills and removes a container, and waits until it is gone. An engine that is gone itself keeps it
+/// until `gc`.
+///
+/// # Errors
+/// What the engine said last, when it had not managed for long.
+pub(super) async fn remove(client: &Client, id: &str) -> std::result::Result<(), Failure> {
+    let deadline = Instant::now() + LONGEST;
+    loop {
+        match client.remove(id).await {
+            Err(failure) if !is_over(&failure) && Instant::now() < deadline => {
+                // It is being removed already, as every container of ours is when its program has
+                // ended.
+                sleep(Duration::from_millis(5)).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Whether asking again is of no use.
+const fn is_over(failure: &Failure) -> bool {
+    matches!(failure, Failure::Connect(_))
+}
+
+/// What came over the connection to its end.
+#[derive(Debug)]
+enum Pump {
+    Runs(JoinHandle<io::Result<Option<File>>>),
+    Ended(Option<File>),
+}
+
+/// A program in a container.
+#[derive(Debug)]
+pub(super) struct Running {
+    engine: BackendName,
+    client: Client,
+    kept: Option<Kept>,
+    pump: Pump,
+    feed: JoinHandle<()>,
+    /// Whether the last words have begun to come.
+    sealed: Arc<AtomicBool>,
+    /// Whether we asked the program to end.
+    asked: bool,
+    /// What was collected, behind the init's last word.
+    collected: Option<File>,
+    program: String,
+    cwd: String,
+    path: String,
+}
+
+impl Running {
+    pub(super) fn new(
+        engine: &Engine,
+        plan: &Plan,
+        kept: Kept,
+        pump: JoinHandle<io::Result<Option<File>>>,
+        feed: JoinHandle<()>,
+        sealed: Arc<AtomicBool>,
+    ) -> Self {
+        let path = plan.env.get("PATH").unwrap_or_default().to_string_lossy().into_owned();
+        Self {
+            engine: engine.name,
+            client: engine.client.clone(),
+            kept: Some(kept),
+            pump: Pump::Runs(pump),
+            feed,
+            sealed,
+            asked: false,
+            collected: None,
+            program: plan.job.args.first().cloned().unwrap_or_default(),
+            cwd: plan.job.cwd.display().to_string(),
+            path,
+        }
+    }
+
+    /// Waits for the end of the connection. What it brought is kept before anything else is waited
+    /// for, because this may be called again.
+    async fn connection(&mut self) -> Option<File> {
+        if let Pump::Runs(pump) = &mut self.pump {
+            let behind = pump.await.ok().and_then(io::Result::ok).flatten();
+            self.pump = Pump::Ended(behind);
+        }
+        match &mut self.pump {
+            Pump::Ended(behind) => behind.as_ref().and_then(|file| file.try_clone().ok()),
+            Pump::Runs(_) => None,
+        }
+    }
+
+    async fn end(&mut self) -> Result<Option<Ending>> {
+        let Some(mut behind) = self.connection().await else { return self.without_a_word().await };
+        let read = behind.seek(SeekFrom::Start(0));
+        let read: io::Result<order::Ending> = read.and_then(|_| order::get(&mut behind));
+        let Ok(ending) = read else { return self.without_a_word().await };
+        self.collected = Some(behind);
+        if ending.asked_to_end && !self.asked {
+            self.is_engine_there().await?;
+        }
+        self.judge(ending)
+    }
+
+    /// The container was told to end, and not by us: by its own program, by somebody else, which is
+    /// between the two; or by an engine that goes away, which listens no more by then.
+    async fn is_engine_there(&self) -> Result<()> {
+        match self.client.ping("api-version").await {
+            Err(Failure::Connect(source)) => Err(went_away(&source)),
+            _ => Ok(()),
+        }
+    }
+
+    fn judge(&self, ending: order::Ending) -> Result<Option<Ending>> {
+        if let Some(failed) = &ending.failed {
+            return Err(self.not_started(failed));
+        }
+        let order::Ending { status, cpu_out, out_of_memory, pids_denied, usage, .. } = ending;
+        Ok(Some(Ending {
+            status: if cpu_out { XCPU } else { status },
+            user_us: usage.user_us,
+            system_us: usage.system_us,
+            peak_memory: usage.peak_memory,
+            counted: Counted { out_of_memory, pids_denied },
+            denial: None,
+        }))
+    }
+
+    /// The init is gone and has said nothing: it was killed, or the engine is gone.
+    async fn without_a_word(&self) -> Result<Option<Ending>> {
+        let Some(kept) = &self.kept else { return Ok(None) };
+        match self.client.inspect(kept.id()).await {
+            Ok(found) if found.state.oom_killed => {
+                let counted = Counted { out_of_memory: true, ..Counted::default() };
+                Ok(Some(Ending { counted, ..Ending::killed() }))
+            }
+            Ok(_) => Ok(None),
+            Err(failure) if failure.is_status(404) => Ok(None),
+            Err(Failure::Connect(source)) => Err(went_away(&source)),
+            Err(failure) => Err(failed(self.engine, "follow the container", failure)),
+        }
+    }
+
+    fn not_started(&self, failed: &Failed) -> Error {
+        let program = self.program.clone();
+        let source = io::Error::from_raw_os_error(failed.errno);
+        match failed.step {
+            Step::Chdir => {
+                let problem = format!("cannot be gone to inside: {source}");
+                Error::invalid("cwd", &self.cwd, problem)
+            }
+            Step::NotFound if program.contains('/') => {
+                let detail = "no such file in the sandbox".to_owned();
+                ErrorKind::ProgramNotFound { program, detail }.into()
+            }
+            Step::NotFound => {
+                let detail = format!("not in the sandbox's PATH ({})", self.path);
+                ErrorKind::ProgramNotFound { program, detail }.into()
+            }
+            Step::Interpreter => {
+                let detail =
+                    "its interpreter (the #! line or the ELF loader) is not in the sandbox";
+                ErrorKind::ProgramNotFound { program, detail: detail.to_owned() }.into()
+            }
+            Step::Execute => {
+                let detail = match source.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        format!("permission denied for user {USER}, or not a file")
+                    }
+                    _ => source.to_string(),
+                };
+                ErrorKind::ProgramNotExecutable { program, detail }.into()
+            }
+        }
+    }
+
+    /// Tells the init, without waiting: an engine takes its time, and streams must be read meanwhile.
+    fn tell(&self, signal: i32) {
+        let Some(kept) = &self.kept else { return };
+        let (client, id) = (self.client.clone(), kept.id().to_owned());
+        tokio::spawn(async move {
+            // One that has ended meanwhile needs no signal.
+            let _ = client.signal(&id, signal).await;
+        });
+    }
+}
+
+pub(super) fn went_away(source: &io::Error) -> Error {
+    let said = format!("the engine went away while the program ran: {source}");
+    let source = io::Error::new(io::ErrorKind::ConnectionAborted, said);
+    Error::internal("follow the container", source)
+}
+
+impl Foreign for Running {
+    fn pid(&self) -> i32 {
+        // Only engines on this host have one that means anything here, and asking costs a request.
+        0
+    }
+
+    fn ended(&mut self) -> Soon<'_, Result<Option<Ending>>> {
+        Box::pin(self.end())
+    }
+
+    fn signal(&mut self, signal: i32, _: bool) -> Soon<'_, ()> {
+        match signal {
+            KILL => self.tell(KILL_ALL),
+            TERM => {
+                self.asked = true;
+                self.tell(TERM);
+            }
+            other if PASSED_ON.contains(&other) => self.tell(other),
+            _ => {}
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn kill(&mut self) {
+        // What is collected may take longer than a kill should; then there is nothing left to kill.
+        if !self.sealed.load(Ordering::Relaxed) {
+            self.tell(KILL);
+        }
+    }
+
+    fn collected(&mut self) -> Option<File> {
+        self.collected.take()
+    }
+
+    fn remove(mut self: Box<Self>) -> Soon<'static, ()> {
+        let kept = self.kept.take();
+        Box::pin(async move {
+            if let Some(kept) = kept {
+                kept.remove().await;
+            }
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.feed.abort();
+        if let Pump::Runs(pump) = &self.pump {
+            pump.abort();
+        }
+    }
+}
