@@ -12,10 +12,10 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::cgroup::Group;
 use super::control::{Control, Message};
 use super::diagnose::{self, Namespace, Refusal};
-use super::launch::{Init, Launcher, NotLaunched, Shape};
+use super::launch::{Init, Launcher, NotLaunched};
+use super::part::Part;
 use super::script::{self, Script, TerminalSize};
 use super::template::Template;
-use super::trees::Trees;
 use super::{overlay, tree, watch};
 use crate::plan::Plan;
 use crate::plan::without::Blocked;
@@ -297,46 +297,6 @@ impl Cell {
             true => Ok(Some(steps)),
             false => Err(tree::elsewhere().into()),
         }
-    }
-}
-
-/// What of a cell is built.
-#[derive(Clone, Copy, Debug)]
-enum Part {
-    Whole,
-    /// What cells of its kind have in common.
-    Shared,
-    /// What is left when that is there.
-    Rest,
-}
-
-impl Part {
-    fn shape(self, plan: &Plan) -> Shape {
-        match self {
-            Self::Whole | Self::Shared => Shape::of(plan),
-            Self::Rest => Shape::in_template(plan),
-        }
-    }
-
-    /// Its steps, and what there is to say of its mounts.
-    async fn script(
-        self,
-        launcher: &Launcher,
-        plan: &Plan,
-        join: Vec<tree::Join>,
-        base: Option<&Base>,
-    ) -> Result<(Vec<MountNote>, Script)> {
-        if matches!(self, Self::Rest) {
-            return Ok((Vec::new(), script::rest(plan, join)?));
-        }
-        let mut trees = Trees::clone_listed(plan)?;
-        trees.clone_layers(plan, base)?;
-        let notes = trees.give_to_program(plan, launcher).await?;
-        let script = match self {
-            Self::Shared => script::template(plan, trees)?,
-            Self::Whole | Self::Rest => script::cell(plan, join, trees)?,
-        };
-        Ok((notes, script))
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod control;
 pub(crate) mod diagnose;
 pub(crate) mod launch;
 mod overlay;
+mod part;
 pub(crate) mod script;
 pub(crate) mod stage;
 pub(crate) mod template;

@@ -1,0 +1,49 @@
+//! The parts that a cell is built of.
+
+use super::launch::{Launcher, Shape};
+use super::script::{self, Script};
+use super::tree;
+use super::trees::Trees;
+use crate::plan::Plan;
+use crate::workspace::changes::Base;
+use crate::{MountNote, Result};
+
+/// What of a cell is built.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    Whole,
+    /// What cells of its kind have in common.
+    Shared,
+    /// What is left when that is there.
+    Rest,
+}
+
+impl Part {
+    pub(super) fn shape(self, plan: &Plan) -> Shape {
+        match self {
+            Self::Whole | Self::Shared => Shape::of(plan),
+            Self::Rest => Shape::in_template(plan),
+        }
+    }
+
+    /// Its steps, and what there is to say of its mounts.
+    pub(super) async fn script(
+        self,
+        launcher: &Launcher,
+        plan: &Plan,
+        join: Vec<tree::Join>,
+        base: Option<&Base>,
+    ) -> Result<(Vec<MountNote>, Script)> {
+        if matches!(self, Self::Rest) {
+            return Ok((Vec::new(), script::rest(plan, join)?));
+        }
+        let mut trees = Trees::clone_listed(plan)?;
+        trees.clone_layers(plan, base)?;
+        let notes = trees.give_to_program(plan, launcher).await?;
+        let script = match self {
+            Self::Shared => script::template(plan, trees)?,
+            Self::Whole | Self::Rest => script::cell(plan, join, trees)?,
+        };
+        Ok((notes, script))
+    }
+}
