@@ -68,9 +68,15 @@ fn style(component: &str, args: &[&str]) -> Tally {
 /// Unit, documentation and integration tests: all but the promises.
 fn units() -> Tally {
     heading("unit and documentation tests");
-    let mut all = Tally::of(cargo().args(["test", "--workspace", "--exclude", "fumehood-cli"]));
+    let mut all = Tally::of(cargo().args([
+        "test",
+        "--workspace",
+        "--no-fail-fast",
+        "--exclude",
+        "fumehood-cli",
+    ]));
     let mut command = cargo();
-    command.args(["test", "--package", "fumehood-cli", "--bins"]);
+    command.args(["test", "--package", "fumehood-cli", "--no-fail-fast", "--bins"]);
     for name in other_tests() {
         command.args(["--test", &name]);
     }

@@ -74,7 +74,9 @@ pub fn main(socket: Fd) -> ! {
     const PIPE: u32 = 13;
     // The terminal's signals are for the owner. Children are reaped by the kernel.
     let _ = sys::setsid();
-    [INT, QUIT, TERM, PIPE, nr::SIGCHLD].into_iter().for_each(sys::ignore_signal);
+    for signal in &[INT, QUIT, TERM, PIPE, nr::SIGCHLD] {
+        sys::ignore_signal(*signal);
+    }
     let _ = sys::chdir(c"/");
     answer_requests(sys::keep_only(socket), |request, socket, cgroup| {
         let pidfd = clone(request, socket, cgroup)?;

@@ -361,6 +361,10 @@ mod tests {
             (Job::new(Vec::<String>::new()), "args: []: must start with the name of a program"),
             (Job::new([""]), r#"args: [""]: must start with the name of a program"#),
             (Job::new(["a", "b\0"]), r#"args[1]: "b\0": must not contain a NUL byte"#),
+            (
+                job().network(Network::Named("bridge".to_owned())),
+                r#"network.named: "bridge": only docker and podman have networks by name; the backend is native"#,
+            ),
             (job().cwd("a"), r#"cwd: "a": must be absolute, such as "/a""#),
             (job().cwd(""), r#"cwd: "": must be absolute, such as "/""#),
             (job().cwd("/a\0"), r#"cwd: "/a\0": must not contain a NUL byte"#),
