@@ -159,7 +159,7 @@ mod tests {
         let mut left_out = Vec::new();
         let all: Vec<_> = PEERS.iter().collect();
         let launchers = launchers("/d", Who::Unprivileged, &all, &mut left_out);
-        assert_eq!(launchers.len() + left_out.len(), 4 + PEERS.len());
+        assert_eq!(launchers.len() + left_out.len(), 5 + PEERS.len());
         assert!(left_out.iter().any(|(name, why)| *name == "go-judge" && why.contains("service")));
         assert!(left_out.iter().any(|(name, why)| *name == "podman" && why.contains("process")));
     }
