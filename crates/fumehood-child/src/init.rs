@@ -48,7 +48,11 @@ fn live(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
     let (list, count) = stage_until_program(socket, &mut fds)?;
     let children = sys::signalfd(nr::SIGCHLD)?;
     let (program, watched) = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
-    let status = watch(socket, children, program)?;
+    let status = match watch(socket, children, program) {
+        Ok(status) => status,
+        // A supervisor that was killed with something of ours unread is a broken line and no end.
+        Err(_) => abandon(program),
+    };
     finish(socket, status, watched.and_then(Watched::denial))?;
     if shares_root { linger(socket) } else { Ok(()) }
 }
@@ -180,7 +184,10 @@ fn announce(
             let mut body = Buffer::<{ 4 + 4 * crate::program::MAX_LAPS }>::new();
             pid.put(&mut body);
             start.laps().for_each(|lap| lap.put(&mut body));
-            wire::send(socket, Kind::Started, body.bytes(), controller)?;
+            if wire::send(socket, Kind::Started, body.bytes(), controller).is_err() {
+                // Nobody is there to watch it.
+                abandon(pid);
+            }
             if let Some(controller) = controller {
                 sys::close(controller);
             }
