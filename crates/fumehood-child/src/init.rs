@@ -48,10 +48,9 @@ fn live(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
     let (list, count) = stage_until_program(socket, &mut fds)?;
     let children = sys::signalfd(nr::SIGCHLD)?;
     let (program, watched) = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
-    let status = match watch(socket, children, program) {
-        Ok(status) => status,
+    let Ok(status) = watch(socket, children, program) else {
         // A supervisor that was killed with something of ours unread is a broken line and no end.
-        Err(_) => abandon(program),
+        abandon(program)
     };
     finish(socket, status, watched.and_then(Watched::denial))?;
     if shares_root { linger(socket) } else { Ok(()) }
