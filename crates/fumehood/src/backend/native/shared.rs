@@ -13,9 +13,9 @@ use super::{
     QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, join,
     limit_user, place,
 };
-use crate::Result;
 use crate::plan::Plan;
 use crate::plan::layout::Entry;
+use crate::{Error, Result};
 
 /// Which entries of the root cells can share: whatever nobody can write to or is shown about himself.
 /// None if a cell cannot be made of two parts: what is shown of the host has to be taken from there
@@ -57,7 +57,7 @@ pub(crate) fn shared(plan: &Plan) -> Option<Vec<bool>> {
 pub(crate) fn template(plan: &Plan, trees: Trees) -> Result<Script> {
     let mut script = Script::default();
     unasked(&mut script, launch::prelude(plan));
-    let shared = shared(plan).unwrap_or_default();
+    let shared = shared(plan).ok_or_else(indivisible)?;
     let mut trees = trees.sources.into_iter().peekable();
     for (index, entry) in plan.root.iter().enumerate() {
         let tree = trees.next_if(|(at, _)| *at == index).map(|(_, tree)| tree);
@@ -85,7 +85,7 @@ pub(crate) fn rest(plan: &Plan, groups: Vec<Join>) -> Result<Script> {
     script.push(&Step::CgroupNamespace {});
     limit_user(&mut script)?;
     script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
-    let shared = shared(plan).unwrap_or_default();
+    let shared = shared(plan).ok_or_else(indivisible)?;
     for (index, entry) in plan.root.iter().enumerate() {
         if shared.get(index) == Some(&false) {
             place(&mut script, entry, index < plan.listed_from)?;
@@ -100,6 +100,12 @@ pub(crate) fn rest(plan: &Plan, groups: Vec<Join>) -> Result<Script> {
         filter(&mut script, plan);
     }
     Ok(script)
+}
+
+/// Nobody asks for the parts of what has none; a cell with half of its root would not be noticed.
+fn indivisible() -> Error {
+    let source = std::io::Error::other("it cannot be made of two parts");
+    Error::internal("make a cell in a template", source)
 }
 
 /// Steps that an init does by itself: only named here.
