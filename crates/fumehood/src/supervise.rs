@@ -204,14 +204,7 @@ impl Running {
             stderr.mark_truncated();
         }
         let tally = Tally::read(group.as_ref(), &ending, wall);
-        // Nothing runs in the cell any more, but its files are there until it is let go.
-        // One that was killed with everything else in its group leaves them to who has its mounts.
-        let there = sink.is_some() && (!watch.lost || is_empty(&tether, &plan).await);
-        let root = if there { tether.files().await? } else { None };
-        let collected = match tether.collected() {
-            Some(passed_on) => deliver_from(passed_on, &plan, sink).await,
-            None => collect_from(root, &plan, sink).await,
-        };
+        let collected = bring_back(&mut tether, &plan, sink, watch.lost).await?;
         let pidfd = match &tether {
             Tether::Native { init, .. } if layers.is_some() => init.pidfd(),
             _ => None,
@@ -230,6 +223,22 @@ impl Running {
         report.diff = changes.as_ref().map_or_else(Vec::new, Changes::diff);
         Ok((report, changes))
     }
+}
+
+/// Collects files while they are there: nothing runs in the cell any more, but it is not let go yet.
+/// One that was killed with everything else in its group leaves them to who has its mounts.
+async fn bring_back(
+    tether: &mut Tether,
+    plan: &Plan,
+    sink: Option<Sink>,
+    lost: bool,
+) -> Result<Collected> {
+    let there = sink.is_some() && (!lost || is_empty(tether, plan).await);
+    let root = if there { tether.files().await? } else { None };
+    Ok(match tether.collected() {
+        Some(passed_on) => deliver_from(passed_on, plan, sink).await,
+        None => collect_from(root, plan, sink).await,
+    })
 }
 
 /// Leaves what is left of a cell to whoever wants it, or waits until nothing is.
