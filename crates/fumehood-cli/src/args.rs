@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::export::ExportArgs;
@@ -14,7 +14,7 @@ use crate::policy::PolicyArgs;
 
 /// Run a program that nobody should trust, and learn what held while it ran.
 #[derive(Debug, Parser)]
-#[command(name = "fumehood", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "fumehood", version, max_term_width = TERM_WIDTH, arg_required_else_help = true)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -46,6 +46,30 @@ pub(crate) enum Command {
         document: Document,
     },
 }
+
+/// Reads a command line, whose first word is our own name.
+///
+/// Mostly something is to be run, and then the parser is told of that alone: to tell it of all
+/// commands takes a tenth of such a run.
+pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    let mut words: Vec<OsString> = line.into_iter().collect();
+    if words.get(1).is_none_or(|word| word != RUN) {
+        return Cli::try_parse_from(words).map(|cli| cli.command);
+    }
+    words.remove(0);
+    let matches = run_alone().try_get_matches_from(words)?;
+    RunArgs::from_arg_matches(&matches).map(Command::Run)
+}
+
+const RUN: &str = "run";
+
+/// The command that runs something, as it is among the others.
+fn run_alone() -> clap::Command {
+    let command = clap::Command::new(RUN).bin_name("fumehood run").max_term_width(TERM_WIDTH);
+    RunArgs::augment_args(command)
+}
+
+const TERM_WIDTH: usize = 100;
 
 /// A form of data that has a schema.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -331,4 +355,49 @@ pub(crate) struct ConfineArgs {
     /// auto for the first that holds all that is required [default: native]
     #[arg(long, value_name = "NAME")]
     pub(crate) backend: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn among_the_others() -> clap::Command {
+        let mut whole = Cli::command();
+        whole.build();
+        whole.find_subcommand(RUN).unwrap().clone()
+    }
+
+    #[test]
+    fn the_command_that_runs_is_the_same_alone() {
+        let help = |mut command: clap::Command| {
+            [command.render_help(), command.render_long_help(), command.render_usage()]
+                .map(|text| text.to_string())
+        };
+        assert_eq!(help(run_alone()), help(among_the_others()));
+    }
+
+    #[test]
+    fn alone_it_reads_the_same() {
+        let lines = [
+            "fumehood run -- true",
+            "fumehood run --memory 1MiB -e A=1 sh -c exit",
+            "fumehood run --help",
+            "fumehood run --version",
+            "fumehood run --memroy 1MiB true",
+            "fumehood run --image a --rootfs / true",
+            "fumehood run --diff=all true",
+            "fumehood run --timeout",
+        ];
+        for line in lines {
+            let words = || line.split(' ').map(OsString::from);
+            let read = |result: Result<Command, clap::Error>| match result {
+                Ok(command) => format!("{command:?}"),
+                Err(error) => error.render().to_string(),
+            };
+            let whole = Cli::try_parse_from(words()).map(|cli| cli.command);
+            assert_eq!(read(parse(words())), read(whole), "{line}");
+        }
+    }
 }

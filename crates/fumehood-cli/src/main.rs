@@ -25,17 +25,15 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use args::{Cli, Command};
+use args::Command;
 
 fn main() -> ExitCode {
     fumehood::init();
     if validate::is_runner() {
         return validate::runner().into();
     }
-    match Cli::try_parse() {
-        Ok(cli) => dispatch(&cli.command),
+    match args::parse(std::env::args_os()) {
+        Ok(command) => dispatch(&command),
         Err(error) => output::usage(&error),
     }
     .into()
