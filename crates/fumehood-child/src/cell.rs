@@ -59,6 +59,8 @@ pub(crate) struct Cell {
     pub(crate) changes: Option<Fd>,
     /// The root, if the supervisor is to have it.
     pub(crate) shared: Option<Fd>,
+    /// Its process file system, as long as it is mounted nowhere.
+    proc: Option<Fd>,
     /// Its mount namespace, for the same.
     pub(crate) mounts: Option<Fd>,
     /// How long each step took.
@@ -76,6 +78,7 @@ impl Cell {
             ruleset: None,
             changes: None,
             shared: None,
+            proc: None,
             mounts: None,
             laps,
             index: 0,
@@ -129,7 +132,7 @@ impl Cell {
             Step::SetIds { uid, gid, clear_groups } => set_ids(uid, gid, clear_groups),
             Step::NonDumpable {} => sys::prctl(pr::PR_SET_DUMPABLE, 0, 0).map(drop),
             Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
-            Step::UserLimit { path, value } => limit_user(path, value),
+            Step::UserLimit { path, value } => self.limit_user(path, value),
             Step::Hostname { name } => sys::set_hostname(name),
             Step::Loopback {} => sys::loopback_up(),
             Step::PrivateMounts {} => sys::make_mounts_private(),
@@ -195,11 +198,10 @@ impl Cell {
                 Ok(())
             }
             Step::Detach { path } => sys::detach(self.root, path),
-            Step::Proc { target, attributes } => {
-                // Processes that the program may not inspect are not there for it: the init, whose
-                // command line is the supervisor's (proc(5), since Linux 5.8).
-                let hide = [(c"hidepid", c"ptraceable")];
-                let mount = sys::new_mount(c"proc", hide.into_iter(), attributes)?;
+            Step::Proc {} => self.new_proc(),
+            Step::ShowProc { target, attributes } => {
+                let mount = self.proc.take().ok_or(Errno::INVAL)?;
+                set_attributes(mount, attributes, false)?;
                 self.attach_plainly(mount, target)
             }
             Step::Devpts { target } => self.devpts(target),
@@ -284,6 +286,39 @@ impl Cell {
         attached
     }
 
+    fn new_proc(&mut self) -> Result<()> {
+        // Processes that the program may not inspect are not there for it: the init, whose command
+        // line is the supervisor's (proc(5), since Linux 5.8).
+        let hide = [(c"hidepid", c"ptraceable")];
+        let made = match sys::new_mount(c"proc", hide.into_iter(), 0) {
+            // Where the one in sight is read-only a new one has to be so from the start.
+            Err(Errno::PERM) => {
+                let read_only = u64::from(nr::MOUNT_ATTR_RDONLY);
+                sys::new_mount(c"proc", hide.into_iter(), read_only)
+            }
+            made => made,
+        };
+        self.proc = Some(made?);
+        Ok(())
+    }
+
+    /// A container shows `/proc/sys` read-only, or not at all.
+    fn limit_user(&self, path: &CStr, value: &[u8]) -> Result<()> {
+        let opened = match self.proc {
+            Some(proc) => sys::open_within(proc, path, nr::O_WRONLY, 0),
+            None => sys::open(path, nr::O_WRONLY),
+        };
+        match opened {
+            Ok(file) => {
+                let written = sys::write(file, value).map(drop);
+                sys::close(file);
+                written
+            }
+            Err(Errno::NOENT | Errno::ROFS | Errno::ACCES) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
     fn devpts(&self, target: &CStr) -> Result<()> {
         // All instances share one number of terminals, `kernel.pty.max`.
         let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"max", c"64")];
@@ -310,19 +345,6 @@ impl Cell {
 
 fn set_attributes(mount: Fd, attributes: u64, recursive: bool) -> Result<()> {
     if attributes == 0 { Ok(()) } else { sys::set_mount_attr(mount, attributes, recursive) }
-}
-
-/// A container shows `/proc/sys` read-only, or not at all.
-fn limit_user(path: &CStr, value: &[u8]) -> Result<()> {
-    match sys::open(path, nr::O_WRONLY) {
-        Ok(file) => {
-            let written = sys::write(file, value).map(drop);
-            sys::close(file);
-            written
-        }
-        Err(Errno::NOENT | Errno::ROFS | Errno::ACCES) => Ok(()),
-        Err(errno) => Err(errno),
-    }
 }
 
 fn set_ids(uid: u32, gid: u32, clear_groups: bool) -> Result<()> {

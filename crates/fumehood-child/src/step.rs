@@ -280,8 +280,10 @@ steps! {
         /// As for [`Step::Bind`].
         plain: bool,
     }
-    /// Mounts the process file system of the new process namespace.
-    15 Proc "proc" {
+    /// Makes the process file system of the new process namespace, which is nowhere yet.
+    15 Proc "proc" {}
+    /// Mounts it.
+    30 ShowProc "show-proc" {
         /// Path in the new root.
         target: &'a CStr,
         /// `MOUNT_ATTR_*` to set.
@@ -344,7 +346,9 @@ steps! {
     /// host's account, too (`user_namespaces(7)`, `/proc/sys/user`). Done without where `/proc/sys`
     /// cannot be written to.
     28 UserLimit "user-limit" {
-        /// The file of the limit.
+        /// The file of the limit: in the new process file system, before that is shown, or with a
+        /// slash in front in the one in sight. In the new one the kernel finds it at once; in the
+        /// other it passes by what is left of all namespaces before.
         path: &'a CStr,
         /// Its value in decimal digits.
         value: &'a [u8],

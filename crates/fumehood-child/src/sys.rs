@@ -29,6 +29,8 @@ use arch::syscall6;
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// Operation not permitted.
+    pub const PERM: Self = Self(1);
     /// No such file or directory.
     pub const NOENT: Self = Self(2);
     /// Interrupted system call.

@@ -97,7 +97,9 @@ pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Trees) -> Result<Scrip
         join(&mut script, groups);
         // Its root becomes the group that the init is in now.
         script.push(&Step::CgroupNamespace {});
-        limit_user(&mut script)?;
+        if !plan.root.contains(&Entry::Proc) {
+            limit_user(&mut script, "/proc/")?;
+        }
         build_root(&mut script, plan, trees)?;
         if plan.share_root {
             script.push(&Step::ShareRoot {});
@@ -129,10 +131,10 @@ fn join(script: &mut Script, groups: Vec<Join>) {
 }
 
 /// What the kernel counts per user it also charges to whoever made the namespace: one cell could
-/// take all that root, or the caller, has on the host. While the host's `/proc` is in sight.
-fn limit_user(script: &mut Script) -> Result<()> {
+/// take all that root, or the caller, has on the host.
+fn limit_user(script: &mut Script, proc: &str) -> Result<()> {
     for (name, value) in [("max_inotify_instances", "8"), ("max_inotify_watches", "8192")] {
-        let path = c_string(format!("/proc/sys/user/{name}").as_bytes())?;
+        let path = c_string(format!("{proc}sys/user/{name}").as_bytes())?;
         script.push_for(&Step::UserLimit { path: &path, value: value.as_bytes() }, name);
     }
     Ok(())
@@ -197,8 +199,10 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
         // Only `Layers` can, and a plan with one has them.
         Entry::Cow { .. } => return Err(not_prepared()),
         Entry::Proc => {
+            script.push(&Step::Proc {});
+            limit_user(script, "")?;
             let attributes = u64::from(QUIET | nr::MOUNT_ATTR_RDONLY);
-            script.push_for(&Step::Proc { target: c"proc", attributes }, "/proc");
+            script.push_for(&Step::ShowProc { target: c"proc", attributes }, "/proc");
         }
         Entry::Devpts => script.push_for(&Step::Devpts { target: c"dev/pts" }, "/dev/pts"),
         Entry::Cover { path, data } => cover(script, path, data)?,

@@ -20,10 +20,11 @@ fn the_cell_is_confined_in_this_order() {
         "private-mounts",
         "new-root",
         "cgroup-namespace",
-        "user-limit",
         "hostname",
         "bind",
         "proc",
+        "user-limit",
+        "show-proc",
         "mask",
         "seal-root",
         "pivot",
@@ -47,7 +48,7 @@ fn a_template_and_the_rest_make_a_cell() {
     let (template, rest) =
         (template(&plan, Trees::default()).unwrap(), rest(&plan, Vec::new()).unwrap());
     let mut parts = [template.labels, rest.labels].concat();
-    let twice = ["non-dumpable", "set-ids", "die-with-parent", "proc /proc"];
+    let twice = ["non-dumpable", "set-ids", "die-with-parent", "proc", "show-proc /proc"];
     for step in twice {
         let first = parts.iter().position(|part| part == step).unwrap();
         parts.remove(first);

@@ -10,8 +10,7 @@ use super::super::launch;
 use super::super::tree::Join;
 use super::super::trees::Trees;
 use super::{
-    QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, join,
-    limit_user, place,
+    QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, join, place,
 };
 use crate::plan::Plan;
 use crate::plan::layout::Entry;
@@ -69,9 +68,10 @@ pub(crate) fn template(plan: &Plan, trees: Trees) -> Result<Script> {
             None => place(&mut script, entry, index < plan.listed_from)?,
         }
     }
-    // The kernel lets a user namespace mount /proc only where one is in sight, and limits of the
-    // namespaces of cells are written there. It shows the processes of the template.
-    script.push_for(&Step::Proc { target: c"proc", attributes: u64::from(QUIET) }, "/proc");
+    // The kernel lets a user namespace mount /proc only where one is in sight. This one shows the
+    // processes of the template.
+    script.push(&Step::Proc {});
+    script.push_for(&Step::ShowProc { target: c"proc", attributes: u64::from(QUIET) }, "/proc");
     script.push(&Step::SealRoot {});
     script.push(&Step::Pivot {});
     Ok(script)
@@ -83,7 +83,6 @@ pub(crate) fn rest(plan: &Plan, groups: Vec<Join>) -> Result<Script> {
     unasked(&mut script, launch::prelude_in_template(plan));
     join(&mut script, groups);
     script.push(&Step::CgroupNamespace {});
-    limit_user(&mut script)?;
     script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
     let shared = shared(plan).ok_or_else(indivisible)?;
     for (index, entry) in plan.root.iter().enumerate() {

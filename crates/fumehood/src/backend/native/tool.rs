@@ -98,7 +98,8 @@ pub(crate) fn home(home: &Home, groups: Vec<Join>) -> Result<Script> {
         script.push_for(&step, frozen);
     }
     // The tool looks itself and its children up there, by the numbers of its own namespace.
-    script.push_for(&Step::Proc { target: c"/proc", attributes: u64::from(QUIET) }, "/proc");
+    script.push(&Step::Proc {});
+    script.push_for(&Step::ShowProc { target: c"/proc", attributes: u64::from(QUIET) }, "/proc");
     script.push(&Step::ShareRoot {});
     Ok(script)
 }
