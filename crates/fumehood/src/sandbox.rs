@@ -97,13 +97,18 @@ impl Sandbox {
     /// Only if the program could not be started: see [`ErrorKind`].
     pub async fn spawn(&self, job: &Job, streams: Streams) -> Result<Running> {
         let asked = Instant::now();
-        let (wiring, terminal) = streams.wiring(job)?;
+        let Streams { stdin, stdout, stderr, terminal } = streams;
+        let stdin = source(job, stdin)?;
         let sink = collect::open(&job.collect)?;
-        let feeds = !matches!(wiring.stdin, Feed::Nothing);
-        let (plan, started, ends) = match job.backend {
-            BackendName::Native => self.start(job, feeds, terminal).await?,
-            _ => self.start_other(job, feeds, terminal).await?,
+        let feeds = !matches!(stdin, Feed::Nothing);
+        let started = async {
+            match job.backend {
+                BackendName::Native => self.start(job, feeds, terminal).await,
+                _ => self.start_other(job, feeds, terminal).await,
+            }
         };
+        let (started, wiring) = tokio::join!(started, wire(stdin, [stdout, stderr]));
+        let (plan, started, ends) = started?;
         Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, sink, asked)))
     }
 
@@ -115,16 +120,20 @@ impl Sandbox {
         streams: Streams,
     ) -> Result<Running> {
         let asked = Instant::now();
-        let (wiring, terminal) = streams.wiring(&plan.job)?;
+        let Streams { stdin, stdout, stderr, terminal } = streams;
+        let stdin = source(&plan.job, stdin)?;
         let sink = collect::open(&plan.job.collect)?;
-        let feeds = !matches!(wiring.stdin, Feed::Nothing);
-        let tried = if intake::reads_stdin(&plan.job.inputs) {
-            // Nothing is read from there before a program is known to start.
-            drop(cell);
-            self.attempt(&plan, feeds, terminal).await
-        } else {
-            start_in(cell, &plan, feeds, terminal).await
+        let feeds = !matches!(stdin, Feed::Nothing);
+        let started = async {
+            if intake::reads_stdin(&plan.job.inputs) {
+                // Nothing is read from there before a program is known to start.
+                drop(cell);
+                self.attempt(&plan, feeds, terminal).await
+            } else {
+                start_in(cell, &plan, feeds, terminal).await
+            }
         };
+        let (tried, wiring) = tokio::join!(started, wire(stdin, [stdout, stderr]));
         let (plan, started, ends) = match tried {
             Ok((started, ends)) => (plan, started, ends),
             Err(NotBuilt::Failed(error)) => return Err(error),
@@ -276,6 +285,12 @@ fn ends(plan: &Plan, feeds: bool, terminal: Option<TerminalSize>) -> Result<(End
     supervise::pipes(plan, feeds).map_err(|error| Error::internal("make pipes", error))
 }
 
+/// Joins up the streams while the kernel is busy with the cell: whoever awaits both gets there first
+/// when the other waits.
+async fn wire(stdin: Feed, outputs: [Drain; 2]) -> Wiring {
+    Wiring::watch(stdin, outputs)
+}
+
 const DEFAULT_SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };
 
 fn source(job: &Job, chosen: Option<Feed>) -> Result<Feed> {
@@ -343,11 +358,6 @@ impl Streams {
     pub const fn terminal_size(mut self, rows: u16, columns: u16) -> Self {
         self.terminal = Some(TerminalSize { rows, columns });
         self
-    }
-
-    fn wiring(self, job: &Job) -> Result<(Wiring, Option<TerminalSize>)> {
-        let Self { stdin, stdout, stderr, terminal } = self;
-        Ok((Wiring { stdin: source(job, stdin)?, stdout, stderr }, terminal))
     }
 
     pub(crate) fn no_stdin(&mut self) {

@@ -44,6 +44,28 @@ pub(crate) enum Drain {
     Piped(DuplexStream),
 }
 
+/// A [`Feed`] that can be waited for.
+#[derive(Debug)]
+pub(crate) enum Inlet {
+    Nothing,
+    Bytes(Vec<u8>),
+    Fd(Descriptor),
+    Piped(DuplexStream),
+}
+
+impl Inlet {
+    /// Has the runtime watch it. What cannot be watched gives nothing: a source that breaks is no
+    /// reason to end a run.
+    pub(crate) fn watch(feed: Feed) -> Self {
+        match feed {
+            Feed::Nothing => Self::Nothing,
+            Feed::Bytes(bytes) => Self::Bytes(bytes),
+            Feed::Fd(fd) => Descriptor::new(fd).map_or(Self::Nothing, Self::Fd),
+            Feed::Piped(reader) => Self::Piped(reader),
+        }
+    }
+}
+
 /// What a stream carried so far. Shared, so that it survives a pump that is given up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Carried(Arc<Mutex<Output>>);
@@ -102,27 +124,28 @@ pub(crate) struct Cap {
 /// Reads a program's output to its end, counts it, and passes on what is within the limit.
 pub(crate) async fn drain(
     pipe: Descriptor,
-    to: Drain,
+    mut to: Outlet,
     cap: Cap,
     carried: &Carried,
     exceeded: &Notify,
 ) -> io::Result<()> {
-    let keep = matches!(to, Drain::Capture);
-    let mut to = Outlet::new(to, &pipe);
+    let keep = matches!(to, Outlet::Kept);
+    let moves = pipe.is_pipe();
     let mut buffer = Vec::new();
     loop {
-        if splice(&pipe, &mut to, cap.limit, carried).await? == Spliced::End {
+        if moves && splice(&pipe, &mut to, cap.limit, carried).await? == Spliced::End {
             return Ok(());
         }
-        buffer.resize(CHUNK, 0);
-        let len = match pipe.read(&mut buffer).await {
+        buffer.clear();
+        buffer.reserve(CHUNK);
+        match pipe.read(&mut buffer).await {
             Ok(0) => return Ok(()),
-            Ok(len) => len,
+            Ok(_) => {}
             // What a terminal says when its last user is gone.
             Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(()),
             Err(error) => return Err(error),
-        };
-        let within = carried.admit(buffer.get(..len).unwrap_or(&[]), cap.limit, keep);
+        }
+        let within = carried.admit(&buffer, cap.limit, keep);
         let is_over = carried.is_truncated() && cap.excess == Excess::Kill;
         if is_over {
             exceeded.notify_one();
@@ -138,23 +161,25 @@ pub(crate) async fn drain(
     }
 }
 
-/// Where output goes once it is known how.
+/// A [`Drain`] that can be waited for.
 #[derive(Debug)]
-enum Outlet {
+pub(crate) enum Outlet {
     None,
+    Kept,
     Piped(DuplexStream),
     Fd(Descriptor),
-    /// A pipe of the caller's, fed by a pipe.
+    /// A pipe of the caller's, to which a pipe's pages can be moved.
     Pipe(Descriptor),
 }
 
 impl Outlet {
-    fn new(to: Drain, from: &Descriptor) -> Self {
-        match to {
-            Drain::Capture => Self::None,
+    /// Has the runtime watch it. What cannot be watched receives nothing.
+    pub(crate) fn watch(drain: Drain) -> Self {
+        match drain {
+            Drain::Capture => Self::Kept,
             Drain::Piped(writer) => Self::Piped(writer),
             Drain::Fd(fd) => match Descriptor::for_output(fd) {
-                Ok(to) if from.is_pipe() && to.is_pipe() => Self::Pipe(to),
+                Ok(to) if to.is_pipe() => Self::Pipe(to),
                 Ok(to) => Self::Fd(to),
                 Err(_) => Self::None,
             },
@@ -172,7 +197,7 @@ impl Outlet {
     /// False if the receiver is gone.
     async fn pass_on(&mut self, bytes: &[u8]) -> bool {
         match self {
-            Self::None => true,
+            Self::None | Self::Kept => true,
             Self::Piped(writer) => writer.write_all(bytes).await.is_ok(),
             Self::Fd(to) | Self::Pipe(to) => to.write_politely(bytes).await.is_ok(),
         }
@@ -220,30 +245,23 @@ async fn splice(
 }
 
 /// Writes to a program's standard input until there is no more, or the program wants no more.
-pub(crate) async fn feed(from: Feed, pipe: Descriptor, terminal: bool) -> io::Result<()> {
+pub(crate) async fn feed(from: Inlet, pipe: Descriptor, terminal: bool) -> io::Result<()> {
     const END_OF_TRANSMISSION: &[u8] = b"\x04";
     match from {
-        Feed::Nothing => {}
-        Feed::Bytes(bytes) => pipe.write(&bytes).await?,
-        Feed::Fd(fd) => {
-            let source = Descriptor::new(fd)?;
-            let mut buffer = vec![0; CHUNK];
-            loop {
-                let len = source.read_politely(&mut buffer).await?;
-                if len == 0 {
-                    break;
-                }
-                pipe.write(buffer.get(..len).unwrap_or(&[])).await?;
+        Inlet::Nothing => {}
+        Inlet::Bytes(bytes) => pipe.write(&bytes).await?,
+        Inlet::Fd(source) => {
+            let mut buffer = Vec::with_capacity(CHUNK);
+            while source.read_politely(&mut buffer).await? > 0 {
+                pipe.write(&buffer).await?;
+                buffer.clear();
             }
         }
-        Feed::Piped(mut reader) => {
-            let mut buffer = vec![0; CHUNK];
-            loop {
-                let len = reader.read(&mut buffer).await?;
-                if len == 0 {
-                    break;
-                }
-                pipe.write(buffer.get(..len).unwrap_or(&[])).await?;
+        Inlet::Piped(mut reader) => {
+            let mut buffer = Vec::with_capacity(CHUNK);
+            while reader.read_buf(&mut buffer).await? > 0 {
+                pipe.write(&buffer).await?;
+                buffer.clear();
             }
         }
     }

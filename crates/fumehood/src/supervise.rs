@@ -20,7 +20,7 @@ use crate::backend::{Ending, Started, Tether};
 use crate::plan::Plan;
 use crate::report::{self, Stop};
 use crate::sabotage::leaves_out;
-use crate::stream::{Cap, Carried, Descriptor, Drain, Feed, drain, feed};
+use crate::stream::{Cap, Carried, Descriptor, Drain, Feed, Inlet, Outlet, drain, feed};
 use crate::usage::Tally;
 use crate::workspace::changes::Base;
 use crate::workspace::collect::{self, Collected, Sink};
@@ -54,9 +54,17 @@ pub(crate) enum Order {
 /// Where the program's streams lead.
 #[derive(Debug)]
 pub(crate) struct Wiring {
-    pub(crate) stdin: Feed,
-    pub(crate) stdout: Drain,
-    pub(crate) stderr: Drain,
+    stdin: Inlet,
+    stdout: Outlet,
+    stderr: Outlet,
+}
+
+impl Wiring {
+    /// Has the runtime watch where they lead.
+    pub(crate) fn watch(stdin: Feed, [stdout, stderr]: [Drain; 2]) -> Self {
+        let [stdout, stderr] = [stdout, stderr].map(Outlet::watch);
+        Self { stdin: Inlet::watch(stdin), stdout, stderr }
+    }
 }
 
 /// Our ends of a program's streams, watched before there is a program: while it starts there is
@@ -336,7 +344,7 @@ fn cap(plan: &Plan) -> Cap {
 }
 
 /// One stream to read and where it goes.
-type Tap = (Descriptor, Drain);
+type Tap = (Descriptor, Outlet);
 
 struct Pumps<I> {
     outputs: [Option<Tap>; 2],

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -47,13 +48,15 @@ impl Descriptor {
         rustix::fs::fstat(fd).is_ok_and(is_fifo)
     }
 
-    /// Reads from a descriptor of ours, which does not block.
-    pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads from a descriptor of ours, which does not block, into the room that a buffer has left.
+    /// Memory that nothing is read into is not touched: most programs print less than a page.
+    pub(crate) async fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Self::Immediate(fd) => Ok(rustix::io::read(fd, buffer)?),
+            Self::Immediate(fd) => Ok(rustix::io::read(fd, spare_capacity(buffer))?),
             Self::Waits(fd) => loop {
                 let mut guard = fd.readable().await?;
-                if let Ok(done) = guard.try_io(|fd| Ok(rustix::io::read(fd, &mut *buffer)?)) {
+                let done = guard.try_io(|fd| Ok(rustix::io::read(fd, spare_capacity(buffer))?));
+                if let Ok(done) = done {
                     return done;
                 }
             },
@@ -61,13 +64,13 @@ impl Descriptor {
     }
 
     /// Reads from a descriptor that may block if asked at the wrong time.
-    pub(super) async fn read_politely(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) async fn read_politely(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Self::Immediate(fd) => Ok(rustix::io::read(fd, buffer)?),
+            Self::Immediate(fd) => Ok(rustix::io::read(fd, spare_capacity(buffer))?),
             Self::Waits(fd) => loop {
                 let mut guard = fd.readable().await?;
                 if ready(fd.as_fd(), PollFlags::IN)? {
-                    return Ok(rustix::io::read(fd, buffer)?);
+                    return Ok(rustix::io::read(fd, spare_capacity(buffer))?);
                 }
                 guard.clear_ready();
             },

@@ -14,7 +14,8 @@ use tokio::io::unix::AsyncFd;
 
 /// Bodies that an init sends are a few bytes per step: more than this is not from an init.
 const MAX_BODY: usize = 1 << 20;
-const CHUNK: usize = 16 << 10;
+/// What an init says fits into that; it lies on the stack and is cleared each time.
+const CHUNK: usize = 2 << 10;
 
 /// A stream socket to an init.
 #[derive(Debug)]
