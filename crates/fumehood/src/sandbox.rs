@@ -8,6 +8,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::backend::native::ahead::Ahead;
 use crate::backend::native::cell::{Cell, NotBuilt};
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::TerminalSize;
@@ -128,7 +129,7 @@ impl Sandbox {
             if intake::reads_stdin(&plan.job.inputs) {
                 // Nothing is read from there before a program is known to start.
                 drop(cell);
-                self.attempt(&plan, feeds, terminal).await
+                self.attempt(None, &plan, feeds, terminal).await
             } else {
                 start_in(cell, &plan, feeds, terminal).await
             }
@@ -152,7 +153,8 @@ impl Sandbox {
         terminal: Option<TerminalSize>,
     ) -> Result<(Plan, Started, Ends)> {
         let host = Host::current();
-        let mut plan = match Plan::make(job, host, Vec::new()) {
+        let (made, mut ahead) = Ahead::while_planning(&self.launcher, job, host);
+        let mut plan = match made {
             Ok(plan) => plan,
             Err(error) => {
                 let error = self.complete(error, job, host).await;
@@ -161,7 +163,7 @@ impl Sandbox {
             }
         };
         loop {
-            let blocked = match self.attempt(&plan, feeds, terminal).await {
+            let blocked = match self.attempt(ahead.take(), &plan, feeds, terminal).await {
                 Ok((started, ends)) => return Ok((plan, started, ends)),
                 Err(NotBuilt::Failed(error)) => return Err(error),
                 Err(NotBuilt::Blocked(blocked)) => blocked,
@@ -238,6 +240,7 @@ impl Sandbox {
 
     pub(crate) async fn attempt(
         &self,
+        ahead: Option<Ahead>,
         plan: &Plan,
         feeds: bool,
         terminal: Option<TerminalSize>,
@@ -245,7 +248,7 @@ impl Sandbox {
         if intake::reads_stdin(&plan.job.inputs) {
             self.rehearse(plan).await?;
         }
-        let cell = Cell::build(&self.launcher, plan).await?;
+        let cell = Cell::build_on(ahead, &self.launcher, plan).await?;
         start_in(cell, plan, feeds, terminal).await
     }
 

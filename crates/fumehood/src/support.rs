@@ -163,7 +163,7 @@ impl Doctor<'_> {
         let mut plan = Plan::make(job, host, Vec::new())?;
         loop {
             let what = confinement(&plan);
-            match self.sandbox.attempt(&plan, false, None).await {
+            match self.sandbox.attempt(None, &plan, false, None).await {
                 Ok(_) => return Ok(self.worked(what, plan)),
                 Err(NotBuilt::Blocked(blocked)) => {
                     self.note(what, Some(blocked.reason.clone()));

@@ -29,7 +29,7 @@ use crate::policy::seccomp;
 use crate::sabotage::leaves_out;
 use crate::{
     Access, BackendName, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network, Result,
-    Seccomp, Standing,
+    Root, Seccomp, Standing,
 };
 pub use layout::Entry;
 use layout::Layout;
@@ -287,6 +287,16 @@ impl Plan {
             .collect();
         if missing.is_empty() { Ok(()) } else { Err(ErrorKind::Unsupported { missing }.into()) }
     }
+}
+
+/// Which namespaces a job gets and who its program is, where that can be told before it is planned:
+/// an image may say who.
+pub(crate) fn outlook(job: &Job, host: &Host) -> Option<(Namespaces, Identity)> {
+    if matches!(job.root, Root::Image { .. }) {
+        return None;
+    }
+    let namespaces = namespaces(job, Without::NOTHING);
+    Some((namespaces, identity(host, namespaces, None)))
 }
 
 /// Started by root, the program becomes nobody. Where there is no nobody, in a user namespace that

@@ -9,6 +9,7 @@ use fumehood_child::wire::{self, Kind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::ahead::Ahead;
 use super::cgroup::Group;
 use super::control::{Control, Message};
 use super::diagnose::{self, Namespace, Refusal};
@@ -109,7 +110,17 @@ impl Drop for Handle {
 impl Cell {
     /// Clones an init and sends it the steps of the cell, without waiting for it to do them.
     pub(crate) async fn build(launcher: &Launcher, plan: &Plan) -> Result<Self, NotBuilt> {
-        Self::build_in(launcher, plan, tree::group(plan)?).await
+        Self::build_on(None, launcher, plan).await
+    }
+
+    /// [`build`](Self::build) with an init that was asked for ahead, if it is what the plan needs.
+    pub(crate) async fn build_on(
+        ahead: Option<Ahead>,
+        launcher: &Launcher,
+        plan: &Plan,
+    ) -> Result<Self, NotBuilt> {
+        let group = tree::group(plan)?;
+        Self::build_part(ahead, launcher, plan, group, Part::by(launcher)).await
     }
 
     /// [`build`](Self::build) in this control group.
@@ -118,19 +129,16 @@ impl Cell {
         plan: &Plan,
         group: Option<Group>,
     ) -> Result<Self, NotBuilt> {
-        let part = match launcher {
-            Launcher::Template(_) => Part::Rest,
-            Launcher::Direct | Launcher::Zygote(_) => Part::Whole,
-        };
-        Self::build_part(launcher, plan, group, part).await
+        Self::build_part(None, launcher, plan, group, Part::by(launcher)).await
     }
 
     /// Builds what cells of this kind have in common.
     pub(super) async fn build_template(launcher: &Launcher, plan: &Plan) -> Result<Self, NotBuilt> {
-        Self::build_part(launcher, plan, None, Part::Shared).await
+        Self::build_part(None, launcher, plan, None, Part::Shared).await
     }
 
     async fn build_part(
+        ahead: Option<Ahead>,
         launcher: &Launcher,
         plan: &Plan,
         group: Option<Group>,
@@ -138,7 +146,9 @@ impl Cell {
     ) -> Result<Self, NotBuilt> {
         let tree::Way { born, join } = tree::way(group.as_ref())?;
         let base = Base::open(&plan.root, plan.identity)?;
-        let pending = match launcher.begin(&part.shape(plan), born) {
+        let shape = part.shape(plan);
+        let ahead = ahead.filter(|_| born.is_none()).and_then(|ahead| ahead.of_shape(&shape));
+        let pending = match ahead.unwrap_or_else(|| launcher.begin(&shape, born)) {
             Ok(pending) => pending,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };

@@ -166,7 +166,7 @@ fn pid_of(pidfd: &OwnedFd) -> io::Result<i32> {
 }
 
 /// What an init is like when it begins.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     flags: u64,
     maps: Option<Maps>,
@@ -175,10 +175,15 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn of(plan: &Plan) -> Self {
+        Self::new(plan.namespaces, plan.identity)
+    }
+
+    /// That of a plan with these namespaces, for that program.
+    pub(super) fn new(namespaces: Namespaces, identity: Identity) -> Self {
         Self {
-            flags: clone_flags(plan.namespaces),
-            maps: plan.namespaces.base.then(|| Maps::new(plan.identity)),
-            prelude: prelude(plan).filter(|_| !leaves_something_out()),
+            flags: clone_flags(namespaces),
+            maps: namespaces.base.then(|| Maps::new(identity)),
+            prelude: prelude_of(namespaces, identity).filter(|_| !leaves_something_out()),
         }
     }
 
@@ -221,12 +226,16 @@ impl Shape {
 
 /// What the init does first, where it has namespaces to do it in.
 pub(super) fn prelude(plan: &Plan) -> Option<Prelude> {
-    plan.namespaces.base.then_some(Prelude {
-        uid: plan.identity.uid,
-        gid: plan.identity.gid,
-        clear_groups: plan.identity.by_root,
-        own_processes: plan.namespaces.pid,
-        own_network: plan.namespaces.net && !leaves_out("net"),
+    prelude_of(plan.namespaces, plan.identity)
+}
+
+fn prelude_of(namespaces: Namespaces, identity: Identity) -> Option<Prelude> {
+    namespaces.base.then_some(Prelude {
+        uid: identity.uid,
+        gid: identity.gid,
+        clear_groups: identity.by_root,
+        own_processes: namespaces.pid,
+        own_network: namespaces.net && !leaves_out("net"),
         own_root: true,
     })
 }
@@ -258,7 +267,7 @@ fn clone_flags(namespaces: Namespaces) -> u64 {
 }
 
 /// The id maps of a cell's user namespace, as text.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Maps {
     uid: String,
     gid: String,

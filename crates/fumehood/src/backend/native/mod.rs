@@ -4,6 +4,7 @@
 //! ahead, and those of the program. A [`launch::Launcher`] clones the init, and [`control`] is the
 //! line to it.
 
+pub(crate) mod ahead;
 pub(crate) mod cell;
 #[cfg_attr(not(test), expect(dead_code, reason = "recycling groups is for a pool of cells"))]
 pub(crate) mod cgroup;

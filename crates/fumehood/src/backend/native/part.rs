@@ -19,6 +19,14 @@ pub(super) enum Part {
 }
 
 impl Part {
+    /// What is left to be built when that launcher has cloned an init.
+    pub(super) fn by(launcher: &Launcher) -> Self {
+        match launcher {
+            Launcher::Template(_) => Self::Rest,
+            Launcher::Direct | Launcher::Zygote(_) => Self::Whole,
+        }
+    }
+
     pub(super) fn shape(self, plan: &Plan) -> Shape {
         match self {
             Self::Whole | Self::Shared => Shape::of(plan),

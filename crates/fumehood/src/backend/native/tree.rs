@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// process is in must not be used.
 const CHOSEN: &str = "FUMEHOOD_CGROUP";
 
+/// `f_type` of version 2 (`statfs(2)`).
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+
 /// The control groups that this process can use, found by trying, once.
 pub(crate) fn hierarchy() -> &'static Result<Hierarchy, Blocked> {
     static FOUND: OnceLock<Result<Hierarchy, Blocked>> = OnceLock::new();
@@ -24,6 +27,17 @@ pub(crate) fn hierarchy() -> &'static Result<Hierarchy, Blocked> {
         let path = chosen.as_deref().map(Path::new);
         Hierarchy::find(&Search { path, companions: &[] })
     })
+}
+
+/// Whether inits may be born in their groups, which have to be there first, as it is with version 2.
+/// A quick look: whoever wants to know for certain makes a group.
+pub(crate) fn may_bear_inits() -> bool {
+    let is_v2 = || {
+        let there = rustix::fs::statfs("/sys/fs/cgroup");
+        there.is_ok_and(|stat| stat.f_type.cast_unsigned() == CGROUP2_SUPER_MAGIC)
+    };
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| std::env::var_os(CHOSEN).is_some() || is_v2())
 }
 
 /// By which file a resource is limited for a whole tree, or why it is not.
