@@ -10,6 +10,7 @@
 mod apply;
 mod at;
 mod base;
+mod hunks;
 pub(crate) mod kept;
 mod patch;
 mod scan;

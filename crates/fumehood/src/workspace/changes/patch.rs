@@ -3,9 +3,6 @@
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
-
-use similar::{Algorithm, TextDiff};
 
 use super::at;
 use super::scan::{Found, Node, name, open_file, parent};
@@ -16,8 +13,6 @@ use super::types::{ChangeKind, FileKind};
 const LONGEST: u64 = 1 << 20;
 /// Text that is written in all; after that files are only named.
 const MOST: usize = 64 << 20;
-/// How long the lines of one file may be compared; what comes of it then is right, but longer.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How much text may still be written.
 #[derive(Debug)]
@@ -147,9 +142,5 @@ fn ends(found: &Found) -> (String, String) {
 
 fn hunks(out: &mut dyn Write, found: &Found, before: &[u8], after: &[u8]) -> io::Result<()> {
     let (old, new) = ends(found);
-    let diff = TextDiff::configure()
-        .algorithm(Algorithm::Myers)
-        .timeout(PATIENCE)
-        .diff_lines(before, after);
-    diff.unified_diff().context_radius(3).header(&old, &new).to_writer(out)
+    super::hunks::write(out, [&old, &new], [before, after])
 }
