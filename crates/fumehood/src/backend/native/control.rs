@@ -52,9 +52,17 @@ impl Control {
         let mut sent = 0;
         let total = HEADER_LEN + body.len();
         while sent < total {
-            let mut guard = self.socket.writable().await?;
             let with = if sent == 0 { fds } else { &[] };
             let (head, rest) = rest_of(&header, body, sent);
+            // There nearly always is room, and the runtime has to ask the kernel before it knows.
+            match send_some(self.as_fd(), [head, rest], with) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => {
+                    sent += done?;
+                    continue;
+                }
+            }
+            let mut guard = self.socket.writable().await?;
             match guard.try_io(|socket| send_some(socket.as_fd(), [head, rest], with)) {
                 Ok(len) => sent += len?,
                 Err(_would_block) => {}

@@ -177,6 +177,13 @@ pub(super) fn read_all(fd: BorrowedFd<'_>) -> Result<String, Errno> {
     }
 }
 
+/// Reads a file of `/proc` in as few calls as it takes: it does not say how large it is, and whoever
+/// asks first reads it in small pieces.
+pub(super) fn read_proc(path: &str) -> io::Result<String> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(read_all(file.as_fd())?)
+}
+
 fn is_rounded_down(bytes: u64, held: &str) -> bool {
     let page = rustix::param::page_size() as u64;
     held.parse().is_ok_and(|held: u64| held <= bytes && bytes - held < page)

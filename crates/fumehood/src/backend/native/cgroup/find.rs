@@ -11,7 +11,7 @@ use rustix::process::Pid;
 
 use super::advice::{self, Surroundings};
 use super::delegate::{self, Spot};
-use super::dir::{Dir, parse_procs};
+use super::dir::{Dir, parse_procs, read_proc};
 use super::group::{Group, GroupLimits};
 use super::janitor;
 use super::label::Owner;
@@ -219,7 +219,7 @@ struct View {
 impl View {
     fn look() -> io::Result<Self> {
         Ok(Self {
-            memberships: parse_memberships(&fs::read_to_string("/proc/self/cgroup")?),
+            memberships: parse_memberships(&read_proc("/proc/self/cgroup")?),
             mounts: mounts()?,
             around: Surroundings::look(),
             owner: Owner::current()?,
@@ -370,8 +370,7 @@ impl View {
 
 /// The control group mounts of this process.
 pub(super) fn mounts() -> io::Result<Vec<CgroupMount>> {
-    let text = fs::read("/proc/self/mountinfo")?;
-    Ok(parse_mounts(&String::from_utf8_lossy(&text)))
+    Ok(parse_mounts(&read_proc("/proc/self/mountinfo")?))
 }
 
 /// Whether a directory really is our group: another mount may lie over it.

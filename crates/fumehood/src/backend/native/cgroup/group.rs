@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use super::dir::read_proc;
 use super::find::{Hierarchy, Parent};
 use super::{label, remains, v1, v2};
 use crate::{Figure, Source};
@@ -158,7 +159,7 @@ impl Group {
     /// If the process does not exist.
     pub(crate) fn contains(&self, pid: Pid) -> io::Result<bool> {
         let path = format!("/proc/{}/cgroup", pid.as_raw_pid());
-        Ok(self.control.lists(&fs::read_to_string(path)?))
+        Ok(self.control.lists(&read_proc(&path)?))
     }
 
     /// Most memory that the group ever used, in bytes, page cache and kernel memory included.

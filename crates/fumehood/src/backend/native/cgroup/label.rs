@@ -10,6 +10,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::dir::read_proc;
+
 /// The supervisor that owns a control group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner {
@@ -34,7 +36,7 @@ const PREFIX: &str = "fumehood-";
 impl Owner {
     /// This process.
     pub(crate) fn current() -> io::Result<Self> {
-        let stat = fs::read_to_string("/proc/self/stat")?;
+        let stat = read_proc("/proc/self/stat")?;
         let start = parse_stat(&stat).map(|stat| stat.start);
         Ok(Self {
             namespace: own_pid_namespace()?,
