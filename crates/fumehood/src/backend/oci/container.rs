@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::home::{self, Lodging};
+use super::home::Lodging;
 use super::place::Place;
+use super::tenant::{self, Judge, Tenant, not_built};
 use super::{Kind, Runtime, as_is, config, failure};
 use crate::backend::inner::End;
-use crate::backend::native::cell::{Cell, Handle, NotBuilt, exec_error};
+use crate::backend::native::cell::exec_error;
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::Tool;
-use crate::backend::{Ending, Foreign, Soon, Started, Tether, init_says};
+use crate::backend::{Ending, Started};
 use crate::host::Host;
-use crate::job::Limit;
 use crate::plan::Plan;
-use crate::{Error, ErrorKind, Figure, Guarantee, Missing, Network, Result, Source, StepTime};
+use crate::{Error, ErrorKind, Figure, Network, Result, Source, StepTime};
 
 /// How long a runtime may take until its container is there. gVisor's takes a tenth of a second; on a
 /// crowded machine fifty at once take some seconds.
@@ -72,47 +72,22 @@ async fn attempt(
     platform: Option<&str>,
 ) -> Result<Started> {
     let lodging = Lodging::of(runtime.kind, plan)?;
-    // Its processes are limited otherwise, or not at all: the runtime's own would be among them.
-    let mut limited = plan.clone();
-    limited.job.limits.pids = Some(Limit::Unlimited);
-    let mut cell = Cell::home(launcher, &limited, &lodging.home)
-        .await
-        .map_err(|error| not_built(plan, error))?;
-    stage(&mut cell, plan, &lodging).await?;
-    let place = Place::open(cell.shared_root()?, &lodging.place)?;
-    home::furnish(&place, plan, owner(runtime.kind, plan))?;
+    let owner = owner(runtime.kind, plan);
+    let (cell, place) = tenant::move_in(launcher, plan, &lodging, owner).await?;
     if as_is::dir(plan).is_none() {
         let config = config::config(runtime.kind, plan, &lodging)?;
         place.file(Path::new("bundle/config.json"), config.to_string().as_bytes())?;
     }
     let tool = tool(runtime, plan, &lodging, platform);
     let began = Instant::now();
-    let started =
-        cell.start_tool(&tool, stdio, None).await.map_err(|error| not_built(plan, error))?;
-    let (init, token, plan) = (started.init, lodging.token, plan.clone());
-    let mut container = Container { kind: runtime.kind, init, place, token, plan, early: None };
-    container.stands().await?;
+    let started = cell.start_tool(&tool, stdio, None).await.map_err(not_built)?;
+    let judge = Container { kind: runtime.kind, token: lodging.token, plan: plan.clone() };
+    let mut tenant = Tenant { init: started.init, place, judge, early: None };
+    stands(&mut tenant).await?;
     let us = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
     let mut steps = started.steps;
     steps.push(StepTime { step: format!("{} run", runtime.kind.name()), us });
-    Ok(Started {
-        tether: Tether::Foreign(Box::new(container)),
-        group: started.group,
-        changes: None,
-        notes: started.notes,
-        steps,
-        terminal: None,
-        found: std::collections::BTreeMap::new(),
-    })
-}
-
-/// Inputs are written where the program's files are, seen from the home.
-async fn stage(cell: &mut Cell, plan: &Plan, lodging: &Lodging) -> Result<()> {
-    let mut moved = plan.clone();
-    for input in &mut moved.job.inputs {
-        input.to = lodging.source(&input.to);
-    }
-    cell.stage(&moved).await.map_err(|error| not_built(plan, error))
+    Ok(tenant.started(started.group, started.notes, steps))
 }
 
 /// Whose the program's files are, where that is not who makes them.
@@ -175,67 +150,53 @@ pub(super) fn random() -> String {
     format!("{:016x}{:016x}", half(), half())
 }
 
-/// What the host refuses to a home it refuses to the runtime.
-fn not_built(plan: &Plan, error: NotBuilt) -> Error {
-    match error {
-        NotBuilt::Failed(error) => error,
-        NotBuilt::Blocked(blocked) => {
-            let missing: Vec<Missing> = [Guarantee::Processes, Guarantee::Filesystem]
-                .map(|guarantee| blocked.missing(guarantee))
-                .into();
-            debug_assert!(plan.foreign.is_some());
-            ErrorKind::Unsupported { missing }.into()
-        }
-    }
-}
-
-/// A program in a container, in the home of its runtime.
+/// A program in a container, as its runtime tells of it.
 #[derive(Debug)]
 struct Container {
     kind: Kind,
-    init: Handle,
-    place: Place,
     /// The word by which process 1 proves itself, if it is ours.
     token: Option<String>,
     plan: Plan,
-    /// How it ended, if it did while it was still waited for to begin.
-    early: Option<Ending>,
 }
 
-impl Container {
-    /// Waits until the container is there.
-    async fn stands(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            tokio::select! {
-                biased;
-                ending = init_says(&mut self.init) => {
-                    // A brief program has come and gone.
-                    self.early = self.judged(ending?)?;
-                    return match &self.early {
-                        Some(_) => Ok(()),
-                        None => Err(died(self.kind)),
-                    };
-                }
-                () = sleep(PAUSE) => {
-                    if self.is_there() {
-                        return Ok(());
-                    }
-                    if Instant::now() > deadline {
-                        let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
-                        let step = format!("{} run", self.kind.name());
-                        return Err(ErrorKind::Start { step, source }.into());
-                    }
-                }
+/// Waits until the container is there.
+async fn stands(tenant: &mut Tenant<Container>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        tokio::select! {
+            biased;
+            ending = tenant.last_word() => {
+                // A brief program has come and gone.
+                tenant.early = ending?;
+                return match &tenant.early {
+                    Some(_) => Ok(()),
+                    None => Err(died(tenant.judge.kind)),
+                };
             }
+            () = sleep(PAUSE) => {}
+        }
+        if is_there(&tenant.place) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            let step = format!("{} run", tenant.judge.kind.name());
+            return Err(ErrorKind::Start { step, source }.into());
         }
     }
+}
 
+/// Whether the runtime got so far as to make the container.
+fn is_there(place: &Place) -> bool {
+    place.read("pid").is_some_and(|pid| !pid.is_empty())
+}
+
+impl Judge for Container {
     /// What the runtime's own end says about the program's. A runtime ends with the program's status,
     /// with 128 and the number of the signal that ended it, or with a complaint.
-    fn judged(&self, ending: Option<Ending>) -> Result<Option<Ending>> {
+    fn judged(&self, place: &Place, ending: Option<Ending>) -> Result<Option<Ending>> {
         let Some(mut ending) = ending else { return Ok(None) };
-        if let Some(end) = self.end() {
+        if let Some(end) = self.end(place) {
             if end.errno != 0 {
                 return Err(exec_error(&self.plan, end.errno, end.interpreter));
             }
@@ -243,16 +204,16 @@ impl Container {
         }
         let code = (ending.status >> 8) & 0xff;
         if code != 0
-            && let Some(complaint) = self.place.read("log").as_deref().and_then(failure::complaint)
+            && let Some(complaint) = place.read("log").as_deref().and_then(failure::complaint)
         {
             let program = self.plan.job.args.first().map_or("", String::as_str);
             return Err(failure::error(self.kind, program, &complaint));
         }
-        if let Some(last_words) = self.crash() {
+        if let Some(last_words) = self.crash(place) {
             let source = std::io::Error::other(last_words);
             return Err(Error::internal("run the program: gVisor's kernel crashed", source));
         }
-        if code != 0 && !self.is_there() {
+        if code != 0 && !is_there(place) {
             let said = format!("it ended with status {code} before there was a container");
             let step = format!("{} run", self.kind.name());
             return Err(ErrorKind::Start { step, source: std::io::Error::other(said) }.into());
@@ -276,22 +237,17 @@ fn used(end: &End) -> Ending {
 }
 
 impl Container {
-    /// Whether the runtime got so far as to make the container.
-    fn is_there(&self) -> bool {
-        self.place.read("pid").is_some_and(|pid| !pid.is_empty())
-    }
-
     /// What process 1 wrote down, if it did.
-    fn end(&self) -> Option<End> {
-        End::read(&self.place.read("end")?, self.token.as_deref()?)
+    fn end(&self, place: &Place) -> Option<End> {
+        End::read(&place.read("end")?, self.token.as_deref()?)
     }
 
     /// What gVisor's kernel said when it crashed, which its runtime passes off as the program's end.
-    fn crash(&self) -> Option<String> {
+    fn crash(&self, place: &Place) -> Option<String> {
         if self.kind != Kind::Runsc {
             return None;
         }
-        let logs = self.place.logs(Path::new(DEBUG));
+        let logs = place.logs(Path::new(DEBUG));
         logs.iter().find_map(|log| failure::crash(log))
     }
 }
@@ -299,43 +255,4 @@ impl Container {
 fn died(kind: Kind) -> Error {
     let source = std::io::Error::other(format!("{} was killed from outside", kind.name()));
     Error::internal("start the program", source)
-}
-
-impl Foreign for Container {
-    fn pid(&self) -> i32 {
-        self.init.pid
-    }
-
-    fn ended(&mut self) -> Soon<'_, Result<Option<Ending>>> {
-        Box::pin(async {
-            if let Some(ending) = self.early.take() {
-                return Ok(Some(ending));
-            }
-            let ending = init_says(&mut self.init).await?;
-            self.judged(ending)
-        })
-    }
-
-    fn signal(&mut self, signal: i32, everyone: bool) -> Soon<'_, ()> {
-        const KILL: i32 = 9;
-        // A runtime passes signals on to the program; sent to everyone, it would hit the runtime's own
-        // processes, too, which is right for the last.
-        let everyone = everyone && signal == KILL;
-        Box::pin(async move { drop(self.init.signal(signal, everyone).await) })
-    }
-
-    fn kill(&mut self) {
-        self.init.kill();
-    }
-
-    fn files(&mut self) -> Soon<'_, Result<Option<OwnedFd>>> {
-        Box::pin(async { self.place.below(Path::new("files")).map(Some) })
-    }
-
-    fn remove(self: Box<Self>) -> Soon<'static, ()> {
-        Box::pin(async move {
-            let Self { mut init, .. } = *self;
-            init.ended().await;
-        })
-    }
 }

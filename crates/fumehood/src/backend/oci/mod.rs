@@ -14,6 +14,7 @@ mod guarantees;
 pub(super) mod home;
 pub(super) mod place;
 mod rules;
+pub(super) mod tenant;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
