@@ -1,11 +1,16 @@
 //! nsjail's command line.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, getrlimit};
 
 use crate::backend::oci::home::{Lodging, cover_of};
 use crate::job::{Access, Limit};
 use crate::plan::{Entry, Plan};
+use crate::sabotage::leaves_out;
 use crate::{Error, ErrorKind, Network, Result};
 
 /// What all else in a program's life is nicer than: as for a cell of ours.
@@ -25,7 +30,7 @@ pub(super) fn args(plan: &Plan, lodging: &Lodging) -> Result<Vec<OsString>> {
     args.pair("--user", format!("{}:{uid}:1", who.uid));
     args.pair("--group", format!("{}:{gid}:1", who.gid));
     limits(&mut args, plan);
-    if plan.job.network == Network::Host {
+    if plan.job.network == Network::Host || leaves_out("nsjail-network") {
         args.flag("--disable_clone_newnet");
     }
     for (name, value) in plan.env.iter() {
@@ -37,9 +42,10 @@ pub(super) fn args(plan: &Plan, lodging: &Lodging) -> Result<Vec<OsString>> {
     for entry in plan.root.iter() {
         mount(&mut args, entry, plan, lodging);
     }
+    // The program by its path, and its name as the job has it.
+    args.pair("--exec_file", program(plan)?);
     args.flag("--");
-    args.0.push(program(plan)?.into_os_string());
-    args.0.extend(plan.job.args.iter().skip(1).map(OsString::from));
+    args.0.extend(plan.job.args.iter().map(OsString::from));
     Ok(args.0)
 }
 
@@ -69,23 +75,28 @@ impl Args {
     }
 }
 
-/// Everything that is not said is unlimited by nsjail's own choice, or by that of the caller.
+/// What nsjail does not limit, or has no default for, stays as the caller has it: raising a limit would
+/// take a privilege.
 fn limits(args: &mut Args, plan: &Plan) {
     let limits = &plan.job.limits;
-    let number = |limit: Limit<u64>| match limit {
-        Limit::Finite(value) => value.to_string(),
-        Limit::Unlimited => "inf".to_owned(),
+    let number = |limit: Limit<u64>, resource: Resource, unit: u64| {
+        let own = getrlimit(resource).maximum.map(|own| own / unit);
+        match limit {
+            Limit::Finite(value) if own.is_none_or(|own| value < own) => value.to_string(),
+            _ => "hard".to_owned(),
+        }
     };
     let mib = match limits.file_size() {
-        Limit::Finite(size) => (size.0 >> 20).to_string(),
-        Limit::Unlimited => "inf".to_owned(),
+        Limit::Finite(size) => Limit::Finite(size.0 >> 20),
+        Limit::Unlimited => Limit::Unlimited,
     };
-    args.pair("--rlimit_fsize", mib);
-    args.pair("--rlimit_nofile", number(limits.open_files()));
-    args.pair("--rlimit_nproc", number(limits.pids()));
+    args.pair("--rlimit_fsize", number(mib, Resource::Fsize, 1 << 20));
+    args.pair("--rlimit_nofile", number(limits.open_files(), Resource::Nofile, 1));
+    let pids = if leaves_out("nsjail-pids") { Limit::Unlimited } else { limits.pids() };
+    args.pair("--rlimit_nproc", number(pids, Resource::Nproc, 1));
     args.pair("--rlimit_core", "0");
     for unlimited in ["--rlimit_as", "--rlimit_cpu"] {
-        args.pair(unlimited, "inf");
+        args.pair(unlimited, "hard");
     }
     args.pair("--rlimit_stack", "soft");
 }
@@ -110,11 +121,14 @@ fn mount(args: &mut Args, entry: &Entry, plan: &Plan, lodging: &Lodging) {
         Entry::Bind { target, access: Access::ReadWrite, .. } => {
             args.bind("--bindmount", &lodging.source(target), target);
         }
-        Entry::Bind { source, target, .. } => args.bind("--bindmount_ro", source, target),
+        Entry::Bind { source, target, .. } => {
+            args.bind("--bindmount_ro", &reached(plan, lodging, source), target);
+        }
         Entry::Device { path } => args.bind("--bindmount", path, path),
-        Entry::Tmpfs { target, size, .. } if target == Path::new("/dev/shm") => {
+        Entry::Tmpfs { target, size, inodes, .. } if target == Path::new("/dev/shm") => {
             let size = size.map_or_else(String::new, |size| format!("size={size},"));
-            args.pair("--mount", format!("none:/dev/shm:tmpfs:{size}mode=1777"));
+            let inodes = inodes.map_or_else(String::new, |inodes| format!("nr_inodes={inodes},"));
+            args.pair("--mount", format!("none:/dev/shm:tmpfs:{size}{inodes}mode=1777"));
         }
         Entry::Tmpfs { target, .. } => args.bind("--bindmount", &lodging.source(target), target),
         Entry::Cover { path, .. } => {
@@ -124,6 +138,19 @@ fn mount(args: &mut Args, entry: &Entry, plan: &Plan, lodging: &Lodging) {
         _ => {}
     }
 }
+
+/// Where the program's user, as whom nsjail mounts, reaches a source: what only root reaches is shown in
+/// the home.
+pub(super) fn reached(plan: &Plan, lodging: &Lodging, source: &Path) -> PathBuf {
+    let is_closed = |dir: &Path| fs::metadata(dir).is_ok_and(|found| found.mode() & EVERYBODY == 0);
+    if plan.identity.by_root && source.ancestors().skip(1).any(is_closed) {
+        return lodging.path("sources").join(source.strip_prefix("/").unwrap_or(source));
+    }
+    source.to_owned()
+}
+
+/// That everybody may go through a directory (`inode(7)`).
+const EVERYBODY: u32 = 0o001;
 
 /// Whether nothing else is made at a path or below it.
 fn is_leaf(plan: &Plan, path: &Path) -> bool {
