@@ -139,6 +139,11 @@ const MASKED: [(&str, bool); 13] = [
     ("/proc/timer_list", false),
 ];
 
+/// The paths of [`MASKED`].
+pub(crate) fn masked() -> impl Iterator<Item = &'static str> {
+    MASKED.into_iter().map(|(path, _)| path)
+}
+
 const DEVICES: [&str; 6] =
     ["/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"];
 

@@ -67,7 +67,8 @@ impl Facts {
             gid: rustix::process::getgid().as_raw(),
             own_users: own_users(),
             no_capabilities: no_capabilities(&status),
-            no_new_privs: line(&status, "NoNewPrivs:") == Some("1"),
+            // gVisor has no line for it.
+            no_new_privs: rustix::thread::no_new_privs().unwrap_or(false),
             filter: line(&status, "Seccomp:") == Some("2"),
             root_read_only: is_read_only(Path::new("/")),
             interfaces: interfaces(),
@@ -93,8 +94,11 @@ fn line<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn no_capabilities(status: &str) -> bool {
-    let sets = ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"];
-    sets.iter().all(|set| line(status, set).is_some_and(|bits| bits.bytes().all(|bit| bit == b'0')))
+    let sets = ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:"];
+    let is_empty = |bits: &str| bits.bytes().all(|bit| bit == b'0');
+    // gVisor has no ambient set, and no line for it.
+    sets.iter().all(|set| line(status, set).is_some_and(is_empty))
+        && line(status, "CapAmb:").is_none_or(is_empty)
 }
 
 /// Whether ids inside are others outside: the whole range mapped to itself is the host's.

@@ -109,10 +109,8 @@ fn notes(plan: &Plan) -> Vec<MountNote> {
     };
     let detail = "what is mounted below it on the host is not visible: engines cannot make that \
                   read-only along with it";
-    plan.job
-        .mounts
-        .iter()
-        .filter(below)
+    let partial = plan.job.mounts.iter().filter(below);
+    partial
         .map(|mount| MountNote::new(&mount.target, MountNoteKind::Partial, detail.to_owned()))
         .collect()
 }

@@ -79,6 +79,9 @@ struct HostConfig {
     shm_size: u64,
     mounts: Vec<Mount>,
     log_config: LogConfig,
+    /// Docker's word for what of `/proc` is hidden; Podman's is an option of security.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    masked_paths: Option<Vec<&'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime: Option<String>,
 }
@@ -178,7 +181,7 @@ impl HostConfig {
             // Even a container that nobody is left to remove goes when its program has ended.
             auto_remove: true,
             cap_drop: if leaves_out("engine-capabilities") { vec![] } else { vec!["ALL"] },
-            security_opt: security(&plan.job.seccomp)?,
+            security_opt: security(plan, around.podman)?,
             memory,
             // The sum of both: no swap at all.
             memory_swap: memory,
@@ -192,6 +195,7 @@ impl HostConfig {
             shm_size: Sizes::of(limits).tmp,
             mounts,
             log_config: LogConfig { kind: "none" },
+            masked_paths: (!around.podman).then(masked),
             runtime: around.runtime.clone(),
         })
     }
@@ -219,13 +223,26 @@ fn network(network: &Network) -> String {
     }
 }
 
+/// What is hidden of the host: what cells of ours hide, and what engines hide by themselves, which is not
+/// hidden any more where somebody says what is.
+fn masked() -> Vec<&'static str> {
+    let own = crate::plan::layout::masked().chain(MASKED);
+    own.filter(|_| !leaves_out("engine-masks")).collect()
+}
+
+/// The directories of an engine's own list.
+const MASKED: [&str; 3] = ["/proc/timer_stats", "/sys/firmware", "/sys/devices/virtual/powercap"];
+
 /// No `seccomp=` means the engine's default profile, which is an allow-list; there is no word for it.
-fn security(seccomp: &Seccomp) -> Result<Vec<String>> {
+fn security(plan: &Plan, podman: bool) -> Result<Vec<String>> {
     let mut options = Vec::new();
     if !leaves_out("engine-no-new-privs") {
         options.push("no-new-privileges".to_owned());
     }
-    if let Seccomp::Profile(path) = seccomp {
+    if podman {
+        options.push(format!("mask={}", masked().join(":")));
+    }
+    if let Seccomp::Profile(path) = &plan.job.seccomp {
         let refused = |problem: String| Error::invalid("seccomp.profile", path.display(), problem);
         let text = std::fs::read_to_string(path)
             .map_err(|error| refused(format!("cannot be read: {error}")))?;

@@ -6,8 +6,8 @@ use std::path::{Component, Path};
 
 use super::Engine;
 use super::preset::directories;
-use crate::plan::Plan;
-use crate::{Access, BackendName, Error, ErrorKind, Job, Result, Root};
+use crate::plan::{Plan, mounts};
+use crate::{Access, BackendName, Error, ErrorKind, Job, MountNote, MountNoteKind, Result, Root};
 
 /// The first field that asks for what an engine cannot do.
 pub(super) fn unfit(engine: &Engine, plan: &mut Plan) -> Result<()> {
@@ -22,18 +22,26 @@ pub(super) fn unfit(engine: &Engine, plan: &mut Plan) -> Result<()> {
         return Err(Error::invalid("limits.inodes", "set", problem));
     }
     for (index, input) in job.inputs.iter().enumerate() {
-        if !directories(plan).iter().any(|(directory, _)| input.to.starts_with(directory)) {
+        if !is_in_scratch(plan, &input.to) {
             let problem = "is not in the program's own scratch, such as /workspace or /tmp, where \
                            inputs go: they never change what is mounted from the host";
             let field = format!("inputs[{index}].to");
             return Err(Error::invalid(field, format_args!("{:?}", input.to), problem));
         }
     }
-    mounts(plan)
+    judge_mounts(plan)
+}
+
+/// Whether the innermost directory above a path is one in memory, rather than mounted from the host.
+fn is_in_scratch(plan: &Plan, path: &Path) -> bool {
+    let depth = |above: &Path| path.starts_with(above).then(|| above.components().count());
+    let scratch = directories(plan).iter().filter_map(|(own, _)| depth(own)).max();
+    let mounted = plan.job.mounts.iter().filter_map(|mount| depth(&mount.target)).max();
+    scratch.is_some() && scratch > mounted
 }
 
 /// Judges mounts, and leaves out those that may be missing and are.
-fn mounts(plan: &mut Plan) -> Result<()> {
+fn judge_mounts(plan: &mut Plan) -> Result<()> {
     for (index, mount) in plan.job.mounts.iter().enumerate() {
         let refused = |field: &str, value: &dyn std::fmt::Display, problem: &str| {
             Err(Error::invalid(format!("mounts[{index}].{field}"), value, problem))
@@ -46,8 +54,16 @@ fn mounts(plan: &mut Plan) -> Result<()> {
             let problem = "engines cannot map the owner of a mount";
             return refused("as_owner", &true, problem);
         }
-        if !is_plain(&mount.target) || mount.target.starts_with("/.fumehood") {
+        if !is_plain(&mount.target) {
             let problem = "must be an absolute path without . and .., and not the sandbox's own";
+            return refused("target", &mount.target.display(), problem);
+        }
+        if [&mount.source, &mount.target].into_iter().any(|path| path.to_str().is_none()) {
+            let problem = "is not UTF-8, which is what engines are asked in";
+            return refused("source", &mount.source.display(), problem);
+        }
+        if OWN.iter().any(|own| mount.target.starts_with(own)) {
+            let problem = "is the container's own: nothing of the host takes its place";
             return refused("target", &mount.target.display(), problem);
         }
         if !mount.optional
@@ -56,9 +72,18 @@ fn mounts(plan: &mut Plan) -> Result<()> {
             return refused("source", &mount.source.display(), &format!("cannot be used: {error}"));
         }
     }
-    plan.job.mounts.retain(|mount| !mount.optional || mount.source.exists());
+    let (kept, missing): (Vec<_>, _) =
+        std::mem::take(&mut plan.job.mounts).into_iter().partition(|mount| mount.source.exists());
+    plan.job.mounts = kept;
+    plan.notes.extend(missing.into_iter().map(|mount| {
+        let text = format!("{} does not exist on the host", mounts::shown(&mount.source));
+        MountNote::new(&mount.target, MountNoteKind::Skipped, text)
+    }));
     Ok(())
 }
+
+/// What every container has of its own.
+const OWN: [&str; 4] = ["/proc", "/sys", "/dev", "/.fumehood"];
 
 fn is_plain(path: &Path) -> bool {
     let inside = |part| matches!(part, Component::Normal(_) | Component::RootDir);

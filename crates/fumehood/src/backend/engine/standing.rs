@@ -36,7 +36,7 @@ pub(super) fn holds(
         G::Memory => memory(engine, plan, facts),
         G::Pids => pids(engine, plan, facts),
         G::CpuTime => cpu_time(engine, plan, facts),
-        G::Disk => disk(plan, facts),
+        G::Disk => disk(engine, plan, facts),
         G::KernelBoundary => kernel(engine, plan, facts),
         G::WallTime | G::Output => by(["the supervisor"]),
     }
@@ -179,7 +179,7 @@ fn cpu_time(engine: &Engine, plan: &Plan, facts: Option<&Facts>) -> Holds {
     if by.is_empty() { Err(unlimited()) } else { Ok(by) }
 }
 
-fn disk(plan: &Plan, facts: Option<&Facts>) -> Holds {
+fn disk(engine: &Engine, plan: &Plan, facts: Option<&Facts>) -> Holds {
     let limits = &plan.job.limits;
     if let Some(mount) = plan.job.mounts.iter().find(|mount| mount.access == Access::ReadWrite) {
         let target = mount.target.display();
@@ -200,13 +200,18 @@ fn disk(plan: &Plan, facts: Option<&Facts>) -> Holds {
             return Err(otherwise_found(format!("{path} holds {} bytes", scratch.bytes)));
         }
     }
-    let inodes = inodes_held_by(plan, facts, inodes)?;
+    let inodes = inodes_held_by(engine, plan, facts, inodes)?;
     let (workspace, tmp) = (limits.workspace(), limits.tmp());
     by([format!("tmpfs size, /workspace {workspace}, /tmp and /dev/shm {tmp} each"), inodes])
 }
 
 /// Inodes are limited one by one, or as the memory that they take: every one counts there.
-fn inodes_held_by(plan: &Plan, facts: Option<&Facts>, most: Option<u64>) -> Result<String, Lack> {
+fn inodes_held_by(
+    engine: &Engine,
+    plan: &Plan,
+    facts: Option<&Facts>,
+    most: Option<u64>,
+) -> Result<String, Lack> {
     let most = most.unwrap_or(u64::MAX);
     let mut scratch = facts.iter().flat_map(|facts| &facts.scratch);
     let over = scratch.any(|scratch| scratch.inodes == 0 || scratch.inodes > most);
@@ -214,7 +219,9 @@ fn inodes_held_by(plan: &Plan, facts: Option<&Facts>, most: Option<u64>) -> Resu
         return Ok(format!("tmpfs nr_inodes, {most} each"));
     }
     let limited = plan.job.limits.memory().finite();
-    if let (Some(limit), Some(true)) = (limited, facts.map(|facts| facts.memory.is_some())) {
+    let is_limited = facts.is_some_and(|facts| facts.memory.is_some())
+        || of_sandbox(engine, facts, |info| info.memory_limit);
+    if let (Some(limit), true) = (limited, is_limited) {
         return Ok(format!("inodes only as memory of the control group, {limit} in all"));
     }
     Err(otherwise_found("the engine limits no inodes, and memory, as which they count, neither"))
