@@ -49,7 +49,8 @@ pub(crate) fn sabotage(args: &[String]) -> Outcome {
     let options = Options::parse(args)?;
     if options.list {
         for mechanism in options.mechanisms() {
-            println!("{:<20} {}", mechanism.name, mechanism.red.join(" "));
+            let Mechanism { name, backend, red } = mechanism;
+            println!("{name:<20} {backend:<7} {}", red.join(" "));
         }
         return Ok(true);
     }
@@ -68,17 +69,21 @@ pub(crate) fn sabotage(args: &[String]) -> Outcome {
 
 /// Whether every promise of the mechanism is green with it and red without.
 fn noticed(built: &Built, mechanism: &Mechanism, full: bool) -> bool {
+    if let Some(reason) = crate::backends::missing(built, mechanism.backend) {
+        println!("{:<20} not tried: {}: {reason}", mechanism.name, mechanism.backend);
+        return true;
+    }
     let mut good = true;
     for test in mechanism.red {
-        let with = verdict(built, test, None);
-        let without = verdict(built, test, Some(mechanism.name));
+        let verdict = |without| verdict(built, mechanism.backend, test, without);
+        let (with, without) = (verdict(None), verdict(Some(mechanism.name)));
         let fine = matches!((with, without), (Verdict::Green, Verdict::Red));
         println!("{:<20} {test}: {with:?} with it, {without:?} without", mechanism.name);
         // A test that this machine cannot try says nothing for or against.
         good &= fine || with == Verdict::Skipped;
     }
     if full {
-        println!("{:<20} all that turn red: {}", mechanism.name, all_red(built, mechanism.name));
+        println!("{:<20} all that turn red: {}", mechanism.name, all_red(built, mechanism));
     }
     good
 }
@@ -93,13 +98,13 @@ enum Verdict {
     Missing,
 }
 
-fn verdict(built: &Built, test: &str, without: Option<&str>) -> Verdict {
-    let lines = lines(built, &["--exact", test], without);
+fn verdict(built: &Built, backend: &str, test: &str, without: Option<&str>) -> Verdict {
+    let lines = lines(built, backend, &["--exact", test], without);
     lines.iter().find_map(|line| parse(line)).map_or(Verdict::Missing, |(_, verdict)| verdict)
 }
 
-fn all_red(built: &Built, without: &str) -> String {
-    let lines = lines(built, &[], Some(without));
+fn all_red(built: &Built, mechanism: &Mechanism) -> String {
+    let lines = lines(built, mechanism.backend, &[], Some(mechanism.name));
     let results = lines.iter().filter_map(|line| parse(line));
     let red: Vec<_> =
         results.filter(|(_, verdict)| *verdict == Verdict::Red).map(|(name, _)| name).collect();
@@ -107,10 +112,10 @@ fn all_red(built: &Built, without: &str) -> String {
 }
 
 /// What the suite prints.
-fn lines(built: &Built, args: &[&str], without: Option<&str>) -> Vec<String> {
+fn lines(built: &Built, backend: &str, args: &[&str], without: Option<&str>) -> Vec<String> {
     let mut command = Command::new(&built.suite);
     command.args(args).args(["--color", "never"]).env("FUMEHOOD_BIN", &built.binary);
-    command.stderr(Stdio::null()).env_remove(VARIABLE);
+    command.stderr(Stdio::null()).env_remove(VARIABLE).env("FUMEHOOD_BACKEND", backend);
     if let Some(name) = without {
         command.env(VARIABLE, name);
     }

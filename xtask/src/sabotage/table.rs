@@ -5,14 +5,21 @@
 #[derive(Debug)]
 pub(crate) struct Mechanism {
     pub(crate) name: &'static str,
+    /// By which backend the promises are tried.
+    pub(crate) backend: &'static str,
     pub(crate) red: &'static [&'static str],
 }
 
 const fn mechanism(name: &'static str, red: &'static [&'static str]) -> Mechanism {
-    Mechanism { name, red }
+    Mechanism { name, backend: "native", red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 29] = [
+/// A mechanism of another backend.
+const fn of(backend: &'static str, name: &'static str, red: &'static [&'static str]) -> Mechanism {
+    Mechanism { name, backend, red }
+}
+
+pub(crate) const MECHANISMS: [Mechanism; 46] = [
     mechanism(
         "net",
         &[
@@ -112,12 +119,40 @@ pub(crate) const MECHANISMS: [Mechanism; 29] = [
         "denial",
         &["denied::a_call_that_is_killed_for_is_named", "denied::a_call_of_a_child_ends_the_run"],
     ),
+    // What runtimes are told.
+    of("crun", "oci-network", &["network::cannot_reach_a_listener_of_the_host"]),
+    of("crun", "oci-no-new-privs", &["privileges::cannot_gain_privileges"]),
+    of("crun", "oci-capabilities", &["privileges::holds_no_capability"]),
+    of("crun", "oci-filter", &["syscalls::the_filter_is_on", "syscalls::cannot_mount"]),
+    of("crun", "oci-read-only", &["filesystem::every_other_mount_is_read_only"]),
+    of("crun", "oci-pids", &["limits_tree::threads_count_as_processes"]),
+    // The home that tools live in, and process 1 of their containers.
+    of("runsc", "home-frozen", &["filesystem::a_read_only_mount_cannot_be_emptied"]),
+    of(
+        "nsjail",
+        "home-frozen-nsjail",
+        &["filesystem::a_mount_below_a_read_only_mount_cannot_be_written"],
+    ),
+    of("crun", "home-init", &["exit_codes::a_program_s_own_125_is_told_apart_by_the_report"]),
+    of("nsjail", "nsjail-network", &["network::cannot_reach_a_listener_of_the_host"]),
+    of("nsjail", "nsjail-pids", &["limits_tree::threads_count_as_processes"]),
+    of("nsjail", "nsjail-log", &["exit_codes::a_missing_program_is_127"]),
+    // What engines are told. The init in the container looks at it, so most are refused.
+    of("docker", "engine-network", &["network::only_the_loopback_interface_exists"]),
+    of("docker", "engine-root", &["filesystem::nothing_but_scratch_can_be_written"]),
+    of("docker", "engine-capabilities", &["privileges::holds_no_capability"]),
+    of("docker", "engine-no-new-privs", &["privileges::cannot_gain_privileges"]),
+    of("docker", "engine-masks", &["filesystem::sensitive_files_of_proc_are_masked"]),
 ];
 
 /// Mechanisms behind another that holds the same promises: leaving out one alone shows nothing.
-pub(crate) const SECOND_FENCES: [(&str, &str); 4] = [
+pub(crate) const SECOND_FENCES: [(&str, &str); 5] = [
     ("non-dumpable", "the program cannot see the init in /proc, and the filter refuses ptrace"),
     ("die-with-parent", "the init ends as well when its socket to the supervisor closes"),
     ("drop-capabilities", "the bounding set is empty when the program is executed"),
+    (
+        "engine-pids",
+        "the container's init sees that there is no limit, and what asks for one is refused",
+    ),
     ("close-fds", "the init has closed all that the caller left open before"),
 ];

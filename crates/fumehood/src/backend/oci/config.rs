@@ -12,6 +12,7 @@ use super::home::{Lodging, cover_of};
 use crate::backend::inner;
 use crate::job::{Access, Limit};
 use crate::plan::{Entry, Plan};
+use crate::sabotage::leaves_out;
 use crate::{Network, Result, Seccomp};
 
 /// What is written down for a plan.
@@ -29,7 +30,7 @@ pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value
         args.insert(0, inner::INIT.to_owned());
         env.push(format!("{}={token}", inner::TOKEN));
     }
-    let none: [&str; 0] = [];
+    let none: &[&str] = if leaves_out("oci-capabilities") { &["CAP_KILL"] } else { &[] };
     let capabilities = json!({
         "bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none
     });
@@ -41,16 +42,17 @@ pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value
             "args": args,
             "env": env,
             "cwd": plan.job.cwd,
-            "noNewPrivileges": true,
+            "noNewPrivileges": !leaves_out("oci-no-new-privs"),
             "capabilities": capabilities,
             "rlimits": rlimits(kind, plan, lodging),
         },
-        "root": {"path": "rootfs", "readonly": true},
+        "root": {"path": "rootfs", "readonly": !leaves_out("oci-read-only")},
         "hostname": plan.job.hostname,
         "mounts": mounts(kind, plan, lodging),
         "linux": linux(kind, plan)?,
     });
-    if let (Kind::Crun, Some(filter)) = (kind, &plan.filter) {
+    let filter = plan.filter.as_ref().filter(|_| !leaves_out("oci-filter"));
+    if let (Kind::Crun, Some(filter)) = (kind, filter) {
         // The very filter that cells of ours get, rather than what another compiler makes of it.
         let program = BASE64_STANDARD.encode(filter.program.to_bytes());
         config["annotations"] = json!({ "run.oci.seccomp_bpf_data": program });
@@ -62,9 +64,12 @@ fn rlimits(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
     let limits = &plan.job.limits;
     let seconds = |time: std::time::Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let number = |limit: Limit<u64>| limit.finite();
-    let pids = number(limits.pids()).filter(|_| kind == Kind::Crun);
-    // Process 1 counts, too, where it is ours.
-    let pids = pids.map(|pids| pids.saturating_add(lodging.token.is_some().into()));
+    let pids = number(limits.pids()).filter(|_| kind == Kind::Crun && !leaves_out("oci-pids"));
+    // Process 1 counts, too, where it is ours. Where an ordinary user is the same on both sides of the
+    // container's user namespace, so do the home's init and the runtime: what is counted outside is held
+    // against the limit of whoever made the namespace (`user_namespaces(7)`).
+    let ours = u64::from(lodging.token.is_some()) + if plan.identity.by_root { 0 } else { 2 };
+    let pids = pids.map(|pids| pids.saturating_add(ours));
     let set = [
         ("RLIMIT_CORE", Resource::Core, Some(0)),
         ("RLIMIT_FSIZE", Resource::Fsize, limits.file_size().finite().map(|size| size.0)),
@@ -175,7 +180,8 @@ const fn read_only(kind: Kind, directory: bool) -> &'static [&'static str] {
 }
 
 fn linux(kind: Kind, plan: &Plan) -> Result<Value> {
-    let network = (plan.job.network == Network::None).then_some("network");
+    let network = plan.job.network == Network::None && !leaves_out("oci-network");
+    let network = network.then_some("network");
     let user = (kind == Kind::Crun).then_some("user");
     let kinds = ["pid", "ipc", "uts", "mount"].into_iter().chain(network).chain(user);
     let namespaces: Vec<_> = kinds.map(|kind| json!({ "type": kind })).collect();

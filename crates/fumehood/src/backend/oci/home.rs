@@ -18,6 +18,7 @@ use crate::backend::native::script::{Home, Scratch, Shown};
 use crate::host::Host;
 use crate::job::Access;
 use crate::plan::{Entry, Plan};
+use crate::sabotage::leaves_out;
 use crate::{Error, ErrorKind, Result};
 
 /// Directories that hosts have and runtimes do not look into. The first that exists and has no source
@@ -81,6 +82,9 @@ impl Lodging {
             scratch,
             shown: shown(&place, plan),
         };
+        if leaves_out("home-frozen") {
+            home.frozen.clear();
+        }
         let binary = inner::binary().filter(|_| lets_init_work(plan));
         if let Some(binary) = binary {
             let (source, target) = (binary.to_owned(), place.join("init"));
@@ -104,7 +108,9 @@ impl Lodging {
 /// A filter that is not ours may kill for what process 1 has to do; a bundle that is not ours is left
 /// as it is.
 fn lets_init_work(plan: &Plan) -> bool {
-    super::as_is::dir(plan).is_none() && plan.filter.as_ref().is_none_or(|filter| filter.is_shipped)
+    !leaves_out("home-init")
+        && super::as_is::dir(plan).is_none()
+        && plan.filter.as_ref().is_none_or(|filter| filter.is_shipped)
 }
 
 /// What gVisor is to show read-only the kernel makes read-only for all of gVisor: its own check of a
