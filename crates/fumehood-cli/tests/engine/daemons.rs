@@ -28,7 +28,21 @@ pub(crate) struct Engine {
     dir: PathBuf,
 }
 
-fn tool(name: &str) -> Option<PathBuf> {
+/// Name, archive, and what is changed about it.
+pub(crate) type Image<'a> = (&'a str, Vec<u8>, Vec<&'a str>);
+
+/// What an engine has beyond the plain one.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// The port of a registry on the loopback interface that it is to trust.
+    pub(crate) registry: Option<u16>,
+    /// gVisor as a runtime, for Docker.
+    pub(crate) gvisor: bool,
+    /// Whose it is, if not root's; for Podman.
+    pub(crate) user: Option<u32>,
+}
+
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let dirs = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/bin"];
     dirs.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists())
 }
@@ -41,24 +55,48 @@ impl Engine {
 
     /// The same with its data in this directory.
     pub(crate) fn start_in(name: &'static str, dir: PathBuf) -> Result<Self, String> {
+        let archive = root()?;
+        let images = images(name).map(|(image, changes)| (image, archive.clone(), changes));
+        Ok(Self::bare(name, &Extras::default(), dir)?.with(&images))
+    }
+
+    /// Starts an engine that is more than plain, with these images.
+    pub(crate) fn start_with(
+        name: &'static str,
+        extras: &Extras,
+        images: &[Image<'_>],
+    ) -> Result<Self, String> {
+        Ok(Self::bare(name, extras, fresh(name))?.with(images))
+    }
+
+    /// One that is there and takes no image is no reason to skip anything.
+    fn with(self, images: &[Image<'_>]) -> Self {
+        for (image, archive, changes) in images {
+            let imported = self.import(image, archive, changes);
+            imported.unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        }
+        self
+    }
+
+    fn bare(name: &'static str, extras: &Extras, dir: PathBuf) -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("only root starts engines".to_owned());
         }
         let socket = dir.join("engine.sock");
         let mut command = match name {
-            "docker" => docker(&dir, &socket)?,
-            _ => podman(&dir, &socket)?,
+            "docker" => docker(&dir, &socket, extras)?,
+            _ => podman(&dir, &socket, extras)?,
         };
         let log = fs::File::create(dir.join("log")).map_err(|error| error.to_string())?;
         let errors = log.try_clone().map_err(|error| error.to_string())?;
-        command.stdin(Stdio::null()).stdout(log).stderr(errors);
-        let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        command.stdin(Stdio::piped()).stdout(log).stderr(errors);
+        let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+        if let Some(user) = extras.user {
+            give_ids(&mut child, user).map_err(|error| error.to_string())?;
+        }
+        drop(child.stdin.take());
         let mut engine = Self { name, socket, process: Some(child), dir };
         engine.wait()?;
-        for (image, changes) in images(name) {
-            // An engine that is there and takes no image is no reason to skip anything.
-            engine.import(image, &changes).unwrap_or_else(|error| panic!("{name}: {error}"));
-        }
         Ok(engine)
     }
 
@@ -78,11 +116,11 @@ impl Engine {
         }
     }
 
-    fn import(&self, name: &str, changes: &[&str]) -> Result<(), String> {
+    fn import(&self, name: &str, archive: &[u8], changes: &[&str]) -> Result<(), String> {
         let changes: String =
             changes.iter().map(|change| format!("&changes={}", escaped(change))).collect();
         let path = format!("/images/create?fromSrc=-&repo={}{changes}", escaped(name));
-        let answer = http::ask(&self.socket, "POST", &path, "application/x-tar", &root()?);
+        let answer = http::ask(&self.socket, "POST", &path, "application/x-tar", archive);
         let (status, body) = answer.map_err(|error| error.to_string())?;
         if status == 200 { Ok(()) } else { Err(String::from_utf8_lossy(&body).into_owned()) }
     }
@@ -91,6 +129,11 @@ impl Engine {
     pub(crate) fn variable(&self) -> (&'static str, String) {
         let name = if self.name == "docker" { "DOCKER_HOST" } else { "CONTAINER_HOST" };
         (name, format!("unix://{}", self.socket.display()))
+    }
+
+    /// Where all that it has is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Ids of all containers, whatever their state.
@@ -165,8 +208,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
-        orphans(&self.dir);
-        clear(&self.dir);
+        orphans(self.dir());
+        clear(self.dir());
     }
 }
 
@@ -202,14 +245,18 @@ pub(crate) fn fresh(name: &str) -> PathBuf {
     dir
 }
 
-fn docker(dir: &Path, socket: &Path) -> Result<Command, String> {
+fn docker(dir: &Path, socket: &Path, extras: &Extras) -> Result<Command, String> {
     let program = tool("dockerd").ok_or("dockerd is not installed")?;
-    let settings = json!({
+    let mut settings = json!({
         "data-root": dir.join("data"), "exec-root": dir.join("exec"), "pidfile": dir.join("pid"),
         "hosts": [format!("unix://{}", socket.display())],
         "iptables": false, "ip6tables": false, "ip-forward": false, "ip-masq": false,
         "bridge": "none", "exec-opts": ["native.cgroupdriver=cgroupfs"], "log-level": "error",
     });
+    if let Some(runsc) = tool("runsc").filter(|_| extras.gvisor) {
+        settings["runtimes"] =
+            json!({ "runsc": { "path": runsc, "runtimeArgs": ["--network=none"] } });
+    }
     let file = dir.join("daemon.json");
     fs::write(&file, settings.to_string()).map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
@@ -217,21 +264,65 @@ fn docker(dir: &Path, socket: &Path) -> Result<Command, String> {
     Ok(command)
 }
 
-fn podman(dir: &Path, socket: &Path) -> Result<Command, String> {
+fn podman(dir: &Path, socket: &Path, extras: &Extras) -> Result<Command, String> {
     let program = tool("podman").ok_or("podman is not installed")?;
     // crun refuses hosts with both versions of control groups; runc does not.
     let runtime = tool("runc").or_else(|| tool("crun")).ok_or("no runtime is installed")?;
-    let mut command = Command::new(program);
+    let mut command = match extras.user {
+        Some(user) => as_user(user, dir, &program)?,
+        None => Command::new(program),
+    };
     command.args(["--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime"]).arg(runtime);
     command.arg("--root").arg(dir.join("data")).arg("--runroot").arg(dir.join("run"));
     command.arg("--tmpdir").arg(dir.join("tmp")).args(["system", "service", "-t", "0"]);
     // Its monitor leaves a file where it was started when a container runs out of memory.
     command.current_dir(dir);
     command.arg(format!("unix://{}", socket.display()));
+    if let Some(port) = extras.registry {
+        let text = format!("[[registry]]\nlocation = \"127.0.0.1:{port}\"\ninsecure = true\n");
+        let file = dir.join("registries.conf");
+        fs::write(&file, text).map_err(|error| error.to_string())?;
+        command.env("CONTAINERS_REGISTRIES_CONF", file);
+    }
     Ok(command)
 }
 
-fn images(engine: &str) -> [(&'static str, Vec<&'static str>); 2] {
+/// A program as a user with a range of ids, in a user namespace: what `newuidmap` and `/etc/subuid`
+/// arrange where root has set them up. It waits for a line, by when it has its ids.
+fn as_user(user: u32, dir: &Path, program: &Path) -> Result<Command, String> {
+    std::os::unix::fs::chown(dir, Some(user), Some(user)).map_err(|error| error.to_string())?;
+    let mut command = Command::new(tool("setpriv").ok_or("setpriv is not installed")?);
+    command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
+    command.arg(tool("unshare").ok_or("unshare is not installed")?).arg("-Um");
+    command.args(["sh", "-c", "read line; exec \"$@\"", "sh"]).arg(program);
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    command.env_clear().env("PATH", path).env("HOME", dir).env("XDG_RUNTIME_DIR", dir);
+    command.env("_CONTAINERS_USERNS_CONFIGURED", "done");
+    command.env("_CONTAINERS_ROOTLESS_UID", user.to_string());
+    command.env("_CONTAINERS_ROOTLESS_GID", user.to_string());
+    Ok(command)
+}
+
+/// Gives the waiting namespace its user as root, and ids that nobody has.
+fn give_ids(child: &mut Child, user: u32) -> std::io::Result<()> {
+    use std::io::Write;
+    let own = fs::read_link("/proc/self/ns/user")?;
+    let theirs = format!("/proc/{}/ns/user", child.id());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fs::read_link(&theirs)? == own {
+        if Instant::now() > deadline {
+            return Err(std::io::Error::other("it makes no user namespace"));
+        }
+        sleep(Duration::from_millis(5));
+    }
+    for file in ["uid_map", "gid_map"] {
+        let map = format!("0 {user} 1\n1 1000000000 65536\n");
+        fs::write(format!("/proc/{}/{file}", child.id()), map)?;
+    }
+    child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(b"\n"))
+}
+
+pub(crate) fn images(engine: &str) -> [(&'static str, Vec<&'static str>); 2] {
     let mut demanding = vec![
         r#"ENTRYPOINT ["/bin/echo","entry"]"#,
         r#"CMD ["command"]"#,

@@ -21,6 +21,7 @@ promises![
     scratch_can_be_written_and_starts_empty,
     scratch_is_gone_after_the_run,
     a_read_only_mount_cannot_be_written,
+    a_read_only_mount_cannot_be_emptied,
     a_mount_below_a_read_only_mount_cannot_be_written,
     a_writable_mount_can_be_written,
     a_link_out_of_a_mount_leads_nowhere,
@@ -186,6 +187,23 @@ fn a_read_only_mount_cannot_be_written() -> Promise {
     assert_eq!(run(&["--volume", &volume], &["sh", "-c", script]).prints(), "before");
     assert_eq!(fs::read_to_string(dir.join("file")).expect("it is there"), "before");
     assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), 1);
+    Ok(())
+}
+
+/// Emptied is what a file is that is opened so before anybody has looked whether it may be written.
+fn a_read_only_mount_cannot_be_emptied() -> Promise {
+    let dir = TempDir::open_to_all();
+    dir.file("file", "before");
+    let volume = dir.volume("/data", "ro");
+    for script in [": >/data/file", "truncate -s 0 /data/file", "cp /dev/null /data/file"] {
+        let ran = run(&["--volume", &volume], &["sh", "-c", script]);
+        assert_ne!(ran.status.code(), Some(0), "{script}\n{ran}");
+        assert_eq!(
+            fs::read_to_string(dir.join("file")).expect("it is there"),
+            "before",
+            "{script}"
+        );
+    }
     Ok(())
 }
 

@@ -8,11 +8,16 @@ mod artifacts;
 #[path = "../../../fumehood/tests/corpus/mod.rs"]
 mod corpus;
 mod cow;
+#[expect(dead_code, reason = "the tests of engines use more of it")]
+#[path = "../engine/daemons.rs"]
+mod daemons;
 mod death;
 mod denied;
 mod environment;
 mod exit_codes;
 mod filesystem;
+#[path = "../engine/http.rs"]
+mod http;
 mod images;
 mod inputs;
 mod job_files;
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
         leftovers::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, families.into_iter().flatten().collect());
+    support::stop_engine();
     support::clean_up();
     conclusion.exit_code()
 }

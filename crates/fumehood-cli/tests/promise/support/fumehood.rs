@@ -125,6 +125,7 @@ impl Fumehood {
         argv.extend([Self::binary().into(), OsString::from("run")]);
         argv.extend(backend::flags(&self.flags));
         argv.extend(self.flags.iter().cloned());
+        argv.extend(backend::more_flags(&self.flags));
         argv.extend(self.more_time());
         if let Some(dir) = &self.report {
             argv.extend([OsString::from("--report"), dir.join("report.json").into()]);
@@ -157,7 +158,11 @@ impl Fumehood {
     pub(crate) fn spawn(mut self) -> Live {
         let argv = self.argv();
         let mut command = Command::new(&argv[0]);
-        command.args(&argv[1..]).envs(self.env.drain(..));
+        command.args(&argv[1..]);
+        if let Some(Ok((name, value))) = super::engine::variable() {
+            command.env(name, value);
+        }
+        command.envs(self.env.drain(..));
         // Of its own, so that a signal that escapes to a whole group does not hit the tests.
         command.process_group(0);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,6 +1,7 @@
 //! What the promises share.
 
 mod backend;
+mod engine;
 mod fumehood;
 mod host;
 mod image;
@@ -12,6 +13,8 @@ mod traces;
 
 use libtest_mimic::{Completion, Trial};
 
+pub(crate) use backend::user;
+pub(crate) use engine::stop as stop_engine;
 pub(crate) use fumehood::{Feed, Fumehood, Live, Ran, run, run_reported, waiting_shell};
 pub(crate) use host::{
     GUARANTEES, Listener, host_tool, marker, needs_control_groups, needs_root, python,
@@ -41,6 +44,11 @@ pub(crate) fn trial(family: &str, name: &str, test: fn() -> Promise) -> Trial {
     let family = family.rsplit("::").next().unwrap_or(family);
     let name = format!("{family}::{name}");
     let exempt = backend::exemption(&name);
+    let engine = || match engine::variable() {
+        Some(Err(reason)) => skip(reason),
+        _ => Ok(()),
+    };
+    let test = move || engine().and_then(|()| test());
     Trial::ignorable_test(name, move || match exempt.map_or_else(test, skip) {
         Ok(()) => Ok(Completion::Completed),
         Err(Skip(reason)) => Ok(Completion::ignored_with(reason)),

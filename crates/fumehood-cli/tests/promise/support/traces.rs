@@ -26,7 +26,8 @@ impl Traces {
 /// The mounts that we see, one a line.
 pub(crate) fn mounts() -> Vec<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the host has /proc");
-    mounts.lines().map(str::to_owned).collect()
+    let foreign = mounts.lines().filter(|mount| !super::engine::owns(mount));
+    foreign.map(str::to_owned).collect()
 }
 
 /// The paths of what is in a directory.
