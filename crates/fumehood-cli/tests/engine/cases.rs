@@ -2,8 +2,8 @@
 //!
 //! What cannot apply as it was written: Y-5 (`AutoRemove` passed through) is turned round, because
 //! here every container goes by itself; Y-6 to Y-8 read an archive that is not there any more, so
-//! they are about the files that it stood for; Y-10 pulls from a registry, which no test has, so it
-//! is about the attempt; the volume of Y-16 and Y-17 does not exist, which is what they look at.
+//! they are about the files that it stood for; Y-10 is about the attempt, and in `real.rs`
+//! about a registry of the tests' own; the volume of Y-16 and Y-17 does not exist, which is what they look at.
 
 use serde_json::{Value, json};
 

@@ -9,6 +9,8 @@ mod errors;
 mod fumehood;
 mod http;
 mod limits;
+mod real;
+mod registry;
 mod same_job;
 mod y;
 
@@ -76,12 +78,28 @@ const TESTS: [(&str, Test); 39] = tests![
 type Breaking = fn(&'static str);
 
 /// Tests that bring an engine of their own, to be broken.
-const BREAKING: [(&str, Breaking); 2] = [
+const BREAKING: [(&str, Breaking); 6] = [
     (
         "y_13_an_engine_that_stops_in_mid_run_is_an_error",
         errors::y_13_an_engine_that_stops_in_mid_run_is_an_error,
     ),
     ("a_full_disk_is_told", errors::a_full_disk_is_told),
+    (
+        "y_10_an_image_that_is_absent_is_pulled_and_said_to_be",
+        real::y_10_an_image_that_is_absent_is_pulled_and_said_to_be,
+    ),
+    (
+        "an_image_is_pinned_by_the_digest_of_a_registry",
+        real::an_image_is_pinned_by_the_digest_of_a_registry,
+    ),
+    (
+        "gvisor_is_the_runtime_where_a_kernel_boundary_is_required",
+        real::gvisor_is_the_runtime_where_a_kernel_boundary_is_required,
+    ),
+    (
+        "an_ordinary_user_runs_a_podman_of_their_own",
+        real::an_ordinary_user_runs_a_podman_of_their_own,
+    ),
 ];
 
 type Shared =
