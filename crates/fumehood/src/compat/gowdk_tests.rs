@@ -50,46 +50,65 @@ fn g14_a_module_cache_is_chosen_by_name() {
     assert!(module_cache(Some(&dir.path().join("file")), None).is_err());
 }
 
-/// G-9 and G-10, and G-11 and G-12 where the host cannot: a reason, and exit status 99.
-#[test]
-fn g9_to_g12_a_build_is_isolated_or_refused_with_a_reason() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name);
-    for name in ["workspace", "out", "goroot", "cache"] {
-        fs::create_dir(path(name)).unwrap();
-        std::os::unix::fs::chown(path(name), Some(1500), Some(1500)).unwrap_or(());
-    }
-    fs::write(path("secret"), "secret").unwrap();
-    let spec = SandboxSpec {
-        workspace_root: path("workspace"),
-        output_dir: path("out"),
-        go_root: path("goroot"),
-        go_mod_cache: path("cache"),
-        ..SandboxSpec::default()
-    };
-    let secret = path("secret");
-    let script = format!(
-        "grep -c : /proc/net/dev; cat {} 2>/dev/null; echo 1 >/workspace/w && echo 2 >/out/o && \
-         echo 3 >/gomodcache/m && echo 4 >/cache/c && grep NoNewPrivs /proc/self/status; \
-         echo $GOPROXY $HOME; echo SANDBOX_OK",
-        secret.display()
-    );
-    let mut job = spec.job(["/bin/sh", "-c", &script], Duration::from_secs(20)).unwrap();
-    job = job.env("PATH", "/goroot/bin:/usr/bin:/bin");
-    let result = blocking::block_on(Sandbox::direct().run(&job)).unwrap();
-    let report = match result {
-        Ok(report) => report,
-        Err(error) => {
-            assert!(is_unsupported(&error) && !error.to_string().is_empty(), "{error}");
-            assert_eq!(exit_code(&Err(error)), UNSUPPORTED_EXIT_CODE);
-            eprintln!("skipped: this host cannot confine it");
-            return;
+/// What is made for a build, and what became of it; none where this host cannot confine it.
+struct Built {
+    dir: tempfile::TempDir,
+    report: crate::Report,
+}
+
+impl Built {
+    /// The script of the probe, and then this.
+    fn by(script: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["workspace", "out", "goroot", "cache"] {
+            fs::create_dir(path(name)).unwrap();
+            std::os::unix::fs::chown(path(name), Some(1500), Some(1500)).unwrap_or(());
         }
-    };
-    let text = String::from_utf8_lossy(&report.stdout.data);
-    assert_eq!(text, "1\nNoNewPrivs:\t1\noff /tmp\nSANDBOX_OK\n", "{report:?}");
-    assert_eq!(fs::read_to_string(path("workspace/w")).unwrap(), "1\n");
-    assert_eq!(fs::read_to_string(path("out/o")).unwrap(), "2\n");
-    assert!(!path("cache/m").exists());
-    assert_eq!(exit_code(&Ok(report)), 0);
+        fs::write(path("secret"), "secret").unwrap();
+        let spec = SandboxSpec {
+            workspace_root: path("workspace"),
+            output_dir: path("out"),
+            go_root: path("goroot"),
+            go_mod_cache: path("cache"),
+            ..SandboxSpec::default()
+        };
+        let script = script.replace("SECRET", &path("secret").display().to_string());
+        let mut job = spec.job(["/bin/sh", "-c", &script], Duration::from_secs(20)).unwrap();
+        job = job.env("PATH", "/goroot/bin:/usr/bin:/bin");
+        match blocking::block_on(Sandbox::direct().run(&job)).unwrap() {
+            Ok(report) => Some(Self { dir, report }),
+            Err(error) => {
+                assert!(is_unsupported(&error) && !error.to_string().is_empty(), "{error}");
+                assert_eq!(exit_code(&Err(error)), UNSUPPORTED_EXIT_CODE);
+                eprintln!("skipped: this host cannot confine it");
+                None
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+#[test]
+fn g9_a_build_sees_nothing_of_the_host() {
+    let script = "grep -c : /proc/net/dev; cat SECRET /etc/hostname 2>/dev/null; \
+                  grep NoNewPrivs /proc/self/status; echo $GOPROXY $HOME; echo SANDBOX_OK";
+    let Some(built) = Built::by(script) else { return };
+    let text = String::from_utf8_lossy(&built.report.stdout.data);
+    assert_eq!(text, "1\nsandbox\nNoNewPrivs:\t1\noff /tmp\nSANDBOX_OK\n", "{:?}", built.report);
+}
+
+#[test]
+fn g10_what_a_build_writes_is_there_afterwards() {
+    let script =
+        "echo 1 >/workspace/w && echo 2 >/out/o && echo 3 >/gomodcache/m && echo 4 >/cache/c";
+    let Some(built) = Built::by(script) else { return };
+    let (workspace, out) = (built.path("workspace/w"), built.path("out/o"));
+    assert_eq!(fs::read_to_string(workspace).unwrap(), "1\n", "{:?}", built.report);
+    assert_eq!(fs::read_to_string(out).unwrap(), "2\n");
+    assert!(!built.path("cache/m").exists(), "the module cache is copy-on-write");
+    assert_eq!(exit_code(&Ok(built.report)), 0);
 }

@@ -72,10 +72,15 @@ fn s4_a_program_behind_a_link_is_mounted_read_only_with_its_target() {
 }
 
 #[test]
-fn s5_and_s6_what_is_read_only_stays_so_behind_links() {
+fn s5_what_is_read_only_stays_so() {
     let tree = Tree::new();
     let got = tree.resolved(Path::new(PROGRAM), &[Mount::new(tree.path("root/target"))]);
     assert_eq!(got, tree.expected(&[("root/target", "root/target")], false));
+}
+
+#[test]
+fn s6_what_is_read_only_stays_so_behind_links() {
+    let tree = Tree::new();
     let got = tree.resolved(Path::new(PROGRAM), &[Mount::new(tree.path("root/link"))]);
     let pairs = [("root/target", "root/target"), ("root/target", "root/link")];
     assert_eq!(got, tree.expected(&pairs, false));
@@ -229,4 +234,28 @@ fn s13_a_path_with_what_is_no_directory_breaks_nothing() {
     let path = "/nowhere:relative:./also:/etc/passwd:/usr/bin:/bin";
     let Some(output) = run(&tree, "ls", |config| config.env("PATH", path)) else { return };
     assert!(output.status.success(), "{output:?}");
+}
+
+/// The limit of shac, 10 MiB of each stream, is one of jobs: cut off while it is read.
+#[test]
+fn s14_exactly_the_limit_is_no_excess_and_a_byte_more_is() {
+    let limit = 10 << 20;
+    let outcome = |bytes: usize| {
+        let script = format!("head -c {bytes} /dev/zero >&2");
+        let mut job = crate::Job::new(["/bin/sh", "-c", &script]);
+        job.limits.output = Some(crate::ByteSize(limit).into());
+        crate::blocking::block_on(crate::Sandbox::direct().run(&job)).unwrap()
+    };
+    let within = match outcome(10 << 20) {
+        Err(error) if matches!(error.kind(), crate::ErrorKind::Unsupported { .. }) => {
+            eprintln!("skipped: this host cannot confine it");
+            return;
+        }
+        other => other.unwrap(),
+    };
+    assert_eq!(within.outcome, crate::Outcome::Exited { code: 0 });
+    assert_eq!((within.stderr.total, within.stderr.truncated), (limit, false));
+    let beyond = outcome((10 << 20) + 1).unwrap();
+    let stream = crate::Stream::Stderr;
+    assert_eq!(beyond.outcome, crate::Outcome::OutputLimit { stream });
 }
