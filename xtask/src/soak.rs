@@ -3,6 +3,8 @@
 
 mod traces;
 
+pub(crate) use traces::descendants;
+
 use std::env;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -30,6 +32,9 @@ pub(crate) struct Load {
 /// What belongs to all tests: seconds, not minutes.
 pub(crate) const SHORT: Load = Load { runs: 300, concurrency: 4, kill_every: 10 };
 
+/// What belongs to all tests of gVisor, all at once.
+pub(crate) const CROWD: Load = Load { runs: 10, concurrency: 10, kill_every: 5 };
+
 /// `soak [--runs N] [--concurrency C] [--kill-every K]`
 pub(crate) fn soak(args: &[String]) -> Outcome {
     let mut load = Load { runs: 1000, concurrency: 1, kill_every: 10 };
@@ -46,11 +51,16 @@ pub(crate) fn soak(args: &[String]) -> Outcome {
 
 /// Runs the load, prints what is left of it, and counts what is right and wrong.
 pub(crate) fn run(load: Load) -> Result<Tally, String> {
+    run_by(load, env::var(BACKEND).ok())
+}
+
+/// The same by a backend.
+pub(crate) fn run_by(load: Load, backend: Option<String>) -> Result<Tally, String> {
     let stage = Stage::new()?;
     let soak = Soak {
         binary: env::var_os(BINARY).map_or_else(|| binary_alone(&[]), |path| Ok(path.into()))?,
         slowness: slowness(),
-        backend: env::var(BACKEND).ok(),
+        backend,
         word: format!("soak-{}", std::process::id()),
         scratch: stage.home(),
         load,
@@ -61,6 +71,7 @@ pub(crate) fn run(load: Load) -> Result<Tally, String> {
     let started = Instant::now();
     soak.run_all();
     let elapsed = started.elapsed();
+    let next = soak.start(&[], ":").wait().expect("it is our child");
     soak.wait_until_quiet();
     let unclean = soak.traces();
     let found = soak.gc();
@@ -76,6 +87,9 @@ pub(crate) fn run(load: Load) -> Result<Tally, String> {
     println!("{}", Traces::table(&[("before", &before), ("then", &unclean), ("after gc", &after)]));
     println!("gc removed {} groups of killed supervisors", found.len());
     let mut wrong = done.wrong.clone();
+    if !next.success() {
+        wrong.push(format!("the next run, at once, ended with {next}"));
+    }
     if after != before {
         wrong.push("something is left".to_owned());
     }
@@ -202,7 +216,10 @@ impl Soak {
         let slow = self.slowness > 1 || self.backend.is_some();
         let longest = if slow { 400_000 } else { 40_000 };
         thread::sleep(Duration::from_micros(random() % longest) * self.slowness);
+        // Of another backend the tool, too: what it would still do itself must be done by others.
+        let tools = if self.backend.is_some() { descendants(child.id()) } else { Vec::new() };
         child.kill().expect("it is our child");
+        traces::kill(&tools);
         child.wait().expect("it is our child");
         self.note(|done| done.killed += 1);
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// How much of ours there is. Other programs come and go at the same time, so what can be told to
 /// be ours is counted and nothing else; mounts cannot.
@@ -19,8 +20,8 @@ impl Traces {
     pub(super) fn look(word: &str, supervisors: &[u32], scratch: &Path) -> Self {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         Self {
-            processes: processes_naming(word),
-            mounts: mounts.lines().count(),
+            processes: processes_naming(word) + tools(supervisors),
+            mounts: mounts.lines().filter(|mount| !is_engine_s(mount)).count(),
             groups: groups(Path::new("/sys/fs/cgroup"), supervisors),
             files: fs::read_dir(scratch).map_or(0, Iterator::count),
         }
@@ -41,11 +42,58 @@ impl Traces {
     }
 }
 
+/// Whether a mount is that of an engine of somebody's tests, which come and go.
+fn is_engine_s(mount: &str) -> bool {
+    ["/fh-docker-", "/fh-podman-", "/fumehood-xtask-"].iter().any(|dir| mount.contains(dir))
+}
+
 pub(super) fn processes_naming(word: &str) -> usize {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let cmdline = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).ok();
     let names = |cmdline: &Vec<u8>| cmdline.windows(word.len()).any(|part| part == word.as_bytes());
     entries.filter_map(cmdline).filter(names).count()
+}
+
+/// Processes of tools, which have the names of their containers in their arguments:
+/// `fumehood-SUPERVISOR-…`.
+fn tools(supervisors: &[u32]) -> usize {
+    let is_ours = |word: &[u8]| {
+        let owner =
+            word.strip_prefix(b"fumehood-").and_then(|rest| rest.split(|&b| b == b'-').next());
+        let owner = owner.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        owner.is_some_and(|pid| supervisors.contains(&pid))
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let cmdlines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    cmdlines.filter(|cmdline| cmdline.split(|&byte| byte == 0).any(is_ours)).count()
+}
+
+/// The children of a process, theirs, and so on.
+pub(crate) fn descendants(ancestor: u32) -> Vec<u32> {
+    let mut found = vec![ancestor];
+    for at in 0.. {
+        let Some(parent) = found.get(at) else { break };
+        // With one file for each thread, by which it was started.
+        let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        let children =
+            tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let children: Vec<_> = children
+            .flat_map(|text| {
+                text.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
+            })
+            .collect();
+        found.extend(children);
+    }
+    found.split_off(1)
+}
+
+/// Kills these processes with the signal that nobody can handle. Some may be gone already.
+pub(super) fn kill(pids: &[u32]) {
+    if !pids.is_empty() {
+        let mut command = Command::new("kill");
+        command.arg("-9").args(pids.iter().map(u32::to_string)).stderr(Stdio::null());
+        drop(command.status());
+    }
 }
 
 /// Groups named `fumehood-NAMESPACE-SUPERVISOR-…`, wherever they are.
