@@ -5,6 +5,7 @@
 mod backends;
 mod bench;
 mod build;
+mod cases;
 mod components;
 mod guest;
 mod load;
@@ -28,6 +29,7 @@ Usage: cargo xtask COMMAND
              FUMEHOOD_BACKEND names another backend than the native one
   backends   the promises by every backend that this machine has, as a table
              [--write, to docs/backends.md] [NAME...]
+             [--overhead [--runs N] [NAME...], what a run by us costs beside the tool by hand]
   page       check that the page's bundle is what its sources give, and try it in a browser;
              `page build` makes the bundle
   bench      measure a launch against bare processes and other sandboxes

@@ -35,6 +35,8 @@ pub(crate) fn test(mode: Mode) -> Outcome {
     all += page::tally(mode)?;
     heading("many runs");
     all += soak::run(soak::SHORT)?;
+    heading("many runs by gVisor, and a part of them killed with it");
+    all += crowd()?;
     heading("the service under load");
     all += load::run(&load::Load::SHORT)?;
     heading("control groups version 2");
@@ -114,12 +116,23 @@ fn promises(mode: Mode, args: &[String]) -> Result<Tally, String> {
 /// Families of promises that are tried by every backend each time; `cargo xtask backends` tries all.
 const BY_OTHERS: [&str; 2] = ["exit_codes::", "network::"];
 
+/// gVisor, where this machine has it.
+fn crowd() -> Result<Tally, String> {
+    match backends::missing(&Built::new(&[])?, "runsc") {
+        None => soak::run_by(soak::CROWD, Some("runsc".to_owned())),
+        Some(reason) => {
+            println!("skipped: {reason}");
+            Ok(Tally::skipped(1))
+        }
+    }
+}
+
 /// Some promises by the other backends that this machine has, and the table of them all.
 fn by_others() -> Result<Tally, String> {
     let built = Built::new(&[])?;
     heading("the table of promises and backends");
     let mut all = backends::check(&built);
-    for backend in ["runsc", "crun", "runc"] {
+    for backend in ["runsc", "crun", "runc", "nsjail", "docker", "podman"] {
         heading(&format!("promises by {backend}"));
         if let Some(reason) = backends::missing(&built, backend) {
             println!("skipped: {reason}");
