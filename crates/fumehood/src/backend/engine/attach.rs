@@ -149,13 +149,11 @@ pub(super) fn near(fd: OwnedFd) -> io::Result<Descriptor> {
 /// Carries the program's standard input to it, and its end.
 pub(super) async fn input(from: OwnedFd, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
     let from = near(from)?;
-    let mut room = vec![0; 64 << 10];
-    loop {
-        let len = from.read(&mut room).await?;
-        if len == 0 {
-            break;
-        }
-        to.write_all(room.get(..len).unwrap_or(&[])).await?;
+    let mut read = Vec::with_capacity(64 << 10);
+    // Into the room that is left, so what was written makes way.
+    while from.read(&mut read).await? > 0 {
+        to.write_all(&read).await?;
+        read.clear();
     }
     to.shutdown().await
 }
