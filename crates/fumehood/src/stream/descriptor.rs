@@ -48,9 +48,11 @@ impl Descriptor {
         rustix::fs::fstat(fd).is_ok_and(is_fifo)
     }
 
-    /// Reads from a descriptor of ours, which does not block, into the room that a buffer has left.
-    /// Memory that nothing is read into is not touched: most programs print less than a page.
+    /// Reads from a descriptor of ours, which does not block, into the room that a buffer has left; 0
+    /// at the end. Memory that nothing is read into is not touched: most programs print less than a
+    /// page.
     pub(crate) async fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        debug_assert!(buffer.len() < buffer.capacity(), "no room looks like the end");
         match self {
             Self::Immediate(fd) => Ok(rustix::io::read(fd, spare_capacity(buffer))?),
             Self::Waits(fd) => loop {
