@@ -12,6 +12,7 @@ mod shape;
 mod stdin;
 mod validate;
 mod validate_files;
+mod validate_limits;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
