@@ -25,12 +25,6 @@ fn plain() -> Job {
 
 #[test]
 fn flags_become_fields() {
-    let mount = |access, optional| {
-        let mut mount = Mount::new("/a", "/b");
-        (mount.access, mount.optional) = (access, optional);
-        plain().with_mount(mount)
-    };
-    let limited = |change: fn(&mut Limits)| plain().limits(change);
     for (given, job) in [
         (&["--workdir", "/tmp"][..], plain().cwd("/tmp")),
         (&["-w/tmp"], plain().cwd("/tmp")),
@@ -45,7 +39,28 @@ fn flags_become_fields() {
         (&["-e", "A", "-e", "A=b"], plain().env("A", "b")),
         (&["-e", "A=b", "-e", "A"], plain().inherit_env("A")),
         (&["--allow-secret", "TOKEN"], plain().inherit_secret("TOKEN")),
-        (&["-v", "/a:/b"], mount(Access::ReadOnly, false)),
+        (&["--seccomp", "default"], plain()),
+        (&["--seccomp", "/p.json"], plain().seccomp(Seccomp::Profile("/p.json".into()))),
+        (&["--backend", "native"], plain()),
+        (
+            &["--require", "pids,memory", "--require", "ipc"],
+            plain().require(Guarantee::Pids).require(Guarantee::Memory).require(Guarantee::Ipc),
+        ),
+        (&["--waive", "network"], plain().waive(Guarantee::Network)),
+    ] {
+        assert_eq!(flags(given), job, "{given:?}");
+    }
+}
+
+#[test]
+fn flags_become_mounts() {
+    let mount = |access, optional| {
+        let mut mount = Mount::new("/a", "/b");
+        (mount.access, mount.optional) = (access, optional);
+        plain().with_mount(mount)
+    };
+    for (given, job) in [
+        (&["-v", "/a:/b"][..], mount(Access::ReadOnly, false)),
         (&["-v", "/a:/b:ro"], mount(Access::ReadOnly, false)),
         (&["-v", "/a:/b:rw"], mount(Access::ReadWrite, false)),
         (&["--mount", "type=bind,src=/a,dst=/b"], mount(Access::ReadOnly, false)),
@@ -66,7 +81,16 @@ fn flags_become_fields() {
             job
         }),
         (&["--here"], plain().mount_cow(std::env::current_dir().unwrap(), Job::CWD)),
-        (&["-m", "64m"], limited(|l| l.memory = Some(ByteSize::mib(64).into()))),
+    ] {
+        assert_eq!(flags(given), job, "{given:?}");
+    }
+}
+
+#[test]
+fn flags_become_limits() {
+    let limited = |change: fn(&mut Limits)| plain().limits(change);
+    for (given, job) in [
+        (&["-m", "64m"][..], limited(|l| l.memory = Some(ByteSize::mib(64).into()))),
         (&["--memory", "unlimited"], limited(|l| l.memory = Some(Limit::Unlimited))),
         (&["--pids-limit", "7"], limited(|l| l.pids = Some(7.into()))),
         (&["--cpus", "0.5"], limited(|l| l.cpus = Some(Cpus { milli: 500 }.into()))),
@@ -80,14 +104,6 @@ fn flags_become_fields() {
         (&["--workspace-size", "1M"], limited(|l| l.workspace = Some(ByteSize::mib(1).into()))),
         (&["--tmp-size", "1M"], limited(|l| l.tmp = Some(ByteSize::mib(1).into()))),
         (&["--inodes", "unlimited"], limited(|l| l.inodes = Some(Limit::Unlimited))),
-        (&["--seccomp", "default"], plain()),
-        (&["--seccomp", "/p.json"], plain().seccomp(Seccomp::Profile("/p.json".into()))),
-        (&["--backend", "native"], plain()),
-        (
-            &["--require", "pids,memory", "--require", "ipc"],
-            plain().require(Guarantee::Pids).require(Guarantee::Memory).require(Guarantee::Ipc),
-        ),
-        (&["--waive", "network"], plain().waive(Guarantee::Network)),
     ] {
         assert_eq!(flags(given), job, "{given:?}");
     }

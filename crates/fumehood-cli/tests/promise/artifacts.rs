@@ -1,5 +1,7 @@
 //! Files that come out: what is brought back, and tricks that must not work.
 
+mod tricks;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
@@ -10,6 +12,8 @@ use crate::support::{
     Fumehood, Promise, TempDir, host_tool, needs_control_groups, promises, require_tools, run,
     run_reported,
 };
+
+use tricks::TRICKS;
 
 promises![
     files_come_back_in_the_report,
@@ -134,152 +138,6 @@ fn files_come_back_however_the_program_ended() -> Promise {
     }
     Ok(())
 }
-
-/// A trick: what the program does, what is asked for, what comes back, what is skipped and why.
-type Trick = (
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-    &'static [(&'static str, &'static str)],
-    &'static [(&'static str, &'static str)],
-);
-
-const TRICKS: &[Trick] = &[
-    ("a link to a file of the host", "ln -s /etc/passwd l", &["l"], &[], &[("l", "symlink")]),
-    ("a link out by dots", "ln -s ../../../../etc/passwd l", &["l"], &[], &[("l", "symlink")]),
-    ("a file behind a link", "ln -s /etc l", &["l/passwd"], &[], &[("l", "symlink")]),
-    (
-        "a link to the root in a tree",
-        "mkdir d; ln -s / d/l; echo 1 >d/a",
-        &["d"],
-        &[("d/a", "1\n")],
-        &[("d/l", "symlink")],
-    ),
-    (
-        "a link for a glob",
-        "ln -s /etc/passwd x.png; echo 1 >y.png",
-        &["*.png"],
-        &[("y.png", "1\n")],
-        &[("x.png", "symlink")],
-    ),
-    ("a link to itself", "ln -s l l", &["l"], &[], &[("l", "symlink")]),
-    (
-        "a loop of directories",
-        "mkdir d; ln -s . d/self; echo 1 >d/a",
-        &["**/a"],
-        &[("d/a", "1\n")],
-        &[],
-    ),
-    (
-        "a link to /proc",
-        "ln -s /proc/self/root l",
-        &["l", "l/etc/passwd"],
-        &[],
-        &[("l", "symlink"), ("l", "symlink")],
-    ),
-    ("a link to a device", "ln -s /dev/zero l", &["l"], &[], &[("l", "symlink")]),
-    ("a dangling link", "ln -s nowhere l", &["l"], &[], &[("l", "symlink")]),
-    ("a named pipe", "mkfifo p", &["p"], &[], &[("p", "fifo")]),
-    (
-        "a named pipe in a tree",
-        "mkdir d; mkfifo d/p; echo 1 >d/a",
-        &["d/**"],
-        &[("d/a", "1\n")],
-        &[("d/p", "fifo")],
-    ),
-    (
-        "a socket",
-        "perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local=>\"s\",Listen=>1) or die'",
-        &["s"],
-        &[],
-        &[("s", "socket")],
-    ),
-    ("devices by a glob", "true", &["/d*/zero"], &[], &[("/dev/zero", "device")]),
-    (
-        "the kernel by a glob",
-        "true",
-        &["/pro[c]/self/environ"],
-        &[],
-        &[("/proc", "kernel-files"), ("/pro[c]/self/environ", "missing")],
-    ),
-    (
-        "the kernel from the root",
-        "echo 1 >a",
-        &["/[dp]*/**/oom_score_adj", "a"],
-        &[("a", "1\n")],
-        &[
-            ("/dev/pts", "kernel-files"),
-            ("/proc", "kernel-files"),
-            ("/[dp]*/**/oom_score_adj", "missing"),
-        ],
-    ),
-    ("a hole of 200 MiB", "truncate -s 200M hole", &["hole"], &[], &[("hole", "file-size")]),
-    ("a small hole", "truncate -s 3 hole", &["hole"], &[("hole", "\0\0\0")], &[]),
-    (
-        "more stored than there is to read",
-        "echo 1 >a; fallocate -n -l 30M a",
-        &["a"],
-        &[("a", "1\n")],
-        &[],
-    ),
-    ("a line break in a name", "echo 1 >'a\nb'", &["a*"], &[("a\nb", "1\n")], &[]),
-    (
-        "an escape in a name",
-        "echo 1 >\"$(printf 'a\\033[2J')\"",
-        &["a*"],
-        &[("a\u{1b}[2J", "1\n")],
-        &[],
-    ),
-    (
-        "a name that is no text",
-        "echo 1 >\"$(printf 'a\\377')\"",
-        &["a?"],
-        &[("{\"base64\":\"Yf8=\"}", "1\n")],
-        &[],
-    ),
-    (
-        "a name like an option",
-        "echo 1 >./--rf; echo 2 >./-",
-        &["[-]*"],
-        &[("-", "2\n"), ("--rf", "1\n")],
-        &[],
-    ),
-    ("names of dots", "echo 1 >...; echo 2 >'.. '", &["*"], &[(".. ", "2\n"), ("...", "1\n")], &[]),
-    ("a file that is gone", "echo 1 >a; rm a", &["a"], &[], &[("a", "missing")]),
-    ("a file that is open", "exec 3>a; echo 1 >&3", &["a"], &[("a", "1\n")], &[]),
-    (
-        "a directory for a file",
-        "mkdir report.xml; echo 1 >report.xml/a",
-        &["report.xml"],
-        &[("report.xml/a", "1\n")],
-        &[],
-    ),
-    ("an empty directory", "mkdir d", &["d"], &[], &[]),
-    (
-        "a file for a directory",
-        "echo 1 >build",
-        &["build/report.xml"],
-        &[],
-        &[("build/report.xml", "missing")],
-    ),
-    (
-        "one file under many names",
-        "echo 1 >a; ln a b; ln a c",
-        &["[b-c]", "a"],
-        &[("a", "1\n"), ("b", "1\n"), ("c", "1\n")],
-        &[],
-    ),
-    ("set-user-id", "echo 1 >a; chmod 6755 a", &["a"], &[("a", "1\n")], &[]),
-    (
-        "a glob that could take forever",
-        "echo 1 >$(printf 'a%.0s' $(seq 250))",
-        &["**/**/*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b"],
-        &[],
-        &[("**/**/*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", "missing")],
-    ),
-    ("a name full of wildcards", "echo 1 >'[*]'", &["\\[\\*\\]"], &[("[*]", "1\n")], &[]),
-    ("the same file asked for twice", "echo 1 >a", &["a", "*", "**"], &[("a", "1\n")], &[]),
-];
 
 fn output_tricks_get_their_verdict() -> Promise {
     host_tool("perl")?;
