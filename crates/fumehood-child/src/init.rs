@@ -34,6 +34,14 @@ pub fn main(socket: Fd, release: Fd, prelude: Option<&Prelude>) -> ! {
     sys::exit(status)
 }
 
+/// The same in a template, which is an init itself: but for the one signal that it ignores it has all
+/// that an init begins with. `socket` is the only descriptor.
+pub(crate) fn main_in_template(socket: Fd, prelude: Option<&Prelude>) -> ! {
+    sys::default_signal(nr::SIGCHLD);
+    let status = i32::from(live_in_template(socket, prelude).is_err());
+    sys::exit(status)
+}
+
 fn live(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
     let mut cell = Cell::new(Laps::new()?);
     if let Some(prelude) = prelude {
@@ -42,6 +50,28 @@ fn live(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
     }
     let mut fds = [Fd(-1); MAX_FDS];
     let (list, count) = expect(socket, Kind::Cell, &mut fds)?;
+    live_on(socket, cell, list, fds, count)
+}
+
+/// The ids of its namespace are set when the supervisor has something to say.
+fn live_in_template(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
+    let mut fds = [Fd(-1); MAX_FDS];
+    let (list, count) = expect(socket, Kind::Cell, &mut fds)?;
+    let mut cell = Cell::new(Laps::new()?);
+    if let Some(prelude) = prelude {
+        let done = cell.begin(prelude);
+        answer(socket, &cell, done, false)?;
+    }
+    live_on(socket, cell, list, fds, count)
+}
+
+fn live_on(
+    socket: Fd,
+    mut cell: Cell,
+    list: &[u8],
+    mut fds: [Fd; MAX_FDS],
+    count: usize,
+) -> Result<()> {
     let done = cell.build(list, fds, count);
     answer(socket, &cell, done, true)?;
     let shares_root = cell.shared.is_some();

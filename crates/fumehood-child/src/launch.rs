@@ -1,6 +1,8 @@
 //! Clones the init of a cell.
 
 use core::ffi::CStr;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::{Acquire, Release};
 
 use linux_raw_sys::general as nr;
 
@@ -139,6 +141,85 @@ pub fn launch(launch: &Launch<'_>) -> core::result::Result<Spawned, LaunchError>
             sys::close(spawned.pidfd);
             Err(error)
         }
+    }
+}
+
+/// Where an init that shares its launcher's descriptors says that it has its own.
+///
+/// A launcher with thousands of descriptors would have them copied for every init, only for that to
+/// close them. An init that is cloned with `CLONE_FILES` takes those along that it wants.
+#[derive(Debug)]
+pub struct Parting {
+    /// In memory that both have.
+    said: &'static AtomicU32,
+}
+
+/// The number at which an init finds its end of the line when it begins. It takes along what has no
+/// higher number.
+const LINE: Fd = Fd(1);
+
+impl Parting {
+    /// For a launcher that has no descriptor but 0: others get higher numbers than that of the line.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EMFILE`.
+    pub fn new() -> Result<Self> {
+        sys::dup_onto(Fd(0), LINE)?;
+        Ok(Self { said: sys::map_shared()? })
+    }
+
+    /// In the init: leaves the launcher's descriptors to the launcher.
+    fn say(&self) -> Result<Fd> {
+        sys::unshare_above(LINE)?;
+        self.said.store(1, Release);
+        sys::wake_other(self.said);
+        Ok(sys::keep_only(LINE))
+    }
+
+    /// In the launcher: waits until the init has done so, or is no more.
+    fn wait(&self, init: Fd) {
+        const SOON: u32 = 20;
+        while self.said.load(Acquire) == 0 {
+            sys::wait_for_other(self.said, 0, SOON);
+            if matches!(sys::poll_now(&mut [sys::PollFd::readable(init)]), Ok(1)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Clones an init that lets go of this process's descriptors rather than have copies of them, and sets
+/// the ids of its user namespace. It takes the first message for the word that they are set.
+///
+/// # Errors
+/// As for [`launch`]; the init ends when its line does.
+pub fn launch_parting(
+    launch: &Launch<'_>,
+    parting: &Parting,
+) -> core::result::Result<(i32, Fd), LaunchError> {
+    let message = |errno| (LaunchStep::Message, errno);
+    sys::dup_onto(launch.socket, LINE).map_err(message)?;
+    parting.said.store(0, Release);
+    match sys::fork(launch.flags | u64::from(nr::CLONE_FILES), launch.cgroup) {
+        Ok(Cloned::Child) => match parting.say() {
+            Ok(line) => crate::init::main_in_template(line, launch.prelude.as_ref()),
+            Err(_) => sys::exit(1),
+        },
+        Ok(Cloned::Parent { pid, pidfd }) => {
+            let mapped = launch.ids.map_or(Ok(()), |ids| write_maps(pid, &ids));
+            parting.wait(pidfd);
+            // Held open here, it would hide the supervisor's end from the init, and the init's from
+            // the supervisor.
+            sys::dup_onto(Fd(0), LINE).map_err(message)?;
+            match mapped {
+                Ok(()) => Ok((pid, pidfd)),
+                Err(error) => {
+                    sys::close(pidfd);
+                    Err(error)
+                }
+            }
+        }
+        Err(errno) => Err((LaunchStep::Clone, errno)),
     }
 }
 

@@ -12,10 +12,20 @@ use core::ffi::CStr;
 
 use linux_raw_sys::general as nr;
 
-use crate::sys::{self, Errno, Fd, PollFd, Result};
+use crate::sys::{self, Errno, Fd, Result};
 
-/// How many there are at most, and so how many cells a template has at a time.
-const MAX: usize = 128;
+/// How many there are at most, and so how many cells a template has at a time. Each takes eight
+/// descriptors, which may be fewer than that.
+const MAX: usize = CHUNK * CHUNKS;
+const CHUNK: usize = 64;
+const CHUNKS: usize = 64;
+
+/// How many that nobody is in are kept. Each is some 200 KiB of the kernel's memory.
+const SPARE: usize = 64;
+
+/// How many ends of inits are looked at before a network is lent: more than one, so that they become
+/// fewer, and not all, so that nobody waits long for a cell.
+const AT_ONCE: usize = 4;
 
 /// What tells whether anything happened in a network, below `/proc/self/net`. Of the first only the
 /// line with the number of sockets is about this network and not about the host.
@@ -31,6 +41,10 @@ const WITNESSES: [&CStr; 6] = [
 /// Longer than what all witnesses say together.
 const TESTIMONY: usize = 64 << 10;
 
+/// Longer than what any of them says, so that one call reads it all.
+const STATEMENT: usize = 32 << 10;
+
+#[derive(Clone, Copy)]
 struct Network {
     namespace: Fd,
     witnesses: [Fd; WITNESSES.len()],
@@ -38,39 +52,116 @@ struct Network {
     user: Option<Fd>,
 }
 
-/// All networks of a template.
+#[derive(Clone, Copy)]
+struct Slot {
+    network: Option<Network>,
+    /// The next one in the list that it is in.
+    next: Option<usize>,
+}
+
+type Chunk = &'static mut [Slot; CHUNK];
+
+/// All networks of a template. They lie where the inits that are cloned in it have no copy of them.
 pub(crate) struct Networks {
     /// Where the template is itself.
     home: Fd,
-    slots: [Option<Network>; MAX],
+    /// Says which inits have ended.
+    ends: Fd,
+    slots: Slots,
+    /// The first of those that nobody is in, and how many they are.
+    idle: Option<usize>,
+    spare: usize,
     /// What the witnesses of a new network say.
     pristine: Testimony,
+    /// Where they are heard.
+    statement: &'static mut [u8],
+}
+
+struct Slots {
+    chunks: [Option<Chunk>; CHUNKS],
+    /// Those that were ever used.
+    count: usize,
+    /// The first of those without a network.
+    vacant: Option<usize>,
+}
+
+impl Slots {
+    fn get(&mut self, index: usize) -> Option<&mut Slot> {
+        let chunk = self.chunks.get_mut(index / CHUNK)?.as_mut()?;
+        chunk.get_mut(index % CHUNK)
+    }
+
+    /// One without a network.
+    fn vacant(&mut self) -> Result<usize> {
+        const EMPTY: Slot = Slot { network: None, next: None };
+        if let Some(index) = self.vacant {
+            self.vacant = self.get(index).and_then(|slot| slot.next.take());
+            return Ok(index);
+        }
+        let index = self.count;
+        if index >= MAX {
+            return Err(Errno::USERS);
+        }
+        let chunk = self.chunks.get_mut(index / CHUNK).ok_or(Errno::USERS)?;
+        if chunk.is_none() {
+            *chunk = Some(sys::keep_apart([EMPTY; CHUNK])?);
+        }
+        self.count = index.saturating_add(1);
+        Ok(index)
+    }
+
+    fn vacate(&mut self, index: usize) {
+        let next = self.vacant.replace(index);
+        if let Some(slot) = self.get(index) {
+            *slot = Slot { network: None, next };
+        }
+    }
 }
 
 impl Networks {
     pub(crate) fn new() -> Result<Self> {
+        // A thousand cells take eight thousand descriptors. What is inherited from here is only the
+        // init's; its program is given a limit of its own.
+        sys::raise_descriptors();
         let home = Network::here()?;
-        let mut pristine = Testimony { bytes: sys::map(TESTIMONY)?, len: 0 };
-        home.hear(|said| pristine.add(said))?;
-        let slots = [const { None }; MAX];
-        Ok(Self { home: home.namespace, slots, pristine })
+        let mut pristine = Testimony { bytes: sys::map_apart(TESTIMONY)?, len: 0 };
+        let statement = sys::map_apart(STATEMENT)?;
+        home.hear(statement, |said| pristine.add(said))?;
+        let slots = Slots { chunks: [const { None }; CHUNKS], count: 0, vacant: None };
+        let ends = sys::epoll()?;
+        Ok(Self { home: home.namespace, ends, slots, idle: None, spare: 0, pristine, statement })
     }
 
     /// Enters a network that nobody is in, and says which.
     ///
     /// # Errors
-    /// `EUSERS` if there are as many as there may be, and those of `unshare(2)`.
+    /// `EUSERS` if there are as many as there may be, `EMFILE` if there are as many as there are
+    /// descriptors for, and those of `unshare(2)`.
     pub(crate) fn enter_one(&mut self) -> Result<usize> {
-        let Self { slots, pristine, .. } = self;
-        slots.iter_mut().for_each(|slot| take_back(slot, pristine));
-        if let Some((slot, network)) = self.slots.iter().enumerate().find_map(idle) {
-            sys::enter(network, nr::CLONE_NEWNET)?;
-            return Ok(slot);
+        for _ in 0..AT_ONCE {
+            let Some(index) = sys::epoll_next(self.ends) else { break };
+            self.take_back(index);
         }
-        let free = self.slots.iter_mut().enumerate().find(|(_, slot)| slot.is_none());
-        let (index, slot) = free.ok_or(Errno::USERS)?;
-        sys::unshare(u64::from(nr::CLONE_NEWNET))?;
-        *slot = Some(Network::here()?);
+        if let Some(index) = self.idle
+            && let Some(slot) = self.slots.get(index)
+            && let Some(network) = slot.network
+        {
+            self.idle = slot.next.take();
+            self.spare = self.spare.saturating_sub(1);
+            sys::enter(network.namespace, nr::CLONE_NEWNET)?;
+            return Ok(index);
+        }
+        let index = self.slots.vacant()?;
+        let made = sys::unshare(u64::from(nr::CLONE_NEWNET)).and_then(|()| Network::here());
+        match (made, self.slots.get(index)) {
+            (Ok(network), Some(slot)) => slot.network = Some(network),
+            (Ok(_), None) => return Err(Errno::USERS),
+            (Err(errno), _) => {
+                self.slots.vacate(index);
+                let _ = self.leave();
+                return Err(errno);
+            }
+        }
         Ok(index)
     }
 
@@ -80,62 +171,65 @@ impl Networks {
     }
 
     /// Remembers which init, by its pidfd, is in a network.
-    pub(crate) fn lend(&mut self, slot: usize, init: Fd) {
-        match self.slots.get_mut(slot) {
-            Some(Some(network)) => network.user = Some(init),
-            _ => sys::close(init),
+    pub(crate) fn lend(&mut self, index: usize, init: Fd) {
+        let network = self.slots.get(index).and_then(|slot| slot.network.as_mut());
+        match network {
+            // The end of an init is the end of everybody in its process namespace; it is told when
+            // the last of them is gone (`pid_namespaces(7)`). One whose end nobody hears of has its
+            // network for good.
+            Some(network) => {
+                network.user = Some(init);
+                let _ = sys::epoll_watch(self.ends, init, index);
+            }
+            None => sys::close(init),
         }
     }
-}
 
-fn idle((index, slot): (usize, &Option<Network>)) -> Option<(usize, Fd)> {
-    slot.as_ref().filter(|network| network.user.is_none()).map(|found| (index, found.namespace))
-}
-
-/// Has a network be there for others when everybody who was in it has ended, if it is like new; lets
-/// go of it if not.
-fn take_back(slot: &mut Option<Network>, pristine: &Testimony) {
-    let Some(network) = slot else { return };
-    let Some(init) = network.user else { return };
-    if !has_ended(init) {
-        return;
+    /// Has a network be there for others, if it is like new, when everybody who was in it has ended or
+    /// nobody came to be there; lets go of it if not.
+    pub(crate) fn take_back(&mut self, index: usize) {
+        let Self { ends, slots, idle, spare, pristine, statement, .. } = self;
+        let Some(slot) = slots.get(index) else { return };
+        let Some(network) = slot.network.as_mut() else { return };
+        if let Some(init) = network.user.take() {
+            sys::epoll_forget(*ends, init);
+            sys::close(init);
+        }
+        if *spare < SPARE && network.says(statement, pristine) == Ok(true) {
+            slot.next = idle.replace(index);
+            *spare = spare.saturating_add(1);
+        } else {
+            network.close();
+            slots.vacate(index);
+        }
     }
-    sys::close(init);
-    network.user = None;
-    if network.says(pristine) != Ok(true) {
-        network.close();
-        *slot = None;
-    }
-}
-
-/// The end of an init is the end of everybody in its process namespace; it is told when the last of
-/// them is gone (`pid_namespaces(7)`).
-fn has_ended(init: Fd) -> bool {
-    let mut watched = [PollFd::readable(init)];
-    matches!(sys::poll_now(&mut watched), Ok(1))
 }
 
 impl Network {
     /// The one that this process has just made.
     fn here() -> Result<Self> {
         sys::loopback_up()?;
-        let namespace = own()?;
-        let mut witnesses = [Fd(-1); WITNESSES.len()];
-        for (witness, path) in witnesses.iter_mut().zip(WITNESSES) {
-            *witness = match sys::open(path, nr::O_RDONLY) {
+        let mut network =
+            Self { namespace: own()?, witnesses: [Fd(-1); WITNESSES.len()], user: None };
+        for (witness, path) in network.witnesses.iter_mut().zip(WITNESSES) {
+            match sys::open(path, nr::O_RDONLY) {
+                Ok(opened) => *witness = opened,
                 // A kernel without version 6 of the protocol has no counters for it.
-                Err(Errno::NOENT) => Fd(-1),
-                opened => opened?,
-            };
+                Err(Errno::NOENT) => {}
+                Err(errno) => {
+                    network.close();
+                    return Err(errno);
+                }
+            }
         }
-        Ok(Self { namespace, witnesses, user: None })
+        Ok(network)
     }
 
     /// Whether all witnesses say just this.
-    fn says(&self, testimony: &Testimony) -> Result<bool> {
+    fn says(&self, statement: &mut [u8], testimony: &Testimony) -> Result<bool> {
         let mut left = testimony.bytes();
         let mut same = true;
-        self.hear(|said| match left.split_at_checked(said.len()) {
+        self.hear(statement, |said| match left.split_at_checked(said.len()) {
             Some((head, tail)) if head == said => left = tail,
             _ => same = false,
         })?;
@@ -143,10 +237,10 @@ impl Network {
     }
 
     /// What the witnesses say, in pieces.
-    fn hear(&self, mut hear: impl FnMut(&[u8])) -> Result<()> {
+    fn hear(&self, statement: &mut [u8], mut hear: impl FnMut(&[u8])) -> Result<()> {
         for (index, &witness) in self.witnesses.iter().enumerate() {
             if witness != Fd(-1) {
-                read_to(&mut hear, witness, index == 0)?;
+                read_to(&mut hear, witness, statement, index == 0)?;
             }
         }
         Ok(())
@@ -162,11 +256,15 @@ fn own() -> Result<Fd> {
     sys::open(c"/proc/self/ns/net", nr::O_RDONLY)
 }
 
-fn read_to(hear: &mut impl FnMut(&[u8]), file: Fd, first_line_only: bool) -> Result<()> {
-    sys::rewind(file)?;
-    let mut buffer = [0; 4096];
+fn read_to(
+    hear: &mut impl FnMut(&[u8]),
+    file: Fd,
+    buffer: &mut [u8],
+    first_line_only: bool,
+) -> Result<()> {
+    let mut offset = 0;
     loop {
-        let len = match sys::read(file, &mut buffer) {
+        let len = match sys::read_at(file, buffer, offset) {
             Ok(0) => return Ok(()),
             Err(Errno::INTR) => continue,
             read => read?,
@@ -178,6 +276,7 @@ fn read_to(hear: &mut impl FnMut(&[u8]), file: Fd, first_line_only: bool) -> Res
             return Ok(());
         }
         hear(bytes);
+        offset = offset.saturating_add(len);
     }
 }
 

@@ -11,32 +11,39 @@
 
 use linux_raw_sys::{general as nr, prctl as pr};
 
-use crate::launch::LaunchStep;
+use crate::launch::{LaunchStep, Parting};
 use crate::networks::Networks;
 use crate::sys::{self, Fd};
 use crate::zygote::{self, Refused, Request};
+
+/// What an init needs: a stack for its program's start, a list of steps, and the time of each.
+const RESERVE: usize = 192 << 10;
 
 /// Lives the life of a template; `socket` is a packet socket to its supervisor.
 pub fn main(socket: Fd) -> ! {
     // Children are reaped by the kernel.
     sys::ignore_signal(nr::SIGCHLD);
     let socket = sys::keep_only(socket);
+    let Ok(parting) = Parting::new() else { sys::exit(1) };
+    // For the inits: what they take of it costs less than what they ask for themselves.
+    let _ = sys::reserve(RESERVE);
     let mut networks = None;
-    zygote::answer_requests(socket, |request, line, cgroup| {
-        clone(&mut networks, request, line, cgroup)
+    // Who may have an init born in a group of version 2 is no template.
+    zygote::answer_requests(socket, |request, line, _| {
+        clone(&parting, &mut networks, request, line)
     })
 }
 
 fn clone(
+    parting: &Parting,
     networks: &mut Option<Networks>,
     request: &Request<'_>,
     line: Fd,
-    cgroup: Option<Fd>,
 ) -> Result<(), Refused> {
     let wants_network = request.flags & u64::from(nr::CLONE_NEWNET) != 0;
     let request = Request { flags: request.flags & !u64::from(nr::CLONE_NEWNET), ..*request };
     if !wants_network {
-        return visibly(|| zygote::clone(&request, line, cgroup)).map(sys::close);
+        return visibly(|| zygote::clone_parting(&request, line, parting)).map(sys::close);
     }
     let network = |errno| (LaunchStep::Network, errno);
     let networks = match networks {
@@ -44,11 +51,14 @@ fn clone(
         // Whoever has the host's network has none of ours.
         None => networks.insert(Networks::new().map_err(network)?),
     };
-    let slot = networks.enter_one().map_err(network)?;
-    let cloned = visibly(|| zygote::clone(&request, line, cgroup));
+    let index = networks.enter_one().map_err(network)?;
+    let cloned = visibly(|| zygote::clone_parting(&request, line, parting));
     networks.leave().map_err(network)?;
-    networks.lend(slot, cloned?);
-    Ok(())
+    match cloned {
+        Ok(init) => networks.lend(index, init),
+        Err(_) => networks.take_back(index),
+    }
+    cloned.map(drop)
 }
 
 /// The id maps of a process that is undumpable belong to the host's root, and so cannot be written

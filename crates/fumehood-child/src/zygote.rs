@@ -6,7 +6,7 @@
 
 use linux_raw_sys::general as nr;
 
-use crate::launch::{IdMaps, Launch, LaunchStep, launch};
+use crate::launch::{IdMaps, Launch, LaunchStep, Parting, launch, launch_parting};
 use crate::prelude::Prelude;
 use crate::step::{Field, Reader, Sink};
 use crate::sys::{self, Errno, Fd, MAX_FDS};
@@ -34,6 +34,16 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// What is asked for, with the init's end of the line and its control group.
+    fn launch(&self, socket: Fd, cgroup: Option<Fd>) -> Launch<'a> {
+        let ids = self.maps_ids.then_some(IdMaps {
+            uid: self.uid_map,
+            gid: self.gid_map,
+            deny_setgroups: self.deny_setgroups,
+        });
+        Launch { flags: self.flags, ids, cgroup, socket, prelude: self.prelude }
+    }
+
     /// Writes the request down.
     pub fn encode(&self, sink: &mut impl Sink) {
         self.flags.put(sink);
@@ -133,24 +143,35 @@ fn refuse(socket: Fd, (step, errno): Refused) {
 /// Clones an init, whose end of the line to its supervisor is `socket`, and tells the supervisor;
 /// the init's pidfd.
 pub(crate) fn clone(request: &Request<'_>, socket: Fd, cgroup: Option<Fd>) -> Result<Fd, Refused> {
-    let ids = request.maps_ids.then_some(IdMaps {
-        uid: request.uid_map,
-        gid: request.gid_map,
-        deny_setgroups: request.deny_setgroups,
-    });
-    let Request { flags, prelude, .. } = *request;
-    let spawned = launch(&Launch { flags, ids, cgroup, socket, prelude })?;
-    let mut body = Buffer::<4>::new();
-    spawned.pid.put(&mut body);
+    let spawned = launch(&request.launch(socket, cgroup))?;
     let pidfd = spawned.pidfd;
-    let told = wire::send(socket, Kind::Spawned, body.bytes(), Some(pidfd));
-    let released = match told {
+    let released = match tell(socket, spawned.pid, pidfd) {
         Ok(()) => spawned.release(),
         Err(errno) => {
             spawned.give_up();
             Err(errno)
         }
     };
+    released_or_closed(pidfd, released)
+}
+
+/// [`clone`] for a launcher with many descriptors.
+pub(crate) fn clone_parting(
+    request: &Request<'_>,
+    socket: Fd,
+    parting: &Parting,
+) -> Result<Fd, Refused> {
+    let (pid, pidfd) = launch_parting(&request.launch(socket, None), parting)?;
+    released_or_closed(pidfd, tell(socket, pid, pidfd))
+}
+
+fn tell(socket: Fd, pid: i32, pidfd: Fd) -> sys::Result<()> {
+    let mut body = Buffer::<4>::new();
+    pid.put(&mut body);
+    wire::send(socket, Kind::Spawned, body.bytes(), Some(pidfd))
+}
+
+fn released_or_closed(pidfd: Fd, released: sys::Result<()>) -> Result<Fd, Refused> {
     match released {
         Ok(()) => Ok(pidfd),
         Err(errno) => {

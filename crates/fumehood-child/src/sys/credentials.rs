@@ -57,6 +57,19 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     plain!(__NR_prlimit64, 0, resource, limit.as_ptr(), 0).map(drop)
 }
 
+/// Allows this process as many descriptors as it may allow itself.
+pub fn raise_descriptors() {
+    let mut limit = [0u64; 2];
+    // SAFETY: the kernel writes two words into `limit`, which outlives the call.
+    let got = unsafe {
+        let address = limit.as_mut_ptr() as usize;
+        call(nr::__NR_prlimit64, [0, nr::RLIMIT_NOFILE as usize, 0, address, 0, 0])
+    };
+    if got.is_ok() {
+        let _ = set_rlimit(nr::RLIMIT_NOFILE, limit[1], limit[1]);
+    }
+}
+
 /// `setpriority(2)` of this process.
 ///
 /// # Errors

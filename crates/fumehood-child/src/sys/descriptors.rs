@@ -1,7 +1,9 @@
 //! Descriptors, and what is sent over them.
 
-use core::mem::size_of;
+use core::mem::{align_of, size_of};
 use core::ptr;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 use linux_raw_sys::general as nr;
 use linux_raw_sys::net;
@@ -19,6 +21,17 @@ pub fn close(fd: Fd) {
 /// `ENOSYS` before Linux 5.9.
 pub fn close_range(first: u32, last: u32) -> Result<()> {
     plain!(__NR_close_range, first, last, 0).map(drop)
+}
+
+/// Stops sharing descriptors with other processes, and has those up to this number for itself, and no
+/// others (`close_range(2)`).
+///
+/// # Errors
+/// `ENOMEM`, `ENOSYS` before Linux 5.9.
+pub fn unshare_above(last: Fd) -> Result<()> {
+    const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
+    let first = last.0.saturating_add(1);
+    plain!(__NR_close_range, first, u32::MAX, CLOSE_RANGE_UNSHARE).map(drop)
 }
 
 /// Closes every descriptor but one, which becomes number 0: whatever the process that was cloned had
@@ -61,12 +74,14 @@ pub fn read(fd: Fd, buffer: &mut [u8]) -> Result<usize> {
     unsafe { call(nr::__NR_read, [fd.word(), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) }
 }
 
-/// Goes back to the first byte of an open file.
+/// `pread64(2)`: reads from that place on.
 ///
 /// # Errors
-/// `ESPIPE` for what is no file.
-pub fn rewind(fd: Fd) -> Result<()> {
-    plain!(__NR_lseek, fd.0, 0, nr::SEEK_SET).map(drop)
+/// Those of the descriptor; `ESPIPE` for what is no file.
+pub fn read_at(fd: Fd, buffer: &mut [u8], offset: usize) -> Result<usize> {
+    let address = buffer.as_mut_ptr() as usize;
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into `buffer`.
+    unsafe { call(nr::__NR_pread64, [fd.word(), address, buffer.len(), offset, 0, 0]) }
 }
 
 /// `write(2)`.
@@ -135,6 +150,41 @@ fn poll_until(fds: &mut [PollFd], timeout: usize) -> Result<usize> {
     // SAFETY: `fds` has the kernel's layout; the kernel writes only `revents` of its elements, and
     // to the timeout, which is none or outlives the call in the frame of the caller.
     unsafe { call(nr::__NR_ppoll, [fds.as_mut_ptr() as usize, fds.len(), timeout, 0, 0, 0]) }
+}
+
+/// `epoll_create1(2)`, close-on-exec: a set of descriptors that says which of them are ready.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub fn epoll() -> Result<Fd> {
+    plain!(__NR_epoll_create1, nr::EPOLL_CLOEXEC).map(|fd| Fd(fd as i32))
+}
+
+/// Has a set watch a descriptor for input, under a number (`epoll_ctl(2)`).
+///
+/// # Errors
+/// `ENOSPC` where the user watches too many.
+pub fn epoll_watch(set: Fd, fd: Fd, number: usize) -> Result<()> {
+    let event = nr::epoll_event { events: nr::EPOLLIN, data: number as u64 };
+    plain!(__NR_epoll_ctl, set.word(), nr::EPOLL_CTL_ADD, fd.word(), ptr::from_ref(&event))
+        .map(drop)
+}
+
+/// Has a set watch a descriptor no longer. To close it is not enough where others have it open.
+pub fn epoll_forget(set: Fd, fd: Fd) {
+    let _ = plain!(__NR_epoll_ctl, set.word(), nr::EPOLL_CTL_DEL, fd.word(), 0);
+}
+
+/// The number of a watched descriptor that is ready; none if there is none now (`epoll_pwait(2)`).
+#[must_use]
+pub fn epoll_next(set: Fd) -> Option<usize> {
+    let mut event = nr::epoll_event { events: 0, data: 0 };
+    // SAFETY: the kernel writes at most one event, which outlives the call; no signal mask.
+    let ready = unsafe {
+        let event = ptr::from_mut(&mut event) as usize;
+        call(nr::__NR_epoll_pwait, [set.word(), event, 1, 0, 0, 0])
+    };
+    (ready == Ok(1)).then_some(event.data as usize)
 }
 
 /// Waits for that many milliseconds, or less if a signal comes.
@@ -236,11 +286,50 @@ pub fn ioctl(fd: Fd, request: u32, argument: usize) -> Result<usize> {
     plain!(__NR_ioctl, fd.word(), request, argument)
 }
 
-/// Maps private anonymous memory that lives as long as the process.
+/// Where [`map`] takes memory from before it asks the kernel, and where that ends.
+static RESERVED: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+/// Sets memory aside for [`map`], which takes a system call and a page fault less for each piece then.
+/// As long as this process touches none of it, processes that are cloned from it have it untouched.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn reserve(len: usize) -> Result<()> {
+    let memory = map_anew(len)?;
+    let start = memory.as_ptr() as usize;
+    let [next, end] = &RESERVED;
+    end.store(start.saturating_add(len), Relaxed);
+    next.store(start, Relaxed);
+    Ok(())
+}
+
+/// A piece of what was set aside, if there is enough of it.
+fn reserved(len: usize) -> Option<&'static mut [u8]> {
+    const LINE: usize = 64;
+    let [next, end] = &RESERVED;
+    let size = len.checked_next_multiple_of(LINE)?;
+    let after = |start: usize| {
+        let after = start.checked_add(size)?;
+        (start != 0 && after <= end.load(Relaxed)).then_some(after)
+    };
+    let start = next.fetch_update(Relaxed, Relaxed, after).ok()?;
+    // SAFETY: these bytes were mapped, zeroed and writable, and nothing unmaps them; nobody else gets
+    // them, since `next` only grows, also where two processes share this memory.
+    Some(unsafe { core::slice::from_raw_parts_mut(start as *mut u8, len) })
+}
+
+/// Gives private anonymous memory, zeroed, that lives as long as the process; at a multiple of 64.
 ///
 /// # Errors
 /// `ENOMEM`.
 pub fn map(len: usize) -> Result<&'static mut [u8]> {
+    match reserved(len) {
+        Some(memory) => Ok(memory),
+        None => map_anew(len),
+    }
+}
+
+fn map_anew(len: usize) -> Result<&'static mut [u8]> {
     let prot = (nr::PROT_READ | nr::PROT_WRITE) as usize;
     let flags = (nr::MAP_PRIVATE | nr::MAP_ANONYMOUS) as usize;
     // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory in use.
@@ -255,11 +344,53 @@ pub fn map(len: usize) -> Result<&'static mut [u8]> {
 /// # Errors
 /// `ENOMEM`.
 pub fn keep<T>(value: T) -> Result<&'static T> {
+    const { assert!(align_of::<T>() <= 64, "memory is given at multiples of 64") };
     let place = map(size_of::<T>().max(1))?.as_mut_ptr().cast::<T>();
-    // SAFETY: a mapping is page-aligned and has the size of a `T`, and nothing else refers to it.
+    // SAFETY: the place has the alignment and the size of a `T`, and nothing else refers to it.
     unsafe {
         place.write(value);
         Ok(&*place)
+    }
+}
+
+/// [`map`], where processes that are cloned from this one have nothing (`MADV_DONTFORK`): neither is
+/// there anything to copy for them, nor to part from them when this one writes to it.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn map_apart(len: usize) -> Result<&'static mut [u8]> {
+    let memory = map_anew(len)?;
+    plain!(__NR_madvise, memory.as_ptr(), len, nr::MADV_DONTFORK)?;
+    Ok(memory)
+}
+
+/// A word that processes which are cloned from this one have in common with it, and which is 0.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn map_shared() -> Result<&'static AtomicU32> {
+    let prot = (nr::PROT_READ | nr::PROT_WRITE) as usize;
+    let flags = (nr::MAP_SHARED | nr::MAP_ANONYMOUS) as usize;
+    let len = size_of::<AtomicU32>();
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory in use.
+    let address = unsafe { call(nr::__NR_mmap, [0, len, prot, flags, (-1isize) as usize, 0]) }?;
+    // SAFETY: the kernel just mapped a zeroed page there, which nothing unmaps; whoever else has it
+    // gets at it by this function's result, too.
+    Ok(unsafe { &*(address as *const AtomicU32) })
+}
+
+/// Puts a value where it stays as long as the process, and where processes that are cloned from this
+/// one have no copy of it: they must not have a reference to it, or not use it.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn keep_apart<T>(value: T) -> Result<&'static mut T> {
+    let place = map_apart(size_of::<T>().max(1))?.as_mut_ptr().cast::<T>();
+    // SAFETY: a mapping is page-aligned and has the size of a `T`, and nothing else refers to it. A
+    // child that uses it all the same dies of that, and harms nobody else.
+    unsafe {
+        place.write(value);
+        Ok(&mut *place)
     }
 }
 
@@ -269,6 +400,6 @@ pub fn keep<T>(value: T) -> Result<&'static T> {
 /// `ENOMEM`.
 pub fn map_words(count: usize) -> Result<&'static mut [usize]> {
     let bytes = map(count.max(1) * size_of::<usize>())?;
-    // SAFETY: a mapping is page-aligned, has the length of `count` words, and zero is a word.
+    // SAFETY: the place is aligned for words, has the length of `count` of them, and zero is a word.
     Ok(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), count) })
 }

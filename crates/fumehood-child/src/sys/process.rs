@@ -200,6 +200,18 @@ pub fn wake(word: &AtomicU32) {
     let _ = plain!(__NR_futex, word.as_ptr(), nr::FUTEX_WAKE | nr::FUTEX_PRIVATE_FLAG, i32::MAX);
 }
 
+/// [`wait_while`] for a word that another process writes (it lies in [shared memory](super::map_shared)),
+/// for at most so many milliseconds.
+pub fn wait_for_other(word: &AtomicU32, value: u32, milliseconds: u32) {
+    let time = [0u64, u64::from(milliseconds) * 1_000_000];
+    let _ = plain!(__NR_futex, word.as_ptr(), nr::FUTEX_WAIT, value, time.as_ptr());
+}
+
+/// Wakes another process that waits for that word to change.
+pub fn wake_other(word: &AtomicU32) {
+    let _ = plain!(__NR_futex, word.as_ptr(), nr::FUTEX_WAKE, 1);
+}
+
 /// `execve(2)`. Returns only on failure.
 ///
 /// `argv` and `envp` are arrays of string addresses that end in 0.
