@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -205,28 +204,6 @@ pub(super) fn parse_procs(text: &str) -> Procs {
         }
     }
     procs
-}
-
-/// A file that is read again and again: opened at the first reading, and kept open.
-#[derive(Debug, Default)]
-pub(super) struct Gauge(OnceLock<OwnedFd>);
-
-impl Gauge {
-    pub(super) fn read(&self, dir: &Dir, file: &str) -> io::Result<String> {
-        let fd = match self.0.get() {
-            Some(fd) => fd,
-            None => {
-                let fd = dir.file(file, OFlags::RDONLY)?;
-                self.0.get_or_init(|| fd)
-            }
-        };
-        read_all(fd.as_fd()).map_err(|error| failed("read", &dir.path.join(file), error))
-    }
-
-    /// Reads through `fd` from now on.
-    pub(super) fn over(fd: OwnedFd) -> Self {
-        Self(OnceLock::from(fd))
-    }
 }
 
 /// Who is in a group.

@@ -105,6 +105,10 @@ pub(super) trait Control: fmt::Debug + Send + Sync {
     fn pids_peak(&self) -> io::Result<Option<u64>>;
     fn pids_denied(&self) -> io::Result<u64>;
     fn is_empty(&self) -> io::Result<bool>;
+    /// The same by a cheaper reading, for a group that was lived in.
+    fn is_surely_empty(&self) -> io::Result<bool> {
+        self.is_empty()
+    }
     /// Sends SIGKILL to all members such that none escapes by forking.
     fn kill(&self) -> io::Result<()>;
     /// Waits until the group may be empty, or for this long.
@@ -274,7 +278,7 @@ impl Group {
     /// If a process or charged memory is in it, or if this kernel cannot start its peaks anew
     /// (version 2 before Linux 6.12). The group must then be destroyed.
     pub(crate) fn reset(&mut self, limits: &GroupLimits) -> io::Result<()> {
-        if !self.is_empty()? {
+        if !self.control.is_surely_empty()? {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the group is not empty"));
         }
         if self.limits != *limits || self.denied_at_kill.get().is_some() {
@@ -295,9 +299,10 @@ impl Group {
 
     /// Page cache of the last run would count as memory of the next.
     fn take_leftover_memory(&self) -> io::Result<()> {
-        if self.control.memory_now()?.is_some_and(|bytes| bytes > LEFTOVER) {
-            self.control.reclaim()?;
+        if self.control.memory_now()?.is_none_or(|bytes| bytes <= LEFTOVER) {
+            return Ok(());
         }
+        self.control.reclaim()?;
         match self.control.memory_now()? {
             Some(bytes) if bytes > LEFTOVER => {
                 Err(io::Error::other(format!("{bytes} bytes are still charged to the group")))

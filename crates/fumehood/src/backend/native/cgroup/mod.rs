@@ -10,6 +10,7 @@ mod advice;
 mod delegate;
 mod dir;
 mod find;
+mod gauge;
 mod gc;
 mod group;
 mod janitor;

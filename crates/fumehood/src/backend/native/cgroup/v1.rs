@@ -4,13 +4,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-
-use super::dir::{Dir, Gauge, Procs, keyed, parse_procs};
+use super::dir::{Dir, Procs, keyed, parse_procs};
+use super::gauge::Gauge;
 use super::group::{Control, CpuUsage, Entry, GroupLimits, Oom, bandwidth, kill_member};
 use super::locate::{is_within, join, parse_memberships};
 use crate::{Figure, Source};
@@ -93,8 +92,22 @@ pub(super) struct Parts {
     parts: Vec<Part>,
     /// Whether a share of CPUs was written.
     has_quota: bool,
-    cpuacct: Gauge,
+    gauges: Gauges,
+}
+
+/// What is read for every run, and what is written when a group is used again.
+#[derive(Debug, Default)]
+struct Gauges {
+    cpu_total: Gauge,
+    cpu_user: Gauge,
+    cpu_system: Gauge,
     oom_control: Gauge,
+    memory_now: Gauge,
+    memory_peak: Gauge,
+    /// Of memory and swap together, if this kernel counts that.
+    memsw_peak: OnceLock<Option<Gauge>>,
+    pids_now: Gauge,
+    pids_events: Gauge,
 }
 
 #[derive(Debug)]
@@ -102,6 +115,7 @@ struct Part {
     /// Index of its parent among the branches.
     branch: usize,
     dir: Dir,
+    tasks: Gauge,
 }
 
 impl Parts {
@@ -111,8 +125,7 @@ impl Parts {
             name: name.to_owned(),
             parts: Vec::new(),
             has_quota: false,
-            cpuacct: Gauge::default(),
-            oom_control: Gauge::default(),
+            gauges: Gauges::default(),
         }
     }
 
@@ -120,7 +133,7 @@ impl Parts {
         for (index, branch) in self.parent.branches.iter().enumerate() {
             if branch.is_among(wanted) {
                 let dir = branch.dir.make(&self.name)?;
-                self.parts.push(Part { branch: index, dir });
+                self.parts.push(Part { branch: index, dir, tasks: Gauge::default() });
             }
         }
         Ok(())
@@ -194,8 +207,13 @@ impl Parts {
     /// but it stays 0 on some kernels (seen on 6.18).
     fn was_at_limit(&self) -> io::Result<bool> {
         let limit = self.number(Controller::Memory, "memory.limit_in_bytes")?;
-        let peak = self.number(Controller::Memory, "memory.max_usage_in_bytes")?;
+        let peak = self.peak()?;
         Ok(peak.zip(limit).is_some_and(|(peak, limit)| limit.saturating_sub(peak) <= ONE_CHARGE))
+    }
+
+    fn peak(&self) -> io::Result<Option<u64>> {
+        let Some(dir) = self.part(Controller::Memory) else { return Ok(None) };
+        self.gauges.memory_peak.number(dir, "memory.max_usage_in_bytes")
     }
 
     fn procs(&self) -> io::Result<Procs> {
@@ -285,11 +303,13 @@ impl Control for Parts {
     }
 
     fn forget_peaks(&mut self) -> io::Result<()> {
+        const MEMSW_PEAK: &str = "memory.memsw.max_usage_in_bytes";
         let Some(dir) = self.part(Controller::Memory) else { return Ok(()) };
-        if dir.has("memory.memsw.max_usage_in_bytes") {
-            dir.write("memory.memsw.max_usage_in_bytes", "0")?;
+        let memsw = || dir.has(MEMSW_PEAK).then(Gauge::default);
+        if let Some(peak) = self.gauges.memsw_peak.get_or_init(memsw) {
+            peak.write(dir, MEMSW_PEAK, "0")?;
         }
-        Ok(dir.write("memory.max_usage_in_bytes", "0")?)
+        self.gauges.memory_peak.write(dir, "memory.max_usage_in_bytes", "0")
     }
 
     fn reclaim(&self) -> io::Result<()> {
@@ -303,7 +323,7 @@ impl Control for Parts {
         // (Linux commit 9a3284fad42f), and an init has one thread.
         let open = |part: &Part| {
             let name = self.parent.branches[part.branch].name();
-            Ok((name, part.dir.file("tasks", OFlags::WRONLY)?))
+            Ok((name, part.tasks.writer(&part.dir, "tasks")?))
         };
         let files: io::Result<Vec<(String, OwnedFd)>> = self.parts.iter().map(open).collect();
         Ok(Entry::Join(files?))
@@ -315,17 +335,19 @@ impl Control for Parts {
     }
 
     fn memory_peak(&self) -> io::Result<Option<Figure>> {
-        let peak = self.number(Controller::Memory, "memory.max_usage_in_bytes")?;
+        let peak = self.peak()?;
         Ok(peak.map(|value| Figure { value, source: Source::CgroupMemoryMaxUsage }))
     }
 
     fn memory_now(&self) -> io::Result<Option<u64>> {
-        self.number(Controller::Memory, "memory.usage_in_bytes")
+        let Some(dir) = self.part(Controller::Memory) else { return Ok(None) };
+        let now = self.gauges.memory_now.read(dir, "memory.usage_in_bytes")?;
+        Ok(now.trim().parse().ok())
     }
 
     fn oom(&self) -> io::Result<Oom> {
         let Some(dir) = self.part(Controller::Memory) else { return Ok(Oom::default()) };
-        let control = self.oom_control.read(dir, "memory.oom_control")?;
+        let control = self.gauges.oom_control.read(dir, "memory.oom_control")?;
         let kills = keyed(&control, "oom_kill").unwrap_or(0);
         Ok(Oom { kills, at_limit: kills > 0 && self.was_at_limit()? })
     }
@@ -336,14 +358,22 @@ impl Control for Parts {
 
     fn cpu(&self) -> io::Result<Option<CpuUsage>> {
         let Some(total_us) = self.cpu_total()? else { return Ok(None) };
-        let user = self.number(Controller::Cpuacct, "cpuacct.usage_user")?.unwrap_or(0);
-        let system = self.number(Controller::Cpuacct, "cpuacct.usage_sys")?.unwrap_or(0);
+        let ticks = |gauge: &Gauge, file| -> io::Result<u64> {
+            let Some(dir) = self.part(Controller::Cpuacct) else { return Ok(0) };
+            Ok(gauge
+                .read_if_there(dir, file)?
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(0))
+        };
+        let user = ticks(&self.gauges.cpu_user, "cpuacct.usage_user")?;
+        let system = ticks(&self.gauges.cpu_system, "cpuacct.usage_sys")?;
         Ok(Some(split(total_us, user, system)))
     }
 
     fn cpu_total(&self) -> io::Result<Option<u64>> {
         let Some(dir) = self.part(Controller::Cpuacct) else { return Ok(None) };
-        let nanoseconds: Option<u64> = self.cpuacct.read(dir, "cpuacct.usage")?.trim().parse().ok();
+        let nanoseconds: Option<u64> =
+            self.gauges.cpu_total.read(dir, "cpuacct.usage")?.trim().parse().ok();
         Ok(nanoseconds.map(|value| value / 1000))
     }
 
@@ -353,12 +383,24 @@ impl Control for Parts {
 
     fn pids_denied(&self) -> io::Result<u64> {
         let Some(dir) = self.part(Controller::Pids) else { return Ok(0) };
-        let events = dir.read_if_there("pids.events")?;
+        let events = self.gauges.pids_events.read_if_there(dir, "pids.events")?;
         Ok(events.and_then(|events| keyed(&events, "max")).unwrap_or(0))
     }
 
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.procs()?.is_empty())
+    }
+
+    /// Whoever is in one part is in all, so one figure tells; only that there is nobody, since it
+    /// counts those that have ended and were not waited for.
+    fn is_surely_empty(&self) -> io::Result<bool> {
+        if let Some(dir) = self.part(Controller::Pids) {
+            let now = self.gauges.pids_now.read(dir, "pids.current")?;
+            if now.trim() == "0" {
+                return Ok(true);
+            }
+        }
+        self.is_empty()
     }
 
     fn kill(&self) -> io::Result<()> {

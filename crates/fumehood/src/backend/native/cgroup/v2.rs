@@ -11,7 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::dir::{Dir, Gauge, keyed, parse_procs};
+use super::dir::{Dir, keyed, parse_procs};
+use super::gauge::Gauge;
 use super::group::{Control, CpuUsage, Entry, GroupLimits, Oom, bandwidth, kill_member};
 use super::locate::{is_within, join, parse_memberships};
 use crate::{Figure, Source};
