@@ -14,7 +14,7 @@ use super::cgroup::Group;
 use super::control::{Control, Message};
 use super::diagnose::{self, Namespace, Refusal};
 use super::launch::{Init, Launcher, NotLaunched};
-use super::part::Part;
+use super::part::{Part, Steps};
 use super::script::{self, Script, TerminalSize};
 use super::template::Template;
 use super::{overlay, tree, watch};
@@ -38,7 +38,8 @@ pub(crate) struct Cell {
     notes: Vec<MountNote>,
     root: Option<OwnedFd>,
     mounts: Option<OwnedFd>,
-    labels: Vec<String>,
+    /// What its steps are called.
+    script: Arc<Script>,
     /// How long its steps took, once they are known to be done.
     parked: Option<Vec<StepTime>>,
 }
@@ -66,9 +67,14 @@ impl Handle {
         self.control.send(Kind::Signal, body.bytes(), &[]).await
     }
 
+    /// Lets the init go.
+    pub(crate) fn hang_up(&self) {
+        let _ = rustix::net::shutdown(self.control.as_fd(), rustix::net::Shutdown::Both);
+    }
+
     /// Lets the init go, and waits until it is no more.
     pub(crate) async fn ended(&mut self) {
-        let _ = rustix::net::shutdown(self.control.as_fd(), rustix::net::Shutdown::Both);
+        self.hang_up();
         let Ok(pidfd) = self.pidfd.try_clone() else { return };
         if let Ok(watched) = watch::owned(pidfd) {
             let _ = watched.readable().await;
@@ -86,7 +92,7 @@ impl Handle {
     }
 
     /// Whether the init still lives.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         // The pidfd of a process that has ended is readable (pidfd_open(2)).
         let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -103,7 +109,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // An init without a process namespace must stay to kill what it watches over; it does so
         // when the line closes, which happens now.
-        let _ = rustix::net::shutdown(self.control.as_fd(), rustix::net::Shutdown::Both);
+        self.hang_up();
     }
 }
 
@@ -150,19 +156,18 @@ impl Cell {
         let ahead = ahead.filter(|_| born.is_none()).and_then(|ahead| ahead.of_shape(&shape));
         let pending = match ahead.unwrap_or_else(|| launcher.begin(&shape, born)) {
             Ok(pending) => pending,
-            Err(refused) => return Err(not_launched(launcher, refused).await),
+            Err(refused) => return Err(Box::pin(not_launched(launcher, refused)).await),
         };
         // While the kernel makes the namespaces the steps are written down.
-        let (notes, script) = part.script(launcher, plan, join, base.as_ref()).await?;
+        let Steps { script, fds, notes } = part.script(launcher, plan, join, base.as_ref()).await?;
         let Init { control, pid, pidfd } = match pending.init().await {
             Ok(init) => init,
-            Err(refused) => return Err(not_launched(launcher, refused).await),
+            Err(refused) => return Err(Box::pin(not_launched(launcher, refused)).await),
         };
         let init = Handle { control, pidfd, pid, _template: launcher.template() };
-        send(&init, Kind::Cell, &script).await?;
-        let labels = script.labels;
+        send(&init, Kind::Cell, &script, &fds).await?;
         let (changes, root, mounts) = (None, None, None);
-        Ok(Self { init, group, changes, root, mounts, base, notes, labels, parked: None })
+        Ok(Self { init, group, changes, root, mounts, base, notes, script, parked: None })
     }
 
     /// Starts the program: the cell is used up.
@@ -178,11 +183,10 @@ impl Cell {
 
     async fn start_by(
         mut self,
-        mut program: Script,
+        program: Script,
         stdio: Vec<OwnedFd>,
         failed: impl Fn(&Script, &[u8]) -> NotBuilt,
     ) -> Result<Started, NotBuilt> {
-        program.fds = stdio;
         let mut steps = match self.parked.take() {
             Some(steps) => steps,
             None => self.assert_member().await?.unwrap_or_default(),
@@ -190,14 +194,14 @@ impl Cell {
         if let Some(base) = &mut self.base {
             base.settle().await?;
         }
-        send(&self.init, Kind::Program, &program).await?;
+        send(&self.init, Kind::Program, &program, &stdio).await?;
         // The program's ends of its pipes are its own now.
-        program.fds.clear();
+        drop(stdio);
         loop {
             let Message { kind, body, fd } = self.next().await?;
             match kind {
-                Kind::Ready => steps.extend(times(&self.labels, &body)),
-                Kind::CellFailed => return Err(cell_failed(&self.labels, &body)),
+                Kind::Ready => steps.extend(times(&self.script.labels, &body)),
+                Kind::CellFailed => return Err(cell_failed(&self.script.labels, &body)),
                 Kind::ProgramFailed => return Err(failed(&program, &body)),
                 Kind::Started => {
                     steps.extend(times(&program.labels, body.get(4..).unwrap_or(&[])));
@@ -234,10 +238,12 @@ impl Cell {
     /// Waits until the cell is confined, unless it is known to be.
     pub(super) async fn stand(&mut self) -> Result<(), NotBuilt> {
         if self.parked.is_none() {
-            let steps = match self.assert_member().await? {
-                Some(steps) => steps,
-                None => self.ready().await?,
-            };
+            let steps = self.ready().await?;
+            if let Some(group) = &self.group
+                && !tree::is_member(group, self.init.pid)?
+            {
+                return Err(tree::elsewhere().into());
+            }
             self.parked = Some(steps);
         }
         Ok(())
@@ -289,8 +295,8 @@ impl Cell {
     /// What the steps of the cell took, when they are done.
     async fn ready(&mut self) -> Result<Vec<StepTime>, NotBuilt> {
         match self.next().await? {
-            Message { kind: Kind::Ready, body, .. } => Ok(times(&self.labels, &body)),
-            Message { body, .. } => Err(cell_failed(&self.labels, &body)),
+            Message { kind: Kind::Ready, body, .. } => Ok(times(&self.script.labels, &body)),
+            Message { body, .. } => Err(cell_failed(&self.script.labels, &body)),
         }
     }
 
@@ -377,8 +383,8 @@ fn refused(refusal: &Refusal<'_>, label: &str) -> NotBuilt {
     }
 }
 
-async fn send(init: &Handle, kind: Kind, script: &Script) -> Result<()> {
-    let fds: Vec<_> = script.fds.iter().map(AsFd::as_fd).collect();
+async fn send(init: &Handle, kind: Kind, script: &Script, fds: &[OwnedFd]) -> Result<()> {
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
     let sent = init.control.send(kind, &script.bytes, &fds).await;
     // An init that failed an earlier step has hung up; what it said is still to be read.
     match sent {

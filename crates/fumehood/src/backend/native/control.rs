@@ -124,8 +124,16 @@ fn send_some(
     parts: [&[u8]; 2],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
-    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    // Room for three, which is what a program gets, is not worth an allocation.
+    let mut few = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut many = Vec::new();
+    let space = if fds.len() <= 8 {
+        &mut few[..]
+    } else {
+        many.resize(rustix::cmsg_space!(ScmRights(253)), MaybeUninit::uninit());
+        &mut many[..]
+    };
+    let mut ancillary = SendAncillaryBuffer::new(space);
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "more than 253 descriptors"));
     }

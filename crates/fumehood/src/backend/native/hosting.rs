@@ -1,6 +1,7 @@
 //! A cell that is home to a tool which makes sandboxes itself.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::super::launch::{Init, Launcher, Shape};
 use super::super::script::{self, Home, Script, TerminalSize, Tool};
@@ -25,16 +26,17 @@ impl Cell {
             Ok(pending) => pending,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
-        let script = script::home(home, join)?;
+        let mut script = script::home(home, join)?;
+        let fds = std::mem::take(&mut script.fds);
         let Init { control, pid, pidfd } = match pending.init().await {
             Ok(init) => init,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
         let init = Handle { control, pidfd, pid, _template: None };
-        send(&init, Kind::Cell, &script).await?;
-        let labels = script.labels;
+        send(&init, Kind::Cell, &script, &fds).await?;
+        let script = Arc::new(script);
         let (changes, root, mounts, base, notes) = (None, None, None, None, Vec::new());
-        let cell = Self { init, group, changes, root, mounts, base, notes, labels, parked: None };
+        let cell = Self { init, group, changes, root, mounts, base, notes, script, parked: None };
         cell.park().await
     }
 

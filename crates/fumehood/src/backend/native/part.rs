@@ -1,5 +1,8 @@
 //! The parts that a cell is built of.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 use super::launch::{Launcher, Shape};
 use super::script::{self, Script};
 use super::tree;
@@ -41,17 +44,28 @@ impl Part {
         plan: &Plan,
         join: Vec<tree::Join>,
         base: Option<&Base>,
-    ) -> Result<(Vec<MountNote>, Script)> {
-        if matches!(self, Self::Rest) {
-            return Ok((Vec::new(), script::rest(plan, join)?));
+    ) -> Result<Steps> {
+        if let (Self::Rest, Launcher::Template(template)) = (self, launcher) {
+            return template.rest(plan, join);
         }
         let mut trees = Trees::clone_listed(plan)?;
         trees.clone_layers(plan, base)?;
         let notes = trees.give_to_program(plan, launcher).await?;
-        let script = match self {
+        let mut script = match self {
             Self::Shared => script::template(plan, trees)?,
             Self::Whole | Self::Rest => script::cell(plan, join, trees)?,
         };
-        Ok((notes, script))
+        let fds = std::mem::take(&mut script.fds);
+        Ok(Steps { script: Arc::new(script), fds, notes })
     }
+}
+
+/// What an init is told.
+#[derive(Debug)]
+pub(super) struct Steps {
+    /// Without descriptors, so that others can be told the same.
+    pub(super) script: Arc<Script>,
+    /// Those of this one.
+    pub(super) fds: Vec<OwnedFd>,
+    pub(super) notes: Vec<MountNote>,
 }

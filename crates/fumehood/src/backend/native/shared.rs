@@ -9,9 +9,7 @@ use fumehood_child::prelude::Prelude;
 use super::super::launch;
 use super::super::tree::Join;
 use super::super::trees::Trees;
-use super::{
-    QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, join, place,
-};
+use super::{QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, place};
 use crate::plan::Plan;
 use crate::plan::layout::Entry;
 use crate::{Error, Result};
@@ -77,11 +75,14 @@ pub(crate) fn template(plan: &Plan, trees: Trees) -> Result<Script> {
     Ok(script)
 }
 
-/// The steps of a cell in a template.
-pub(crate) fn rest(plan: &Plan, groups: Vec<Join>) -> Result<Script> {
+/// The steps of a cell in a template, which joins these groups, without their descriptors. They depend
+/// on nothing that cells of a kind differ in.
+pub(crate) fn rest(plan: &Plan, groups: &[Join]) -> Result<Script> {
     let mut script = Script::default();
     unasked(&mut script, launch::prelude_in_template(plan));
-    join(&mut script, groups);
+    for (fd, group) in (0..).zip(groups) {
+        script.push_for(&Step::JoinCgroup { fd }, &group.name);
+    }
     script.push(&Step::CgroupNamespace {});
     script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
     let shared = shared(plan).ok_or_else(indivisible)?;

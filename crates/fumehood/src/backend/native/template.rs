@@ -2,13 +2,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fumehood_child::wire::Kind;
 use fumehood_child::zygote::Request;
 
 use super::cell::{Cell, Handle, NotBuilt};
 use super::launch::Launcher;
-use super::script;
+use super::part::Steps;
+use super::script::{self, Script};
+use super::tree::Join;
 use crate::plan::Plan;
 use crate::sabotage::leaves_something_out;
 use crate::{Error, Result, zygote};
@@ -19,6 +22,9 @@ use crate::{Error, Result, zygote};
 pub(crate) struct Template {
     requests: OwnedFd,
     init: Handle,
+    /// What its cells were told last, by the names of the groups that they join: all are told the
+    /// same.
+    rest: Mutex<Option<(Vec<String>, Arc<Script>)>>,
 }
 
 impl Template {
@@ -42,12 +48,30 @@ impl Template {
         rustix::io::ioctl_fionbio(&requests, true).map_err(|error| internal(error.into()))?;
         let init = cell.into_init();
         init.send(Kind::Template, &[theirs.as_fd()]).await.map_err(internal)?;
-        Ok(Some(Self { requests, init }))
+        Ok(Some(Self { requests, init, rest: Mutex::default() }))
     }
 
     /// Asks for an init, whose end of the line to its supervisor goes along.
     pub(crate) fn request(&self, request: &Request<'_>, init: BorrowedFd<'_>) -> io::Result<()> {
         zygote::ask(self.requests.as_fd(), request, init, None)
+    }
+
+    /// The steps of a cell in it, which may join these groups. The plan must be that of the template,
+    /// or one that was made from it for another job.
+    pub(super) fn rest(&self, plan: &Plan, join: Vec<Join>) -> Result<Steps> {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |names: &[String]| names.iter().eq(join.iter().map(|group| &group.name));
+        let script = match &*rest {
+            Some((names, script)) if same(names) => Arc::clone(script),
+            _ => {
+                let names = join.iter().map(|group| group.name.clone()).collect();
+                let script = Arc::new(script::rest(plan, &join)?);
+                *rest = Some((names, Arc::clone(&script)));
+                script
+            }
+        };
+        let fds = join.into_iter().filter_map(|group| group.file).collect();
+        Ok(Steps { script, fds, notes: Vec::new() })
     }
 
     /// Whether it still stands.
