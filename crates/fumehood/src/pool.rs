@@ -19,7 +19,8 @@ use stock::Stock;
 #[non_exhaustive]
 pub struct PoolConfig {
     /// Cells that are kept parked for each kind of job. A parked cell costs some 300 KiB of kernel
-    /// memory and no CPU time.
+    /// memory, eight descriptors of this process and no CPU time. No more are kept than three quarters
+    /// of its descriptors (`RLIMIT_NOFILE`) allow; [`Pool::warm`] says so.
     pub parked: usize,
     /// Kinds of jobs for which cells are kept: those that were asked for last.
     pub kinds: usize,
@@ -184,7 +185,7 @@ impl Pool {
             }
             None => {
                 count(&self.0.counts.misses);
-                let running = self.0.spawn_new(job, streams).await?;
+                let running = Box::pin(self.0.spawn_new(job, streams)).await?;
                 if job.can_be_parked() {
                     self.0.open_shelf(job);
                     self.keep();
@@ -198,11 +199,13 @@ impl Pool {
     /// Parks cells for jobs like this one, as many as are kept of a kind.
     ///
     /// # Errors
-    /// Why no cell can be built: as for [`Sandbox::run`].
+    /// Why no cell can be built: as for [`Sandbox::run`]; and if this process may not have as many
+    /// descriptors as so many cells take, eight each.
     pub async fn warm(&self, job: &Job) -> Result<()> {
         if !job.can_be_parked() {
             return Ok(());
         }
+        self.0.has_room()?;
         self.0.prepare(job).await?;
         self.keep();
         while let Some(shape) = self.0.wanting(|shelf| shelf.shape.same_cell(job)) {

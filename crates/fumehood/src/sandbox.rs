@@ -129,7 +129,7 @@ impl Sandbox {
             if intake::reads_stdin(&plan.job.inputs) {
                 // Nothing is read from there before a program is known to start.
                 drop(cell);
-                self.attempt(None, &plan, feeds, terminal).await
+                Box::pin(self.attempt(None, &plan, feeds, terminal)).await
             } else {
                 start_in(cell, &plan, feeds, terminal).await
             }
@@ -140,7 +140,7 @@ impl Sandbox {
             Err(NotBuilt::Failed(error)) => return Err(error),
             // The host does not let a program start as it is planned: nothing has run, and the long
             // way knows what to do without.
-            Err(NotBuilt::Blocked(_)) => self.start(&plan.job, feeds, terminal).await?,
+            Err(NotBuilt::Blocked(_)) => Box::pin(self.start(&plan.job, feeds, terminal)).await?,
         };
         Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, sink, asked)))
     }
@@ -274,7 +274,9 @@ async fn start_in(
     feeds: bool,
     terminal: Option<TerminalSize>,
 ) -> Result<(Started, Ends), NotBuilt> {
-    cell.stage(plan).await?;
+    if !plan.job.inputs.is_empty() {
+        Box::pin(cell.stage(plan)).await?;
+    }
     let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
     let (ends, stdio) = ends(plan, feeds, terminal)?;
     Ok((cell.start(plan, stdio, terminal).await?.into(), ends))

@@ -212,14 +212,15 @@ impl Running {
             stderr.mark_truncated();
         }
         let tally = Tally::read(group.as_ref(), &ending, wall);
-        let collected = bring_back(&mut tether, &plan, sink, watch.lost).await?;
+        // What few runs need has a place of its own: a future is moved with all that it may need.
+        let collected = Box::pin(bring_back(&mut tether, &plan, sink, watch.lost)).await?;
         let pidfd = match &tether {
             Tether::Native { init, .. } if layers.is_some() => init.pidfd(),
             _ => None,
         };
-        let_go(tether, group, spent).await;
+        Box::pin(let_go(tether, group, spent)).await;
         let changes = match layers {
-            Some(layers) => Some(look(layers, pidfd).await?),
+            Some(layers) => Some(Box::pin(look(layers, pidfd)).await?),
             None => None,
         };
         let outputs = [stdout.take(), stderr.take()];

@@ -16,7 +16,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // They share a zygote, and one of them kills it.
     arguments.test_threads = Some(1);
-    let tests: [(&'static str, Test); 15] = [
+    let tests: [(&'static str, Test); 19] = [
         ("a_parked_cell_gives_what_the_job_says", gives_what_the_job_says),
         ("nothing_of_one_run_is_visible_in_the_next", nothing_is_visible),
         ("a_cell_from_a_template_is_like_any_other", templates_change_nothing),
@@ -26,6 +26,10 @@ fn main() {
         ("jobs_that_differ_in_confinement_share_no_cell", no_cell_is_shared),
         ("a_cell_that_died_parked_is_replaced", dead_cells_are_replaced),
         ("a_zygote_that_died_is_replaced", dead_zygotes_are_replaced),
+        ("a_template_that_dies_loses_no_run_but_its_own", templates_that_die_are_alone),
+        ("a_zygote_that_dies_leaves_nobody_waiting", zygotes_that_die_are_noticed),
+        ("a_template_has_as_many_cells_as_there_are_descriptors_for", many_cells),
+        ("more_cells_than_descriptors_allow_are_refused", too_many_cells),
         ("old_cells_are_thrown_away", old_cells_go),
         ("draining_ends_what_is_parked", drained),
         ("what_cannot_be_built_is_an_error_of_the_job", not_built),
@@ -211,8 +215,7 @@ fn dead_templates_are_replaced() -> Result<(), Failed> {
         pool.warm(&job).await?;
         let has_cells = |pid: &i32| !children(&pid.to_string()).is_empty();
         let template = inits().into_iter().find(has_cells);
-        kill(template.expect("a template with a cell"));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        killed(vec![template.expect("a template with a cell")]).await;
         assert_eq!(prints(&pool, &job).await?, "ran\n");
         pool.warm(&job).await?;
         assert_eq!(prints(&pool, &job).await?, "ran\n");
@@ -259,14 +262,26 @@ fn kill(pid: i32) {
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
+/// Waits until they have ended, and with them all that was below them. On a machine with much to do the
+/// kernel takes its time.
+async fn killed(pids: Vec<i32>) {
+    pids.iter().copied().for_each(kill);
+    let lives = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    };
+    while pids.iter().any(lives) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn dead_cells_are_replaced() -> Result<(), Failed> {
     run(async {
         let pool = pool(1);
         let job = Job::new(["echo", "ran"]);
         let before = inits();
         pool.warm(&job).await?;
-        inits().into_iter().filter(|pid| !before.contains(pid)).for_each(kill);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        killed(inits().into_iter().filter(|pid| !before.contains(pid)).collect()).await;
         assert_eq!(prints(&pool, &job).await?, "ran\n");
         let metrics = pool.metrics();
         assert_eq!((metrics.hits, metrics.discarded >= 1), (0, true), "{metrics:?}");
@@ -280,9 +295,99 @@ fn dead_zygotes_are_replaced() -> Result<(), Failed> {
         let job = Job::new(["echo", "ran"]);
         pool.warm(&job).await?;
         let own = std::process::id().to_string();
-        children(&own).iter().filter_map(|pid| pid.parse().ok()).for_each(kill);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        killed(children(&own).iter().filter_map(|pid| pid.parse().ok()).collect()).await;
         assert_eq!(prints(&pool, &job).await?, "ran\n");
+        Ok(())
+    })
+}
+
+/// Those of a pool that has cells parked.
+async fn template_of(pool: &Pool, job: &Job) -> fumehood::Result<i32> {
+    let before = inits();
+    pool.warm(job).await?;
+    let new = inits().into_iter().filter(|pid| !before.contains(pid));
+    let mut templates = new.filter(|pid| !children(&pid.to_string()).is_empty());
+    Ok(templates.next().expect("a template with a cell"))
+}
+
+fn templates_that_die_are_alone() -> Result<(), Failed> {
+    run(async {
+        let (one, other) = (pool(2), pool(2));
+        let job = shell("echo began; sleep 1; echo ran");
+        let template = template_of(&one, &job).await?;
+        other.warm(&job).await?;
+        let lost = tokio::spawn({
+            let (one, job) = (one.clone(), job.clone());
+            async move { one.run(&job).await }
+        });
+        let kept = tokio::spawn({
+            let (other, job) = (other.clone(), job.clone());
+            async move { prints(&other, &job).await }
+        });
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        killed(vec![template]).await;
+        let error = lost.await.expect("no panic").expect_err("its cell died with the template");
+        assert!(matches!(error.kind(), ErrorKind::Internal { .. }), "{error}");
+        assert_eq!(kept.await.expect("no panic")?, "began\nran\n");
+        for pool in [&one, &other] {
+            pool.warm(&job).await?;
+            assert_eq!(prints(pool, &job).await?, "began\nran\n");
+        }
+        assert_eq!((one.metrics().templates, other.metrics().templates), (2, 1));
+        Ok(())
+    })
+}
+
+/// Whatever it cloned dies with it, so that nothing outlives its owner: that is told at once, and the
+/// next run has another.
+fn zygotes_that_die_are_noticed() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(2);
+        let job = shell("echo began; sleep 30; echo ran");
+        pool.warm(&job).await?;
+        let began = Instant::now();
+        let lost = tokio::spawn({
+            let (pool, job) = (pool.clone(), job.clone());
+            async move { pool.run(&job).await }
+        });
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let own = std::process::id().to_string();
+        killed(children(&own).iter().filter_map(|pid| pid.parse().ok()).collect()).await;
+        let error = lost.await.expect("no panic").expect_err("its cell died");
+        assert!(matches!(error.kind(), ErrorKind::Internal { .. }), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(25), "nobody noticed");
+        let short = shell("echo ran");
+        let sandbox = Sandbox::new();
+        let (parked, whole) = tokio::join!(prints(&pool, &short), sandbox.run(&short));
+        assert_eq!((parked?.as_str(), whole?.stdout.data.as_slice()), ("ran\n", &b"ran\n"[..]));
+        pool.warm(&short).await?;
+        assert_eq!(prints(&pool, &short).await?, "ran\n");
+        assert!(pool.metrics().hits >= 2 && pool.metrics().templates >= 2, "{:?}", pool.metrics());
+        Ok(())
+    })
+}
+
+/// More than one chunk of a template's table, and more than any number that was ever fixed there.
+fn many_cells() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(150);
+        let job = Job::new(["echo", "ran"]);
+        pool.warm(&job).await?;
+        let metrics = pool.metrics();
+        assert_eq!((metrics.parked, metrics.templates, metrics.failed), (150, 1, 0), "{metrics:?}");
+        assert_eq!(prints(&pool, &job).await?, "ran\n");
+        Ok(())
+    })
+}
+
+fn too_many_cells() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1 << 40);
+        let error =
+            pool.warm(&Job::new(["true"])).await.expect_err("nobody has as many descriptors");
+        let reason = std::error::Error::source(&error).expect("a reason").to_string();
+        assert!(reason.contains("RLIMIT_NOFILE"), "{reason}");
+        assert_eq!(pool.metrics().parked, 0);
         Ok(())
     })
 }

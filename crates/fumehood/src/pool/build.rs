@@ -24,10 +24,10 @@ impl Inner {
             let plan = plan.again(job)?;
             match self.begin(&template, &plan).await {
                 Ok(cell) => return self.sandbox.spawn_in(plan, cell, streams).await,
-                Err(_) => self.give_up_template(job),
+                Err(_) => self.give_up_template(job, &template),
             }
         }
-        self.sandbox.spawn(job, streams).await
+        Box::pin(self.sandbox.spawn(job, streams)).await
     }
 
     /// Makes room for cells for jobs like this one, once it is known that they can be built.
@@ -50,12 +50,15 @@ impl Inner {
     }
 
     /// Builds a cell and waits until it stands.
-    pub(super) async fn build(&self, job: &Job) -> Result<(Plan, Cell)> {
+    pub(super) async fn build(&self, job: &Job) -> Result<(Arc<Plan>, Cell)> {
         let began = Instant::now();
-        self.look_for_origin(job).await;
+        // What is seldom done has a place of its own: a future is moved with all that it may need.
+        if self.wants_origin(job) {
+            Box::pin(self.look_for_origin(job)).await;
+        }
         let built = match self.build_in_template(job).await {
             Some(built) => built,
-            None => self.build_from_nothing(job).await?,
+            None => Box::pin(self.build_from_nothing(job)).await?,
         };
         let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         count(&self.counts.built);
@@ -66,16 +69,14 @@ impl Inner {
     /// Finds out what cells for this job are made of. One at a time looks, and others wait for what it
     /// finds.
     async fn look_for_origin(&self, job: &Job) {
+        let _one = self.looking.lock().await;
         if self.wants_origin(job) {
-            let _one = self.looking.lock().await;
-            if self.wants_origin(job) {
-                let origin = self.origin(job).await;
-                self.set_origin(job, origin);
-            }
+            let origin = self.origin(job).await;
+            self.set_origin(job, origin);
         }
     }
 
-    async fn build_in_template(&self, job: &Job) -> Option<(Plan, Cell)> {
+    async fn build_in_template(&self, job: &Job) -> Option<(Arc<Plan>, Cell)> {
         let (plan, template) = self.template(job)?;
         let built = match self.begin(&template, &plan).await {
             Ok(cell) => cell.park().await,
@@ -83,12 +84,12 @@ impl Inner {
         };
         match &built {
             Ok(_) => self.prove_template(job),
-            Err(_) => self.give_up_template(job),
+            Err(_) => self.give_up_template(job, &template),
         }
         built.ok().map(|cell| (plan, cell))
     }
 
-    async fn build_from_nothing(&self, job: &Job) -> Result<(Plan, Cell)> {
+    async fn build_from_nothing(&self, job: &Job) -> Result<(Arc<Plan>, Cell)> {
         let host = Host::current();
         let mut plan = Plan::make(job, host, Vec::new())?;
         loop {
@@ -97,7 +98,7 @@ impl Inner {
                 Err(error) => Err(error),
             };
             match built {
-                Ok(cell) => return Ok((plan, cell)),
+                Ok(cell) => return Ok((Arc::new(plan), cell)),
                 Err(NotBuilt::Failed(error)) => return Err(error),
                 Err(NotBuilt::Blocked(blocked)) => plan = plan.do_without(blocked, host)?,
             }
@@ -123,12 +124,12 @@ impl Inner {
     }
 
     /// What cells for this job are made in, with the plan of it, if it is there and not too old.
-    fn template(&self, job: &Job) -> Option<(Plan, Launcher)> {
+    fn template(&self, job: &Job) -> Option<(Arc<Plan>, Launcher)> {
         match &self.stock().shelf(job)?.origin {
             Origin::Template { plan, template, since, .. }
                 if !self.is_old(*since) && template.is_alive() =>
             {
-                Some((Plan::clone(plan), Launcher::Template(Arc::clone(template))))
+                Some((Arc::clone(plan), Launcher::Template(Arc::clone(template))))
             }
             _ => None,
         }
@@ -153,7 +154,7 @@ impl Inner {
         match Template::build(&self.sandbox.launcher, &plan).await {
             Ok(Some(template)) => {
                 count(&self.counts.templates);
-                let plan = Box::new(plan);
+                let plan = Arc::new(plan);
                 Origin::Template { plan, template: Arc::new(template), since, proven: false }
             }
             Ok(None) | Err(_) => Origin::Nothing { since },
@@ -178,12 +179,21 @@ impl Inner {
 
     /// Lets go of a template in which no cell could be made. If others could, it may be dying, and the
     /// next one is tried; if none ever was, cells are made from nothing for a while.
-    fn give_up_template(&self, job: &Job) {
+    ///
+    /// Several may have tried the same one at a time. When the second of them comes here, there may be
+    /// a new one already.
+    fn give_up_template(&self, job: &Job, failed: &Launcher) {
         let mut stock = self.stock();
-        if let Some(shelf) = stock.shelf(job) {
-            shelf.origin = match &shelf.origin {
-                Origin::Template { proven: true, .. } => Origin::Unknown,
-                _ => Origin::Nothing { since: Instant::now() },
+        let Some(shelf) = stock.shelf(job) else { return };
+        let (Origin::Template { template, proven, .. }, Launcher::Template(failed)) =
+            (&shelf.origin, failed)
+        else {
+            return;
+        };
+        if Arc::ptr_eq(template, failed) {
+            shelf.origin = match proven {
+                true => Origin::Unknown,
+                false => Origin::Nothing { since: Instant::now() },
             };
         }
     }

@@ -1,6 +1,8 @@
 //! Who looks after a pool's stock.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -11,14 +13,20 @@ use crate::supervise::Spent;
 /// Groups that are kept to be used again.
 const GROUPS: usize = 64;
 
+/// After how long it is looked whether an init on its way out is gone, if nothing else happens. To be
+/// told of each would take as many calls as all the rest of what a pool does for a run.
+const SOON: Duration = Duration::from_millis(5);
+
 /// Looks after the stock for as long as there is a pool: takes used cells back, builds new ones,
 /// throws old ones away.
 pub(super) async fn keep(pool: Weak<Inner>, mut spent: mpsc::UnboundedReceiver<Spent>) {
+    let mut leaving = VecDeque::new();
     loop {
         let Some(inner) = pool.upgrade() else { return };
         while let Ok(cell) = spent.try_recv() {
-            take_back(&inner, cell).await;
+            let_go(&mut leaving, cell);
         }
+        take_back(&inner, &mut leaving);
         inner.tidy();
         if let Some(shape) = inner.due() {
             match inner.build(&shape).await {
@@ -30,26 +38,39 @@ pub(super) async fn keep(pool: Weak<Inner>, mut spent: mpsc::UnboundedReceiver<S
             }
         }
         let (expiry, work) = (inner.next_expiry(), Arc::clone(&inner.work));
+        let look = (!leaving.is_empty()).then(|| Instant::now() + SOON);
         drop(inner);
         tokio::select! {
             () = work.notified() => {}
             () = until(expiry) => {}
-            cell = spent.recv() => match (cell, pool.upgrade()) {
-                (Some(cell), Some(inner)) => take_back(&inner, cell).await,
-                _ => return,
+            () = until(look) => {}
+            cell = spent.recv() => match cell {
+                Some(cell) => let_go(&mut leaving, cell),
+                None => return,
             },
         }
     }
 }
 
-/// Keeps the group of a cell that was used, once nothing runs in it any more.
-async fn take_back(pool: &Inner, mut cell: Spent) {
-    cell.init.ended().await;
-    let mut stock = pool.stock();
-    if let Some(group) = cell.group.take()
-        && stock.groups.len() < GROUPS
-    {
-        stock.groups.push(group);
+fn let_go(leaving: &mut VecDeque<Spent>, cell: Spent) {
+    cell.init.hang_up();
+    leaving.push_back(cell);
+}
+
+/// Keeps the groups of cells that were used, once nothing runs in them any more. They end in about the
+/// order in which they were let go, so only the first few are looked at.
+fn take_back(pool: &Inner, leaving: &mut VecDeque<Spent>) {
+    const FEW: usize = 4;
+    let mut index = 0;
+    while index < FEW {
+        let Some(cell) = leaving.get(index) else { return };
+        if cell.init.is_alive() {
+            index += 1;
+            continue;
+        }
+        let group = leaving.remove(index).and_then(|mut cell| cell.group.take());
+        // One too many is removed where the stock is not locked.
+        let _excess = group.and_then(|group| pool.keep_group(group, GROUPS));
     }
 }
 

@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Inner, count};
-use crate::Job;
 use crate::backend::native::cell::Cell;
 use crate::backend::native::cgroup::Group;
 use crate::backend::native::template::Template;
 use crate::plan::Plan;
 use crate::supervise::Spent;
+use crate::{Error, Job, Result};
 
 #[derive(Debug, Default)]
 pub(super) struct Stock {
@@ -29,7 +30,7 @@ pub(super) struct Stock {
 #[derive(Debug)]
 pub(super) struct Shelf {
     /// A job of that kind, without anything that is a job's own.
-    pub(super) shape: Job,
+    pub(super) shape: Arc<Job>,
     pub(super) origin: Origin,
     pub(super) cells: VecDeque<Parked>,
 }
@@ -40,7 +41,7 @@ pub(super) enum Origin {
     /// Nobody has looked yet.
     Unknown,
     /// A template, by the plan that it was made by; `proven` if a cell was made in it.
-    Template { plan: Box<Plan>, template: Arc<Template>, since: Instant, proven: bool },
+    Template { plan: Arc<Plan>, template: Arc<Template>, since: Instant, proven: bool },
     /// Nothing: a template cannot be made, or could not be used.
     Nothing { since: Instant },
 }
@@ -48,9 +49,22 @@ pub(super) enum Origin {
 /// A cell with the plan that it was built by: later plans of its kind may differ as the host does.
 #[derive(Debug)]
 pub(super) struct Parked {
-    plan: Plan,
+    plan: Arc<Plan>,
     cell: Cell,
     since: Instant,
+}
+
+/// Descriptors that a parked cell takes.
+const EACH: u64 = 8;
+
+/// For how many parked cells there are descriptors: a quarter is for what is kept open to save time.
+fn room() -> usize {
+    let most = descriptors();
+    usize::try_from((most - most / 4) / EACH).unwrap_or(usize::MAX)
+}
+
+fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 impl Stock {
@@ -64,6 +78,26 @@ impl Inner {
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this process may have the descriptors that parked cells take. It is better told so at
+    /// once than by the first of its own files that cannot be opened.
+    ///
+    /// # Errors
+    /// What it takes, and what there is.
+    pub(super) fn has_room(&self) -> Result<()> {
+        let cells = self.config.parked;
+        if cells <= room() {
+            return Ok(());
+        }
+        let most = descriptors();
+        let wanted = u64::try_from(cells).unwrap_or(u64::MAX).saturating_mul(EACH);
+        let needed = wanted.saturating_add(wanted / 3).saturating_add(1);
+        let reason = format!(
+            "this process may have {most} descriptors, and needs {needed}: raise RLIMIT_NOFILE \
+             (ulimit -n), or keep fewer parked"
+        );
+        Err(Error::internal(format!("park {cells} cells"), std::io::Error::other(reason)))
+    }
+
     pub(super) fn is_old(&self, since: Instant) -> bool {
         since.elapsed() >= self.config.max_age
     }
@@ -72,7 +106,7 @@ impl Inner {
     pub(super) fn take(
         &self,
         job: &Job,
-    ) -> (Option<(Plan, Cell)>, Option<mpsc::UnboundedSender<Spent>>) {
+    ) -> (Option<(Arc<Plan>, Cell)>, Option<mpsc::UnboundedSender<Spent>>) {
         let mut stock = self.stock();
         let spent = stock.spent.clone();
         let found = stock.shelves.iter().position(|shelf| shelf.shape.same_cell(job));
@@ -95,32 +129,43 @@ impl Inner {
         if stock.shelf(job).is_some() {
             return;
         }
-        let shape = job.shape();
+        let shape = Arc::new(job.shape());
         stock.shelves.push(Shelf { shape, origin: Origin::Unknown, cells: VecDeque::new() });
         let excess = stock.shelves.len().saturating_sub(self.config.kinds);
         stock.shelves.drain(..excess);
     }
 
     /// A job for which there are too few cells, among those that are asked for.
-    pub(super) fn wanting(&self, which: impl Fn(&Shelf) -> bool) -> Option<Job> {
+    pub(super) fn wanting(&self, which: impl Fn(&Shelf) -> bool) -> Option<Arc<Job>> {
+        let most = self.config.parked.min(room());
         let stock = self.stock();
-        let short = |shelf: &&Shelf| which(shelf) && shelf.cells.len() < self.config.parked;
-        stock.shelves.iter().rev().find(short).map(|shelf| shelf.shape.clone())
+        let short = |shelf: &&Shelf| which(shelf) && shelf.cells.len() < most;
+        stock.shelves.iter().rev().find(short).map(|shelf| Arc::clone(&shelf.shape))
     }
 
     /// A job for which a cell should be built now: nothing runs, or its shelf is empty.
-    pub(super) fn due(&self) -> Option<Job> {
+    pub(super) fn due(&self) -> Option<Arc<Job>> {
         let idle = self.running.load(Ordering::Relaxed) == 0;
         self.wanting(|shelf| idle || shelf.cells.is_empty())
     }
 
     /// Puts a cell on its shelf, unless that is full or gone.
-    pub(super) fn park(&self, plan: Plan, cell: Cell) {
+    pub(super) fn park(&self, plan: Arc<Plan>, cell: Cell) {
         let mut stock = self.stock();
         match stock.shelf(&plan.job).filter(|shelf| shelf.cells.len() < self.config.parked) {
             Some(shelf) => shelf.cells.push_back(Parked { plan, cell, since: Instant::now() }),
             None => count(&self.counts.discarded),
         }
+    }
+
+    /// Keeps a group, or gives it back if there are as many as that.
+    pub(super) fn keep_group(&self, group: Group, most: usize) -> Option<Group> {
+        let mut stock = self.stock();
+        if stock.groups.len() >= most {
+            return Some(group);
+        }
+        stock.groups.push(group);
+        None
     }
 
     /// Throws away what is too old.
