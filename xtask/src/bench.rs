@@ -9,6 +9,7 @@ mod measure;
 mod numbers;
 mod oci;
 mod page;
+mod parked;
 mod peers;
 mod scene;
 mod steps;
@@ -39,12 +40,21 @@ pub(crate) fn bench(args: &[String]) -> Outcome {
         let section = section(&scene, who, &arguments)?;
         print!("{}", section.text());
         steps::print(&scene, who, arguments.runs.min(200));
+        also(parked::memory(&scene, who, arguments.parked));
+        also(parked::sizes(&scene, who, arguments.runs.min(200)));
         sections.push(section);
     }
     if arguments.write {
         write(&page::markdown(&sections, &arguments, &scene, facts), &sections)?;
     }
     Ok(sections.iter().all(|section| section.has(FUMEHOOD)))
+}
+
+/// What is no part of the page: a machine that is too small for it has told why.
+fn also(measured: Result<(), String>) {
+    if let Err(reason) = measured {
+        println!("not measured: {reason}");
+    }
 }
 
 fn write(page: &str, sections: &[Section]) -> Result<(), String> {

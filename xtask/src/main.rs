@@ -33,11 +33,12 @@ Usage: cargo xtask COMMAND
   page       check that the page's bundle is what its sources give, and try it in a browser;
              `page build` makes the bundle
   bench      measure a launch against bare processes and other sandboxes
-             [--runs N] [--against NAME,NAME...] [--write, to docs/benchmarks.md]
+             [--runs N] [--parked N] [--against NAME,NAME...] [--write, to docs/benchmarks.md]
   sabotage   switch off one mechanism after another and see that tests notice
              [--full] [--list] [NAME...]
   soak       run many programs, some killed with their supervisor, and count what is left
-             [--runs N] [--concurrency C] [--kill-every K], by the backend FUMEHOOD_BACKEND
+             [--runs N] [--concurrency C] [--kill-every K], by the backend FUMEHOOD_BACKEND;
+             with --seconds S, runs from one pool for that long instead, to see what grows
   load       put the HTTP service under load: mixed programs, clients that behave badly
              [--short] [--seconds N] [--debug] [--go-judge BINARY, to compare with]
   test-v2    tests on a kernel with control groups version 2 alone, under qemu

@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: many runs, a part of them killed together with their supervisor, and then a
 //! look at what is left.
 
+mod endure;
 mod traces;
 
 pub(crate) use traces::descendants;
@@ -35,17 +36,22 @@ pub(crate) const SHORT: Load = Load { runs: 300, concurrency: 4, kill_every: 10 
 /// What belongs to all tests of gVisor, all at once.
 pub(crate) const CROWD: Load = Load { runs: 10, concurrency: 10, kill_every: 5 };
 
-/// `soak [--runs N] [--concurrency C] [--kill-every K]`
+/// `soak [--runs N] [--concurrency C] [--kill-every K] [--seconds S]`
 pub(crate) fn soak(args: &[String]) -> Outcome {
     let mut load = Load { runs: 1000, concurrency: 1, kill_every: 10 };
+    let mut seconds = 0;
     options::numbers(
         args,
         &mut [
             ("--runs", &mut load.runs),
             ("--concurrency", &mut load.concurrency),
             ("--kill-every", &mut load.kill_every),
+            ("--seconds", &mut seconds),
         ],
     )?;
+    if seconds > 0 {
+        return endure::endure(seconds, load.concurrency);
+    }
     Ok(run(load)?.failed == 0)
 }
 

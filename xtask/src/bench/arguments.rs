@@ -9,18 +9,22 @@ pub(super) struct Arguments {
     pub(super) runs: usize,
     /// Those to measure beside ours.
     pub(super) against: Vec<&'static Peer>,
+    /// Cells that are parked at once to see what they take.
+    pub(super) parked: usize,
     /// Whether the result becomes the page in the documentation.
     pub(super) write: bool,
 }
 
 impl Arguments {
     pub(super) fn parse(args: &[String]) -> Result<Self, String> {
-        let mut parsed = Self { runs: 500, against: PEERS.iter().collect(), write: false };
+        let against = PEERS.iter().collect();
+        let mut parsed = Self { runs: 500, against, parked: 1000, write: false };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
             match arg.as_str() {
-                "--runs" => parsed.runs = runs(value()?)?,
+                "--runs" => parsed.runs = positive("--runs", value()?)?,
+                "--parked" => parsed.parked = positive("--parked", value()?)?,
                 "--against" => parsed.against = peers(value()?)?,
                 "--write" => parsed.write = true,
                 other => return Err(format!("{other}: bench takes {USAGE}")),
@@ -37,13 +41,13 @@ impl Arguments {
     }
 }
 
-const USAGE: &str = "[--runs N] [--against NAME,NAME...] [--write]";
+const USAGE: &str = "[--runs N] [--parked N] [--against NAME,NAME...] [--write]";
 
-fn runs(text: &str) -> Result<usize, String> {
+fn positive(option: &str, text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("--runs 0 measures nothing".into()),
-        Ok(runs) => Ok(runs),
-        Err(error) => Err(format!("--runs {text}: {error}")),
+        Ok(0) => Err(format!("{option} 0 measures nothing")),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{option} {text}: {error}")),
     }
 }
 
@@ -90,7 +94,7 @@ mod tests {
 
     #[test]
     fn wrong_options_and_numbers_are_errors() {
-        for line in ["--runs", "--runs 0", "--runs many", "--agains bwrap", "7"] {
+        for line in ["--runs", "--runs 0", "--runs many", "--parked 0", "--agains bwrap", "7"] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

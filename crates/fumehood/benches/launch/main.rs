@@ -8,6 +8,7 @@
 //! `cargo xtask bench` has everything started by one and the same process.
 #![expect(clippy::print_stdout, reason = "it reports")]
 
+mod parked;
 mod serve;
 mod throughput;
 

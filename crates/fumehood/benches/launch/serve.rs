@@ -5,6 +5,8 @@
 //! | `spawn ARGV…`, `cold`, `template`, `warm` | `MICROSECONDS ok` or `MICROSECONDS failed`, of one run |
 //! | `fill` | `filled N`: so many cells are parked for the next requests of `warm` |
 //! | `throughput bare|cold|pool CONCURRENCY MILLISECONDS` | `RUNS FAILED MICROSECONDS` |
+//! | `park N` | what [so many parked cells](super::parked::park) take |
+//! | `grow MEBIBYTES` | `grown` |
 //!
 //! What cannot be done is answered with `error` and a reason.
 
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use fumehood::{Job, Pool, PoolConfig, Report, Sandbox};
 use tokio::runtime::{Builder, Runtime};
 
+use super::parked::{grow, park};
 use super::throughput::{Kind, throughput};
 use super::{PARKED, SUCCESS, spawn};
 
@@ -34,6 +37,8 @@ struct Harness {
     warm: Runtime,
     /// That never has a cell parked.
     empty: Pool,
+    /// What makes this process large.
+    ballast: Vec<u8>,
 }
 
 /// Answers requests until there are no more.
@@ -64,6 +69,7 @@ impl Harness {
             pool: Pool::new(Sandbox::new(), config),
             warm: runtime()?,
             empty: Pool::new(Sandbox::new(), config.parked(0)),
+            ballast: Vec::new(),
         })
     }
 
@@ -77,6 +83,11 @@ impl Harness {
             ["template"] => self.template(),
             ["warm"] => self.warm(),
             ["fill"] => self.fill(),
+            ["park", cells] => self.cold.block_on(park(&self.job, cells.parse()?)),
+            ["grow", mebibytes] => {
+                self.ballast = grow(mebibytes.parse()?);
+                Ok("grown".to_owned())
+            }
             ["throughput", kind, concurrency, millis] => {
                 let kind = Kind::new(kind, &self.payload, &self.job)?;
                 throughput(&kind, concurrency.parse()?, Duration::from_millis(millis.parse()?))
