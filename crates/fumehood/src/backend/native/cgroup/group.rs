@@ -297,14 +297,22 @@ impl Group {
         Ok(())
     }
 
+    /// To take memory from a group takes longer than anything else that is done to use it again, and
+    /// mostly it is only what two processors have in reserve. That much is little where the limit is not.
+    fn leftover(&self) -> u64 {
+        let ample = self.limits.memory.is_none_or(|limit| limit >= 64 << 20);
+        if ample { 2 * LEFTOVER } else { LEFTOVER }
+    }
+
     /// Page cache of the last run would count as memory of the next.
     fn take_leftover_memory(&self) -> io::Result<()> {
-        if self.control.memory_now()?.is_none_or(|bytes| bytes <= LEFTOVER) {
+        let most = self.leftover();
+        if self.control.memory_now()?.is_none_or(|bytes| bytes <= most) {
             return Ok(());
         }
         self.control.reclaim()?;
         match self.control.memory_now()? {
-            Some(bytes) if bytes > LEFTOVER => {
+            Some(bytes) if bytes > most => {
                 Err(io::Error::other(format!("{bytes} bytes are still charged to the group")))
             }
             _ => Ok(()),
@@ -312,7 +320,8 @@ impl Group {
     }
 }
 
-/// What may stay charged to a group that is used again: far less than a report's accuracy.
+/// What may stay charged to a group that is used again: far less than a report's accuracy. It is as
+/// much as a processor keeps charged in reserve, which the next run uses up first.
 const LEFTOVER: u64 = 256 << 10;
 
 impl Drop for Group {
