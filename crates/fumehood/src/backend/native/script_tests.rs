@@ -45,8 +45,7 @@ fn a_template_and_the_rest_make_a_cell() {
     let dir = std::env::temp_dir();
     let plan = plan(&Job::new(["true"]).mount(&dir, "/srv"));
     let whole = cell(&plan, Vec::new(), Trees::default()).unwrap().labels;
-    let (template, rest) =
-        (template(&plan, Trees::default()).unwrap(), rest(&plan, &[]).unwrap());
+    let (template, rest) = (template(&plan, Trees::default()).unwrap(), rest(&plan, &[]).unwrap());
     let mut parts = [template.labels, rest.labels].concat();
     let twice = ["non-dumpable", "set-ids", "die-with-parent", "proc", "show-proc /proc"];
     for step in twice {
