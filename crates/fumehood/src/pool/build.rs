@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::stock::Origin;
+use super::stock::{Built, Origin};
 use super::{Inner, count};
 use crate::backend::native::cell::{Cell, NotBuilt};
 use crate::backend::native::cgroup::Group;
@@ -50,7 +50,7 @@ impl Inner {
     }
 
     /// Builds a cell and waits until it stands.
-    pub(super) async fn build(&self, job: &Job) -> Result<(Arc<Plan>, Cell)> {
+    pub(super) async fn build(&self, job: &Job) -> Result<Built> {
         let began = Instant::now();
         // What is seldom done has a place of its own: a future is moved with all that it may need.
         if self.wants_origin(job) {
@@ -76,7 +76,7 @@ impl Inner {
         }
     }
 
-    async fn build_in_template(&self, job: &Job) -> Option<(Arc<Plan>, Cell)> {
+    async fn build_in_template(&self, job: &Job) -> Option<Built> {
         let (plan, template) = self.template(job)?;
         let built = match self.begin(&template, &plan).await {
             Ok(cell) => cell.park().await,
@@ -89,7 +89,7 @@ impl Inner {
         built.ok().map(|cell| (plan, cell))
     }
 
-    async fn build_from_nothing(&self, job: &Job) -> Result<(Arc<Plan>, Cell)> {
+    async fn build_from_nothing(&self, job: &Job) -> Result<Built> {
         let host = Host::current();
         let mut plan = Plan::make(job, host, Vec::new())?;
         loop {

@@ -16,6 +16,9 @@ use crate::plan::Plan;
 use crate::supervise::Spent;
 use crate::{Error, Job, Result};
 
+/// A cell, and the plan that it was built by.
+pub(super) type Built = (Arc<Plan>, Cell);
+
 #[derive(Debug, Default)]
 pub(super) struct Stock {
     /// The one that was asked for last comes last.
@@ -103,10 +106,7 @@ impl Inner {
     }
 
     /// A parked cell for this job with the plan that it was built by, and where it goes after.
-    pub(super) fn take(
-        &self,
-        job: &Job,
-    ) -> (Option<(Arc<Plan>, Cell)>, Option<mpsc::UnboundedSender<Spent>>) {
+    pub(super) fn take(&self, job: &Job) -> (Option<Built>, Option<mpsc::UnboundedSender<Spent>>) {
         let mut stock = self.stock();
         let spent = stock.spent.clone();
         let found = stock.shelves.iter().position(|shelf| shelf.shape.same_cell(job));
