@@ -16,6 +16,8 @@ mod denied;
 mod environment;
 mod exit_codes;
 mod filesystem;
+#[path = "../shared/groups.rs"]
+mod groups;
 #[path = "../engine/http.rs"]
 mod http;
 mod images;

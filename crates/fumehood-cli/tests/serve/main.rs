@@ -1,6 +1,8 @@
 //! What the service promises, by HTTP alone: the real binary, real programs in real cells.
 
 mod access;
+#[path = "../shared/groups.rs"]
+mod groups;
 mod hangups;
 mod jobs;
 mod load;

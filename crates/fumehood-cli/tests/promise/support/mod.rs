@@ -13,6 +13,7 @@ mod traces;
 
 use libtest_mimic::{Completion, Trial};
 
+pub(crate) use crate::groups::groups_of;
 pub(crate) use backend::user;
 pub(crate) use engine::stop as stop_engine;
 pub(crate) use fumehood::{Feed, Fumehood, Live, Ran, run, run_reported, waiting_shell};
@@ -25,7 +26,7 @@ pub(crate) use pace::{flag, given_time};
 pub(crate) use probe::{Probe, Verdict, parse};
 pub(crate) use proc::{Mount, Process, field, processes_naming, wait_until_gone};
 pub(crate) use temp::{TempDir, clean_up};
-pub(crate) use traces::{Traces, groups_of, mounts, names};
+pub(crate) use traces::{Traces, mounts, names};
 
 /// What a promise comes to: kept, or not tried on this machine. A broken one panics.
 pub(crate) type Promise = Result<(), Skip>;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 /// Mounts of the host and files with our name.
 #[derive(Debug, PartialEq)]
@@ -34,26 +33,4 @@ pub(crate) fn mounts() -> Vec<String> {
 pub(crate) fn names(dir: &str) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.path().display().to_string()).collect()
-}
-
-/// The control groups of one supervisor: `fumehood-NAMESPACE-PID-START-RANDOM`.
-pub(crate) fn groups_of(supervisor: u32) -> Vec<PathBuf> {
-    let pid = supervisor.to_string();
-    let mut found = Vec::new();
-    groups(Path::new("/sys/fs/cgroup"), &mut found);
-    found.retain(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.split('-').nth(2) == Some(&pid)
-    });
-    found
-}
-
-fn groups(dir: &Path, found: &mut Vec<PathBuf>) {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        if entry.file_name().to_string_lossy().starts_with("fumehood-") {
-            found.push(entry.path());
-        }
-        groups(&entry.path(), found);
-    }
 }

@@ -52,27 +52,6 @@ pub(crate) fn has_process(word: &str) -> bool {
     })
 }
 
-/// The control groups of one supervisor: `fumehood-NAMESPACE-PID-START-RANDOM`.
-pub(crate) fn groups_of(supervisor: u32) -> Vec<PathBuf> {
-    let (pid, mut found) = (supervisor.to_string(), Vec::new());
-    groups(Path::new("/sys/fs/cgroup"), &mut found);
-    found.retain(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.split('-').nth(2) == Some(&pid)
-    });
-    found
-}
-
-fn groups(dir: &Path, found: &mut Vec<PathBuf>) {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        if entry.file_name().to_string_lossy().starts_with("fumehood-") {
-            found.push(entry.path());
-        }
-        groups(&entry.path(), found);
-    }
-}
-
 /// A service. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Service {
