@@ -74,7 +74,8 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn count(&self) -> Result<u64> {
-        self.value.as_u64().ok_or_else(|| self.wanted(r#"a whole number, or "unlimited""#))
+        let whole = self.value.as_u64().or_else(|| whole(self.value.as_f64()?));
+        whole.ok_or_else(|| self.wanted(r#"a whole number, or "unlimited""#))
     }
 
     /// The text, of which `what` says what it should hold.
@@ -315,6 +316,14 @@ impl<'de> Visitor<'de> for DocumentVisitor {
         }
         Ok(values.into())
     }
+}
+
+/// The whole number that is written with a fraction of nothing, as JSON may write one: `64.0`. None
+/// above what such numbers hold exactly.
+fn whole(number: f64) -> Option<u64> {
+    let is_whole = number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number);
+    // Without digits behind the point it is written as a whole number is.
+    is_whole.then(|| format!("{:.0}", number.abs()).parse().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ const FULL: &str = r#"{
     "network": "host",
     "hostname": "box",
     "limits": {
-        "wall_time": "1.5s", "cpu_time": "unlimited", "memory": "256M", "pids": 7,
+        "wall_time": "1.5s", "cpu_time": "unlimited", "memory": "256M", "pids": 7.0,
         "output": "1KiB", "output_excess": "truncate", "file_size": "100B",
         "open_files": "unlimited", "workspace": "1GiB", "tmp": "unlimited", "inodes": 99,
         "cpus": 0.5, "grace": "1ms"
@@ -191,6 +191,10 @@ fn an_error_in_a_limit_names_the_field_the_value_and_what_would_be_right() {
             r#"limits.pids: "7": must be a whole number, or "unlimited""#,
         ),
         (r#""limits": {"pids": -1}"#, r#"limits.pids: -1: must be a whole number, or "unlimited""#),
+        (
+            r#""limits": {"pids": 7.5}"#,
+            r#"limits.pids: 7.5: must be a whole number, or "unlimited""#,
+        ),
         (r#""limits": {"cpus": 0.0001}"#, "limits.cpus: 0.0001: has more than three decimals"),
         (
             r#""limits": {"output_excess": "cut"}"#,
