@@ -3,6 +3,7 @@
 //! The loop is our own because a server in front of strangers needs what ready-made ones lack: a
 //! clock on the head of a request, a bound on connections, and an end that nobody can delay.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::pin;
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -61,20 +61,23 @@ pub(crate) async fn accept(
 
 async fn serve(stream: Stream, peer: Peer, service: Shared, router: Router, entry: Arc<Entry>) {
     let patience = service.settings().config.http.stall_time.0;
+    let unread = entry.connection.unread.clone();
     match stream {
         Stream::Tcp(stream) => {
             // A client that has closed and one that has only stopped sending look the same here,
             // until something is sent. Nobody runs programs for clients that are gone, so both are.
             let gone = std::future::pending();
-            let stream = Progressing::new(stream, patience);
-            connection(TokioIo::new(stream), false, gone, peer, service, router, entry).await;
+            let stream = Progressing::new(stream, patience, unread);
+            let io = TokioIo::new(stream);
+            connection(io, false, gone, peer, service, router, entry).await;
         }
         Stream::Unix(stream) => {
             // Here they differ (`poll(2)`: POLLHUP), so one that only stopped sending is answered.
             let Ok(watched) = twin(&stream) else { return };
             let gone = has_hung_up(watched);
-            let stream = Progressing::new(stream, patience);
-            connection(TokioIo::new(stream), true, gone, peer, service, router, entry).await;
+            let stream = Progressing::new(stream, patience, unread);
+            let io = TokioIo::new(stream);
+            connection(io, true, gone, peer, service, router, entry).await;
         }
     }
 }
@@ -108,14 +111,17 @@ async fn connection<I>(
 ) where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
-    let requests = service_fn(|mut request: axum::http::Request<Incoming>| {
+    let requests = service_fn(|request: axum::http::Request<Incoming>| {
+        let unread = entry.connection.unread.clone();
+        let mut request = unread.watch(request);
         request.extensions_mut().insert(peer);
         let busy = entry.busy();
-        let answer = router.clone().oneshot(request.map(Body::new));
+        let answer = router.clone().oneshot(request);
         async move {
-            let answer = answer.await;
+            let mut answer = answer.await?;
+            unread.close(&mut answer);
             drop(busy);
-            answer
+            Ok::<_, Infallible>(answer)
         }
     });
     let settings = service.settings();

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
+use super::unread::Unread;
+
 /// Descriptors that are kept for everything but connections.
 const RESERVED_FILES: u64 = 256;
 
@@ -32,6 +34,7 @@ pub(crate) struct Connection {
     since: AtomicU64,
     /// Tells the connection to close.
     pub(crate) close: Notify,
+    pub(crate) unread: Unread,
 }
 
 /// A connection's entry among the open ones, for as long as it is open.
@@ -59,6 +62,7 @@ impl Connections {
             busy: AtomicUsize::new(0),
             since: AtomicU64::new(self.0.tick()),
             close: Notify::new(),
+            unread: Unread::default(),
         });
         let mut open = self.open();
         if open.len() >= most {

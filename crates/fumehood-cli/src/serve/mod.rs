@@ -27,6 +27,7 @@ mod router;
 mod service;
 mod stall;
 mod stream;
+mod unread;
 mod v1;
 
 use std::sync::Arc;

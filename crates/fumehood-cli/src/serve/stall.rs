@@ -1,19 +1,27 @@
-//! Connections whose clients take little or nothing.
+//! Connections whose clients take little or nothing, and those whose clients still send at the end.
 //!
 //! An answer that nobody takes would stay in memory for as long as its client likes. So a client that
 //! keeps us waiting must take something, and more than a trickle: else the connection ends.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::unread::Unread;
 
 /// Bytes a second that a client must take if there is more for it: half of what a poor mobile
 /// connection does.
 const LEAST_RATE: u64 = 16 << 10;
+
+/// How long a client may go on sending what nobody wants, so that it comes to our answer, and how long
+/// it may be silent meanwhile.
+const LINGER: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// A connection whose writes must make progress.
 #[derive(Debug)]
@@ -23,11 +31,43 @@ pub(crate) struct Progressing<S> {
     /// Set while a write waits: when it is looked at what was taken since.
     deadline: Option<Pin<Box<Sleep>>>,
     taken: u64,
+    unread: Unread,
+    /// How long [`LINGER`] and [`SILENCE`] are here.
+    times: [Duration; 2],
+    /// Set when our side is closed: when the other side's is, too, whether it likes to or not.
+    end: Option<End>,
+}
+
+#[derive(Debug)]
+struct End {
+    latest: Instant,
+    silence: Duration,
+    silent: Pin<Box<Sleep>>,
+}
+
+impl End {
+    fn new([linger, silence]: [Duration; 2]) -> Self {
+        let latest = Instant::now() + linger;
+        Self { latest, silence, silent: Box::pin(sleep(silence.min(linger))) }
+    }
+
+    /// Something came.
+    fn extend(&mut self) {
+        self.silent.as_mut().reset(self.latest.min(Instant::now() + self.silence));
+    }
 }
 
 impl<S> Progressing<S> {
-    pub(crate) const fn new(inner: S, patience: Duration) -> Self {
-        Self { inner, patience, deadline: None, taken: 0 }
+    pub(crate) const fn new(inner: S, patience: Duration, unread: Unread) -> Self {
+        Self {
+            inner,
+            patience,
+            deadline: None,
+            taken: 0,
+            unread,
+            times: [LINGER, SILENCE],
+            end: None,
+        }
     }
 
     /// Counts what was taken, and looks at the clock while something waits.
@@ -67,7 +107,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Progressing<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Progressing<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Progressing<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -98,7 +138,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Progressing<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        if self.end.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            if !self.unread.is_set() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.poll_discard(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Progressing<S> {
+    /// Reads for nothing until the other side is done, or has had its time.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let times = self.times;
+        let end = self.end.get_or_insert_with(|| End::new(times));
+        let mut space = [MaybeUninit::uninit(); 16 << 10];
+        let mut came = false;
+        loop {
+            let mut buffer = ReadBuf::uninit(&mut space);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => came = true,
+                // A client that has closed or reset the connection has nothing more to hear.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        if came {
+            end.extend();
+        }
+        end.silent.as_mut().poll(cx).map(Ok)
     }
 }
 
@@ -111,15 +180,61 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_takes_fails() {
         let (ours, _theirs) = duplex(4);
-        let mut ours = Progressing::new(ours, Duration::from_millis(10));
+        let mut ours = Progressing::new(ours, Duration::from_millis(10), Unread::default());
         let error = ours.write_all(b"12345678").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// A connection that was answered before its request was read, with these times.
+    fn unread<S>(stream: S, linger: Duration, silence: Duration) -> Progressing<S> {
+        let left = Unread::default();
+        left.set(true);
+        let mut one = Progressing::new(stream, LONG, left);
+        one.times = [linger, silence];
+        one
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(10);
+
+    #[tokio::test]
+    async fn what_is_sent_at_the_end_is_taken() {
+        let (ours, mut theirs) = duplex(4);
+        let mut ours = unread(ours, LONG, LONG);
+        let client = async {
+            theirs.write_all(b"much more than fits").await.unwrap();
+            drop(theirs);
+        };
+        let (ended, ()) = tokio::join!(ours.shutdown(), client);
+        ended.unwrap();
+    }
+
+    #[tokio::test]
+    async fn neither_silence_nor_chatter_goes_on_for_ever() {
+        let (ours, _silent) = duplex(4);
+        unread(ours, LONG, SHORT).shutdown().await.unwrap();
+        let (ours, mut theirs) = duplex(4);
+        let mut ours = unread(ours, SHORT, LONG);
+        let chatter = async { while theirs.write_all(b"more").await.is_ok() {} };
+        let end = async {
+            ours.shutdown().await.unwrap();
+            drop(ours);
+        };
+        tokio::join!(chatter, end);
+    }
+
+    #[tokio::test]
+    async fn nobody_lingers_for_a_client_whose_request_was_read() {
+        let (ours, _theirs) = duplex(4);
+        let mut ours = unread(ours, LONG, LONG);
+        ours.unread.set(false);
+        ours.shutdown().await.unwrap();
     }
 
     #[tokio::test]
     async fn what_is_taken_does_not() {
         let (ours, mut theirs) = duplex(4);
-        let mut ours = Progressing::new(ours, Duration::from_secs(3600));
+        let mut ours = Progressing::new(ours, Duration::from_secs(3600), Unread::default());
         let mut taken = [0; 8];
         let (written, read) =
             tokio::join!(ours.write_all(b"12345678"), theirs.read_exact(&mut taken));

@@ -1,5 +1,8 @@
 //! What strangers' jobs may not ask for.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use crate::support::{Promise, Request, Service, has_process, marker, promises};
@@ -9,6 +12,7 @@ promises! {
     limits_stay_below_their_ceilings,
     a_ceiling_below_a_default_takes_its_place,
     what_is_refused_never_runs,
+    a_body_that_nobody_reads_ends_its_connection,
 }
 
 /// Asks for a job with these fields besides its program.
@@ -106,5 +110,32 @@ fn what_is_refused_never_runs() -> Promise {
     assert!(!has_process(&marker));
     assert!(!path.join("ran").exists());
     assert_eq!(service.figure("fumehood_running"), 0);
+    Ok(())
+}
+
+/// The answer comes although the client goes on sending, says that it is the last, and is.
+fn a_body_that_nobody_reads_ends_its_connection() -> Promise {
+    const LARGE: usize = 100 << 20;
+    let tokens = "[[token]]\nname = 'one'\nsecret = 'a-token-of-our-own'";
+    let dir = tempfile::tempdir().expect("a place for files");
+    std::fs::write(dir.path().join("tokens"), tokens).expect("the directory is ours");
+    let settings = "listen = ['127.0.0.1:0', 'unix:DIR/socket']\n[access]\ntokens = 'DIR/tokens'";
+    std::fs::set_permissions(dir.path().join("tokens"), Permissions::from_mode(0o600))
+        .expect("the file is ours");
+    let service = Service::start_in(dir, settings);
+    let known = ("authorization", "Bearer a-token-of-our-own");
+    let run = Request::run(&json!({ "args": ["true"] })).header(known.0, known.1);
+    let large = Request::new("POST", "/v1/runs").header("content-type", "application/json");
+    let wrong_type = large.clone().header("content-type", "text/plain").header(known.0, known.1);
+    for (request, status) in
+        [(large.clone().header(known.0, known.1), 413), (large, 401), (wrong_type, 415)]
+    {
+        let mut client = service.client();
+        assert_eq!(client.ask(&run).is(200).header("connection"), None);
+        client.tell(&request.body(vec![b' '; LARGE]));
+        let answer = client.answer().is(status);
+        assert_eq!(answer.header("connection"), Some("close"), "{status}");
+        assert!(client.is_closed(), "{status}");
+    }
     Ok(())
 }
