@@ -131,7 +131,7 @@ pub(crate) async fn observe(
     service.metrics.answered(method, route, status, took);
     let extensions = response.extensions();
     service.log.write(&Line {
-        time: since_1970().as_secs_f64(),
+        time: rounded(since_1970(), 1e6),
         id: &id,
         peer: peer.to_string(),
         caller: extensions.get::<CallerName>().map(|CallerName(name)| &**name),
@@ -139,9 +139,14 @@ pub(crate) async fn observe(
         route,
         status,
         outcome: extensions.get::<Ended>().map(|Ended(outcome)| outcome.as_str()),
-        ms: took.as_secs_f64() * 1e3,
+        ms: rounded(took, 1e3),
     });
     response
+}
+
+/// A time in units of so many microseconds, without digits behind the last of these.
+fn rounded(time: Duration, micros: f64) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / micros
 }
 
 /// Methods that clients make up would be labels without end.
@@ -152,4 +157,19 @@ fn method_name(method: &axum::http::Method) -> &'static str {
 
 pub(crate) fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_end_with_the_microsecond() {
+        for (nanos, ms) in [(1_234_567, "1.235"), (1_000_499, "1.0"), (15, "0.0")] {
+            let shown = serde_json::to_string(&rounded(Duration::from_nanos(nanos), 1e3)).unwrap();
+            assert_eq!(shown, ms);
+        }
+        let now = Duration::from_nanos(1_795_356_904_123_456_789);
+        assert_eq!(serde_json::to_string(&rounded(now, 1e6)).unwrap(), "1795356904.123457");
+    }
 }
