@@ -22,9 +22,12 @@ use crate::serve::service::Shared;
 #[derive(Debug, Default)]
 pub(crate) struct Languages(Mutex<Known>);
 
-/// How long a language counts as missing: somebody may install it, and a host that was too busy to
-/// compile a greeting in time will not always be.
+/// How long a language counts as missing: somebody may install it.
 const MISSING_FOR: Duration = Duration::from_secs(600);
+
+/// When one that was too slow is tried again: a host that was too busy to compile a greeting in time
+/// will soon be less so. If not, the next time takes twice as long.
+const SLOW_FOR: Duration = Duration::from_secs(15);
 
 /// What was found out, in the order of the templates.
 type FoundAll = [Option<Arc<Found>>; templates::ALL.len()];
@@ -66,15 +69,16 @@ impl Languages {
     async fn find(service: Shared) {
         let began = Instant::now();
         for index in lookup::CHEAPEST_FIRST {
-            let age = {
+            let (age, times) = {
                 let known = service.languages.known();
                 let found = known.found[index].as_ref();
                 if !known.is_worth_a_look(found, began) {
                     continue;
                 }
-                known.age
+                (known.age, found.map_or(0, |found| found.times_too_slow()))
             };
-            let Some(found) = lookup::find(&service, &templates::ALL[index]).await else { break };
+            let language = &templates::ALL[index];
+            let Some(found) = lookup::find(&service, language, times).await else { break };
             let mut known = service.languages.known();
             if known.age == age {
                 known.found[index] = Some(Arc::new(found));
@@ -87,14 +91,26 @@ impl Languages {
 
 impl Known {
     fn is_worth_a_look(&self, found: Option<&Arc<Found>>, now: Instant) -> bool {
-        match found.map(AsRef::as_ref) {
-            None => true,
-            Some(Found::Available { .. }) => false,
-            // While it is looked for the first time there is no such moment yet.
-            Some(Found::Unavailable(_)) => {
-                self.since.is_some_and(|since| now.duration_since(since) >= MISSING_FOR)
-            }
-        }
+        let pause = match found.map(AsRef::as_ref) {
+            None => return true,
+            Some(Found::Available { .. }) => return false,
+            Some(Found::Unavailable(_)) => MISSING_FOR,
+            Some(Found::TooSlow { times, .. }) => slow_for(*times),
+        };
+        // While it is looked for the first time there is no such moment yet.
+        self.since.is_some_and(|since| now.duration_since(since) >= pause)
+    }
+}
+
+/// How long one waits that was too slow so many times.
+fn slow_for(times: u32) -> Duration {
+    let doubled = 2u32.saturating_pow(times.saturating_sub(1));
+    SLOW_FOR.saturating_mul(doubled).min(MISSING_FOR)
+}
+
+impl Found {
+    const fn times_too_slow(&self) -> u32 {
+        if let Self::TooSlow { times, .. } = self { *times } else { 0 }
     }
 }
 
@@ -114,7 +130,7 @@ struct Entry {
     title: &'static str,
     /// Whether the host has it: found out by running a program.
     state: EntryState,
-    /// Why it is unavailable.
+    /// Why it is unavailable, or not known yet: the host was too busy to tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// What its compiler or interpreter says of its version.
@@ -212,6 +228,11 @@ fn entry(
             entry.refuse("its profile is not for this caller");
         }
         Some(Found::Unavailable(reason)) => entry.refuse(reason),
+        // Whoever asks again will hear what came of the next try.
+        Some(Found::TooSlow { reason, times }) => {
+            let pause = fumehood::format_duration(slow_for(*times));
+            entry.reason = Some(format!("{reason}; tried again after {pause}"));
+        }
         Some(Found::Available { version, way, limits }) => {
             entry.state = EntryState::Available;
             entry.version = Some(version.clone());
@@ -274,6 +295,25 @@ mod tests {
         assert!(!languages.look(now + MISSING_FOR / 2).1);
         let (found, should) = languages.look(now + MISSING_FOR);
         assert!(should && found.iter().all(Option::is_some), "what is known is told meanwhile");
+    }
+
+    #[test]
+    fn what_was_too_slow_is_soon_looked_for_again() {
+        let (languages, now) = (Languages::default(), Instant::now());
+        for (times, pause) in [(1, 15), (2, 30), (6, 480), (7, 600), (100, 600)] {
+            settle(&languages, now);
+            let slow = Found::TooSlow { reason: "it took too long".into(), times };
+            languages.known().found[0] = Some(Arc::new(slow));
+            let pause = Duration::from_secs(pause);
+            assert!(!languages.look(now + pause - Duration::from_secs(1)).1, "{times} times");
+            let (found, should) = languages.look(now + pause);
+            assert!(should, "{times} times");
+            let caller = Caller::unlimited("test");
+            let config = Config::default();
+            let shown = entry(&templates::ALL[0], found[0].as_deref(), &caller, &config);
+            assert_eq!(shown.state, EntryState::Looking, "it does not count as missing");
+            assert!(shown.reason.is_some_and(|reason| reason.contains("tried again after")));
+        }
     }
 
     #[test]

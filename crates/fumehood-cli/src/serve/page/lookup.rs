@@ -17,11 +17,14 @@ pub(super) enum Found {
     Available { version: String, way: &'static Way, limits: Box<Limits> },
     /// It does not, for this reason.
     Unavailable(String),
+    /// It was too slow to tell, for the last so many times.
+    TooSlow { reason: String, times: u32 },
 }
 
-/// Why a language was not found: finally, or for now.
+/// Why a language was not found: finally, because it was too slow, or because nobody could try.
 enum Not {
     Found(String),
+    Fast(String),
     Now,
 }
 
@@ -31,11 +34,16 @@ pub(super) const CHEAPEST_FIRST: [usize; templates::ALL.len()] = [4, 7, 5, 0, 6,
 /// Output beyond this says nothing to anybody who reads it on a page.
 const OUTPUT: ByteSize = ByteSize::mib(1);
 
-/// Looks for a language; `None` if that cannot be told now.
-pub(super) async fn find(service: &Shared, language: &'static Language) -> Option<Found> {
+/// Looks for a language that was too slow so many `times` before; `None` if it cannot be tried now.
+pub(super) async fn find(
+    service: &Shared,
+    language: &'static Language,
+    times: u32,
+) -> Option<Found> {
     match try_all(service, language).await {
         Ok(found) => Some(found),
         Err(Not::Found(reason)) => Some(Found::Unavailable(reason)),
+        Err(Not::Fast(reason)) => Some(Found::TooSlow { reason, times: times + 1 }),
         Err(Not::Now) => None,
     }
 }
@@ -47,6 +55,8 @@ async fn try_all(service: &Shared, language: &'static Language) -> Result<Found,
     for way in language.ways {
         match attempt.way(way).await {
             Ok(limits) => return Ok(Found::Available { version, way, limits }),
+            // Another way may be faster, and what one was too slow for is not missing.
+            Err(Not::Found(_)) if matches!(last, Not::Fast(_)) => {}
             Err(Not::Now) => return Err(Not::Now),
             Err(not) => last = not,
         }
@@ -86,7 +96,7 @@ impl Attempt<'_> {
         let first = first_line(&report.stdout.data).or_else(|| first_line(&report.stderr.data));
         match (&report.outcome, first) {
             (Outcome::Exited { code: 0 }, Some(line)) => Ok(line),
-            _ => Err(Not::Found(why(&report))),
+            _ => Err(Not::because_of(&report)),
         }
     }
 
@@ -94,7 +104,7 @@ impl Attempt<'_> {
     async fn way(self, way: &Way) -> Result<Box<Limits>, Not> {
         let (report, _) = self.run(shell(way.needs)).await?;
         if !is_success(&report) {
-            return Err(Not::Found(why(&report)));
+            return Err(Not::because_of(&report));
         }
         let path = format!("{}/{}", Job::CWD, self.language.file);
         let program = Input::bytes(self.language.hello).to(path);
@@ -103,7 +113,7 @@ impl Attempt<'_> {
         if is_success(&report) && report.stdout.data.starts_with(b"Hello") {
             return Ok(Box::new(limits));
         }
-        Err(Not::Found(why(&report)))
+        Err(Not::because_of(&report))
     }
 
     /// Runs a job as it would be run for anybody, in turn with everybody.
@@ -115,6 +125,16 @@ impl Attempt<'_> {
         let place = self.service.place(&caller).await?;
         let (report, _) = execute::run(self.service, "languages", &job, place).await?;
         Ok((report, job.limits))
+    }
+}
+
+impl Not {
+    /// A time limit says of a busy host that it is busy, and nothing of what it has.
+    fn because_of(report: &Report) -> Self {
+        match report.outcome {
+            Outcome::TimedOut { .. } => Self::Fast(why(report)),
+            _ => Self::Found(why(report)),
+        }
     }
 }
 
