@@ -3,7 +3,7 @@ import { createEditor } from "./editor.js";
 import { fromFragment, toFragment } from "./link.js";
 import { createOutput } from "./output.js";
 import { guaranteeRows, outcomeWords, usageRows } from "./report.js";
-import { Refused, jobOf, languages, run, useToken } from "./service.js";
+import { Refused, cancel, jobOf, languages, run, useToken } from "./service.js";
 import { createDrafts } from "./drafts.js";
 import { setUpTheme } from "./theme.js";
 import { time } from "./units.js";
@@ -27,8 +27,11 @@ async function learnLanguages() {
     const answer = await withToken(languages);
     known = answer.languages;
     offerLanguages();
-    if (!known.some(({ state }) => state === "looking")) break;
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    const looking = known.filter(({ state }) => state === "looking");
+    if (!looking.length) break;
+    // With a reason it was too slow, and is tried again later.
+    const pause = looking.every(({ reason }) => reason) ? 5000 : 700;
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
   if (!known.some(isAvailable)) notice("This host has none of the languages that this page knows.");
 }
@@ -49,8 +52,8 @@ function offerLanguages() {
   else choose(drafts.language());
 }
 
-function optionText({ title, state }) {
-  if (state === "looking") return `${title} – looking…`;
+function optionText({ title, state, reason }) {
+  if (state === "looking") return reason ? `${title} – too slow just now` : `${title} – looking…`;
   return state === "available" ? title : `${title} – not here`;
 }
 
@@ -76,6 +79,7 @@ function refreshLanguage() {
   $("language").value = language.name;
   $("version").textContent = $("version").title = language.version ?? "";
   if (language.state === "unavailable") notice(`${language.title} cannot be run here: ${language.reason}`);
+  if (language.state === "looking" && language.reason) notice(`${language.title} is too slow just now: ${language.reason}`);
   updateButtons();
 }
 
@@ -153,7 +157,8 @@ async function follow(program) {
   let report = null;
   await withToken(async () => {
     for await (const event of run(language, program, signal)) {
-      if (event.event === "stdout" || event.event === "stderr") output.add(event.event, event.data);
+      if (event.event === "start") running.id = event.id;
+      else if (event.event === "stdout" || event.event === "stderr") output.add(event.event, event.data);
       else if (event.event === "error") throw new Refused(event.problem.status, event.problem);
       else if (event.event === "end") report = event.report;
     }
@@ -176,8 +181,18 @@ function failure(error) {
   return error.message;
 }
 
+/// How long a program may take to end, and the service to say so. After that the connection is closed,
+/// which kills it.
+const STOPPING = 2000;
+
+/// Asks for the end of the program, so that its report still comes. Whoever asks twice is in a hurry.
 function stop() {
-  running?.abort.abort();
+  if (!running) return;
+  const { abort, id, stopped } = running;
+  running.stopped = true;
+  if (!id || stopped) return abort.abort();
+  cancel(id).catch(() => abort.abort());
+  setTimeout(() => abort.abort(), STOPPING);
 }
 
 function updateButtons() {
@@ -200,7 +215,7 @@ function say(tone, words) {
 
 function show(report) {
   output.finish(report.stdout.truncated || report.stderr.truncated);
-  const { tone, words } = outcomeWords(report, running.language);
+  const { tone, words } = outcomeWords(report, running.language, running.stopped);
   say(tone, words);
   $("usage").replaceChildren(...usageRows(report, running.language.limits).map(gauge));
   showGuarantees(guaranteeRows(report), report.confinement.backend);

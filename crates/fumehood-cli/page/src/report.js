@@ -15,9 +15,10 @@ const TIMED = new Set(["exited", "signaled", "cancelled"]);
 const good = (words) => ({ tone: "good", words });
 const bad = (words) => ({ tone: "bad", words });
 
-/// How a run ended: a sentence without its full stop, and whether that is good or bad.
-export function outcomeWords({ outcome, usage }, language) {
-  const { tone, words } = ending(outcome, language);
+/// How a run ended: a sentence without its full stop, and whether that is good or bad. `stopped` if
+/// whoever reads it wanted that.
+export function outcomeWords({ outcome, usage }, language, stopped = false) {
+  const { tone, words } = stopped && outcome.kind === "cancelled" ? bad("Stopped by you") : ending(outcome, language);
   const wall = usage?.wall_us?.value;
   const timed = TIMED.has(outcome.kind) && wall !== undefined;
   return { tone, words: timed ? `${words} after ${time(wall)}` : words };

@@ -44,6 +44,11 @@ export function jobOf(language, { source, stdin, args }) {
   };
 }
 
+/// Has a run end, whose events then tell how.
+export function cancel(id) {
+  return ask(`v1/runs/${encodeURIComponent(id)}`, { method: "DELETE" });
+}
+
 /// The events of a run, as they come. The run ends when `signal` aborts: the service kills whatever
 /// nobody waits for any more.
 export async function* run(language, program, signal) {

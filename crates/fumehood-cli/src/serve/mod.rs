@@ -54,8 +54,10 @@ fn print(config: &Config) -> Result<()> {
 }
 
 fn run(args: &ServeArgs, config: Config) -> Result<()> {
+    // Half of the processors will do, the rest is for programs: every further thread is one more that a
+    // run is handed to and from. On two processors one thread halves the switches between threads.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(service::processors())
+        .worker_threads(service::processors().div_ceil(2))
         .enable_all()
         .build()
         .map_err(service::internal("start a runtime"))?;

@@ -16,7 +16,7 @@ use super::metrics::Metrics;
 use super::page::Languages;
 use super::playground;
 use super::problem::Problem;
-use super::v1::{Jobs, Replies};
+use super::v1::{Jobs, Replies, Streams};
 
 /// What handlers get as their state.
 pub(crate) type Shared = Arc<Service>;
@@ -31,6 +31,8 @@ pub(crate) struct Service {
     /// Who waits for a place to send a large body.
     pub(crate) uploads: Line,
     pub(crate) jobs: Jobs,
+    /// Runs that are told of as they happen.
+    pub(crate) streams: Streams,
     /// Answers that are given again.
     pub(crate) replies: Replies,
     pub(crate) metrics: Metrics,
@@ -76,6 +78,7 @@ impl Service {
             line: Line::new(config.line.slots, config.line.waiting),
             uploads: Line::new(config.line.uploads, config.line.waiting),
             jobs: Jobs::default(),
+            streams: Streams::default(),
             replies: Replies::default(),
             metrics: Metrics::default(),
             log: Log::open(&config.log)?,
@@ -256,6 +259,13 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 pub(crate) fn fresh_id(kind: &str) -> String {
     let digits = random::<16>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     format!("{kind}_{digits}")
+}
+
+/// Does something that takes long if there are so many bytes of it, without keeping others from being
+/// served meanwhile.
+pub(crate) fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    const MANY: usize = 1 << 20;
+    if bytes < MANY { work() } else { tokio::task::block_in_place(work) }
 }
 
 /// How many processors we may use.

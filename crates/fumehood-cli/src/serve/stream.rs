@@ -25,6 +25,7 @@ use super::execute::{self, Run};
 use super::line::Place;
 use super::problem::Problem;
 use super::service::Shared;
+use super::v1::StreamEntry as Entry;
 
 /// How often somebody who waits hears that there is nothing new.
 const PING: Duration = Duration::from_secs(15);
@@ -168,10 +169,15 @@ impl Streaming {
         let _ = to.send(last).await;
     }
 
-    /// The events as the body of an answer; a client that goes away takes the program with it.
-    pub(crate) fn body(self) -> Body {
+    /// The events as the body of an answer; a client that goes away takes the program with it. The
+    /// entry goes when there is nothing more to tell.
+    pub(crate) fn body(self, entry: Entry) -> Body {
         let (to, events) = mpsc::channel(AHEAD);
-        Body::new(EventBody { events, task: tokio::spawn(self.tell(to)), ping: ping(), last: 0 })
+        let told = async move {
+            let _entry = entry;
+            self.tell(to).await;
+        };
+        Body::new(EventBody { events, task: tokio::spawn(told), ping: ping(), last: 0 })
     }
 }
 

@@ -11,6 +11,7 @@ promises! {
     nothing_is_lost_and_nothing_is_out_of_order,
     events_are_numbered,
     a_program_that_cannot_start_is_a_problem_as_ever,
+    a_run_is_ended_by_its_name,
 }
 
 /// The text of one stream, put together.
@@ -69,5 +70,22 @@ fn a_program_that_cannot_start_is_a_problem_as_ever() -> Promise {
     let service = Service::start("");
     let job = json!({ "args": ["/no/such/program"] });
     service.ask(&Request::run(&job).streaming()).problem(422, "program-not-found");
+    Ok(())
+}
+
+fn a_run_is_ended_by_its_name() -> Promise {
+    let service = Service::start("");
+    let mut client = service.client();
+    client.tell(&Request::run(&json!({ "args": ["sh", "-c", "echo now; sleep 50"] })).streaming());
+    let mut events = client.begin().1;
+    let start = events.event().expect("it starts");
+    let path = format!("/v1/runs/{}", start["id"].as_str().expect("a name"));
+    assert_eq!(events.event().expect("it prints")["data"]["text"], "now\n");
+    let end = Request::new("DELETE", &path);
+    service.ask(&end).is(202);
+    let last = events.events().pop().expect("it ends");
+    assert_eq!(last["report"]["outcome"]["kind"], "cancelled", "{last}");
+    assert!(last["report"]["usage"]["wall_us"]["value"].as_u64() > Some(0), "{last}");
+    service.ask(&end).problem(404, "not-found");
     Ok(())
 }

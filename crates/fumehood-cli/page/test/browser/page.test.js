@@ -41,6 +41,7 @@ test("output is there before the program ends, and stop ends it", async () => {
   assert.equal(await visit.page.locator("#run").isEnabled(), false);
   await visit.page.click("#stop");
   assert.match(await visit.outcome(), /^Stopped by you after /);
+  assert.equal(await visit.page.locator("#usage .gauge").count(), 4, "what it used until then");
   assert.equal(await visit.stream("stdout"), "first\n");
   assert.equal(await visit.page.locator("#run").isEnabled(), true);
   await nobodyHas(argument);

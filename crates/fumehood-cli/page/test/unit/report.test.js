@@ -31,6 +31,13 @@ test("every outcome has its words", () => {
   }
 });
 
+test("who stopped a program is told that", () => {
+  const report = { outcome: { kind: "cancelled" }, usage: { wall_us: { value: 1.5e6 } } };
+  assert.equal(outcomeWords(report, LANGUAGE, true).words, "Stopped by you after 1.5 s");
+  const late = { outcome: { kind: "exited", code: 0 }, usage: {} };
+  assert.equal(outcomeWords(late, LANGUAGE, true).words, "Finished");
+});
+
 test("a status means a compiler's refusal only in languages that are compiled", () => {
   const report = { outcome: { kind: "exited", code: 222 }, usage: {} };
   assert.equal(outcomeWords(report, {}).words, "Ended with exit status 222");

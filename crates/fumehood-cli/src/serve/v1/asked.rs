@@ -15,7 +15,7 @@ use crate::serve::body::{self, Received};
 use crate::serve::line::Place;
 use crate::serve::policy;
 use crate::serve::problem::Problem;
-use crate::serve::service::Shared;
+use crate::serve::service::{Shared, heavy};
 
 /// A job that may be run, and what its body takes in memory.
 #[derive(Debug)]
@@ -41,17 +41,22 @@ pub(super) async fn read(
     let settings = service.settings();
     let limit = settings.config.http.body_size.0;
     let Received { bytes, held } = body::read(service, caller, &head.headers, body, limit).await?;
-    let mut digest = Sha256::new();
-    digest.update(profile.unwrap_or_default());
-    digest.update([0]);
-    digest.update(&bytes);
-    let digest = digest.finalize().into();
+    let digest = heavy(bytes.len(), || digest(profile, &bytes));
     let job = match form {
-        Form::Json => job(&bytes)?,
+        Form::Json => heavy(bytes.len(), || job(&bytes))?,
         Form::Multipart => parts(head, bytes).await?,
     };
     let job = policy::admit(job, profile, caller, &settings.config)?;
     Ok(Asked { job, digest, held })
+}
+
+/// What a request asks for, so short that it can be kept.
+fn digest(profile: Option<&str>, bytes: &[u8]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(profile.unwrap_or_default());
+    digest.update([0]);
+    digest.update(bytes);
+    digest.finalize().into()
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -6,15 +6,17 @@ mod jobs;
 mod openapi;
 mod remote;
 mod runs;
+mod streams;
 mod system;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 pub(crate) use idempotency::Replies;
 pub(crate) use jobs::Jobs;
+pub(crate) use streams::{Entry as StreamEntry, Streams};
 
 use super::problem::Problem;
 use super::service::Shared;
@@ -31,6 +33,7 @@ pub(crate) fn guarded() -> Router<Shared> {
         .route("/v1/support", get(system::support))
         .route("/v1/openapi.json", get(system::openapi))
         .route("/v1/runs", post(runs::create))
+        .route("/v1/runs/{id}", delete(streams::cancel))
         .route("/v1/jobs", post(jobs::create))
         .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::delete))
         .route("/v1/jobs/{id}/events", get(jobs::events))

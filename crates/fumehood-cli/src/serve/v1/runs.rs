@@ -15,7 +15,7 @@ use crate::serve::log::Ended;
 use crate::serve::metrics::outcome_name;
 use crate::serve::problem::Problem;
 use crate::serve::router::accepts;
-use crate::serve::service::{Shared, fresh_id};
+use crate::serve::service::{Shared, fresh_id, heavy};
 use crate::serve::{execute, stream};
 
 /// Name of this interface in the metrics.
@@ -59,7 +59,9 @@ async fn report(
     let place = service.place(caller).await?;
     drop(held);
     let (report, place) = execute::run(service, SURFACE, &job, place).await?;
-    let text = serde_json::to_vec(&report).map_err(|error| Problem::internal(error.to_string()))?;
+    let printed = report.stdout.data.len() + report.stderr.data.len();
+    let text = heavy(printed, || serde_json::to_vec(&report));
+    let text = text.map_err(|error| Problem::internal(error.to_string()))?;
     Ok((text, Ended(outcome_name(&report.outcome)), place))
 }
 
@@ -73,8 +75,10 @@ async fn streamed(service: &Shared, caller: &Caller, asked: Asked) -> Result<Res
     let Asked { job, held, .. } = asked;
     let place = service.place(caller).await?;
     drop(held);
-    let run = stream::start(service, SURFACE, &job, place, fresh_id("run")).await?;
-    let mut response = run.body().into_response();
+    let id = fresh_id("run");
+    let run = stream::start(service, SURFACE, &job, place, id.clone()).await?;
+    let entry = service.streams.enter(id, caller, run.handle());
+    let mut response = run.body(entry).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(LINES));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
