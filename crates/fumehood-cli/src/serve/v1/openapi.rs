@@ -159,9 +159,9 @@ fn profile() -> Value {
         "schema": { "type": "string", "pattern": "^[A-Za-z0-9._-]+$" } })
 }
 
-fn id() -> Value {
+fn id(kind: &str) -> Value {
     json!({ "name": "id", "in": "path", "required": true,
-        "schema": { "type": "string", "pattern": "^job_[0-9a-f]{32}$" } })
+        "schema": { "type": "string", "pattern": format!("^{kind}_[0-9a-f]{{32}}$") } })
 }
 
 fn runs() -> Value {
@@ -181,6 +181,20 @@ fn runs() -> Value {
     } })
 }
 
+fn run() -> Value {
+    json!({
+        "parameters": [id("run")],
+        "delete": {
+            "operationId": "cancelRun",
+            "summary": "Ends a run that is told of as it happens; its stream tells how",
+            "responses": with_problems(
+                json!({ "202": { "description": "It is being stopped." } }),
+                &[("404", "No such run is told of, or not any more.")],
+            ),
+        },
+    })
+}
+
 fn jobs() -> Value {
     let taken = answer("It was taken in.", "application/json", &reference("JobStatus"));
     json!({ "post": {
@@ -196,7 +210,7 @@ fn job() -> Value {
     let status = answer("How it stands.", "application/json", &reference("JobStatus"));
     let stopping = answer("It is being stopped.", "application/json", &reference("JobStatus"));
     json!({
-        "parameters": [id()],
+        "parameters": [id("job")],
         "get": {
             "operationId": "showJob", "summary": "Tells how a job stands",
             "responses": with_problems(json!({ "200": status }), &UNKNOWN),
@@ -219,7 +233,7 @@ fn job_events() -> Value {
     let number = json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX });
     json!({
         "parameters": [
-            id(),
+            id("job"),
             { "name": "after", "in": "query", "schema": number, "description":
                 "Only the events behind the one with this number." },
             { "name": "Last-Event-ID", "in": "header", "schema": number, "description":
@@ -240,6 +254,7 @@ fn paths() -> Value {
     let not_ready = text("It takes no work now.");
     json!({
         "/v1/runs": runs(),
+        "/v1/runs/{id}": run(),
         "/v1/jobs": jobs(),
         "/v1/jobs/{id}": job(),
         "/v1/jobs/{id}/events": job_events(),

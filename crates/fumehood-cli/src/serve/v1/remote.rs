@@ -1,7 +1,11 @@
 //! The schema of jobs that come from elsewhere: that of all jobs, without what the policy refuses
 //! in any case.
 
-use serde_json::{Value, json};
+mod narrow;
+
+use serde_json::Value;
+
+use narrow::narrow;
 
 /// Fields that may only have their default.
 const NOT_ASKED: [&str; 5] = ["mounts", "network", "waive", "seccomp", "backend"];
@@ -22,70 +26,9 @@ pub(super) fn job_schema() -> Value {
     keep_forms(&mut schema, "/$defs/Input/oneOf", |form| !has(form, "dir") && !has(form, "file"));
     keep_forms(&mut schema, "/$defs/CollectTo/oneOf", |form| form.get("properties").is_none());
     bytes_only(&mut schema);
-    drop_unused(&mut schema);
     narrow(&mut schema);
+    drop_unused(&mut schema);
     schema
-}
-
-/// Text without NUL, which no argument and no variable can have.
-const TEXT: &str = r"^[^\u0000]*$";
-
-/// An absolute path in its shortest form: names that are neither `.` nor `..`.
-const PATH: &str = r"^/(NAME(/NAME)*)?$";
-const NAME: &str = r"([^/.\u0000][^/\u0000]*|\.[^/.\u0000][^/\u0000]*|\.\.[^/\u0000]+)";
-
-/// Says what the types do not, as far as a schema can: programs that make requests from it shall make
-/// such as are taken.
-fn narrow(schema: &mut Value) {
-    let path = PATH.replace("NAME", NAME);
-    let label = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
-    let host = format!(r"^{label}(\.{label})*$");
-    for (pointer, more) in [
-        ("/properties/args/items", json!({ "pattern": TEXT })),
-        (
-            "/properties/args",
-            json!({ "minItems": 1, "prefixItems": [{ "type": "string", "minLength": 1,
-                "pattern": TEXT }] }),
-        ),
-        ("/properties/cwd", json!({ "pattern": path })),
-        ("/properties/hostname", json!({ "pattern": host, "minLength": 1, "maxLength": 64 })),
-        (
-            "/$defs/Env/properties/set",
-            json!({ "propertyNames": { "pattern": r"^[^=\u0000]+$" },
-                "additionalProperties": { "type": "string", "pattern": TEXT } }),
-        ),
-        (
-            "/$defs/Tmpfs/properties/target",
-            json!({ "pattern": path.replace(")*)?$", ")*)$"),
-                "not": { "pattern": r"^/(proc|dev|sys|\.changes)(/|$)" } }),
-        ),
-        ("/$defs/InputLimits/properties/entries", json!({ "minimum": 1 })),
-        ("/$defs/InputLimits/properties/ratio", json!({ "minimum": 1 })),
-        ("/$defs/InputLimits/properties/depth", json!({ "minimum": 1, "maximum": 1024 })),
-        ("/$defs/ByteSize", json!({ "pattern": SIZE })),
-    ] {
-        if let (Some(fields), Value::Object(more)) = (object(schema, pointer), more) {
-            fields.extend(more);
-        }
-    }
-    for pointer in ["/$defs/Stdin/oneOf", "/$defs/Input/oneOf"] {
-        let forms = schema.pointer_mut(pointer).and_then(Value::as_array_mut);
-        forms.into_iter().flatten().for_each(encoded);
-    }
-}
-
-/// Whole numbers: those that come to whole bytes among the others are beyond a pattern.
-const SIZE: &str = "^[1-9][0-9]*([Bb]|[KkMmGgTt]([Ii][Bb])?)$";
-
-/// Marks what is written in base64.
-fn encoded(form: &mut Value) {
-    const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
-    for pointer in ["/properties/base64", "/properties/tar/oneOf/0/properties/base64"] {
-        if let Some(field) = object(form, pointer) {
-            field.insert("contentEncoding".to_owned(), json!("base64"));
-            field.insert("pattern".to_owned(), json!(BASE64));
-        }
-    }
 }
 
 fn object<'a>(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 
@@ -143,12 +143,16 @@ pub(super) async fn events(
 }
 
 /// The event after which the client wants to hear more. Who comes back after a break says so in a
-/// header (`Last-Event-ID`).
+/// header (`Last-Event-ID`), which counts if there is no parameter.
 fn after(head: &Parts) -> Result<u64, Problem> {
-    let header =
-        |headers: &HeaderMap| Some(headers.get("last-event-id")?.to_str().ok()?.to_owned());
-    let named = parameter(head, "after").map(str::to_owned).or_else(|| header(&head.headers));
-    named.map_or(Ok(0), |text| {
-        text.parse().map_err(|_| Problem::bad_request("after: must be the number of an event"))
-    })
+    let named = parameter(head, "after").map(number).transpose()?;
+    let header = head.headers.get("last-event-id");
+    let header = header.map(|value| number(value.to_str().unwrap_or_default())).transpose()?;
+    Ok(named.or(header).unwrap_or(0))
+}
+
+/// The number of an event, no larger than what most readers of JSON can hold.
+fn number(text: &str) -> Result<u64, Problem> {
+    let number = text.parse().ok().filter(|number| i64::try_from(*number).is_ok());
+    number.ok_or_else(|| Problem::bad_request("after: must be the number of an event"))
 }
