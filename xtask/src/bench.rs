@@ -19,6 +19,7 @@ use crate::build::{binary_alone, launch_bench, root};
 use crate::user::is_root;
 use crate::{Outcome, components};
 use arguments::Arguments;
+pub(crate) use harness::Harness;
 use launchers::FUMEHOOD;
 use measure::{Section, section};
 use scene::{Scene, Who};

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// The benchmark `launch` of the library, with `--serve`. What it is asked and how it answers is
 /// described there.
 #[derive(Debug)]
-pub(super) struct Harness {
+pub(crate) struct Harness {
     child: Child,
     /// Closed to end it.
     input: Option<ChildStdin>,
@@ -28,7 +28,7 @@ impl Completed {
 }
 
 impl Harness {
-    pub(super) fn start(mut command: Command) -> Result<Self, String> {
+    pub(crate) fn start(mut command: Command) -> Result<Self, String> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
         let input = child.stdin.take();
@@ -36,8 +36,12 @@ impl Harness {
         Ok(Self { child, input, output: BufReader::new(output) })
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The microseconds of one run, and whether it succeeded.
-    pub(super) fn run(&mut self, request: &str) -> Result<(u64, bool), String> {
+    pub(crate) fn run(&mut self, request: &str) -> Result<(u64, bool), String> {
         let answer = self.ask(request)?;
         run(&answer).ok_or_else(|| unexpected(request, &answer))
     }
@@ -48,7 +52,7 @@ impl Harness {
     }
 
     /// One line for one line.
-    pub(super) fn ask(&mut self, request: &str) -> Result<String, String> {
+    pub(crate) fn ask(&mut self, request: &str) -> Result<String, String> {
         let mut answer = String::new();
         let input = self.input.as_mut().ok_or("the harness was told to end")?;
         writeln!(input, "{request}")

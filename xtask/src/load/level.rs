@@ -18,8 +18,9 @@ pub(super) struct Seen {
     pub(super) answers: BTreeMap<&'static str, Times>,
     /// Requests that the service refused for want of room, with a word of when to come again.
     pub(super) refused: u64,
-    /// Wrong answers, and requests that got none.
     pub(super) wrong: Vec<String>,
+    /// Requests that got no answer.
+    pub(super) lost: Vec<String>,
     pub(super) took: Duration,
 }
 
@@ -30,6 +31,7 @@ impl Seen {
         }
         self.refused += other.refused;
         self.wrong.extend(other.wrong);
+        self.lost.extend(other.lost);
         self.took = self.took.max(other.took);
     }
 
@@ -97,7 +99,7 @@ fn client(
                 Some(fault) => seen.wrong.push(fault),
             },
             Err(error) => {
-                seen.wrong.push(format!("{}: no answer: {error}", kind.name));
+                seen.lost.push(format!("{}: no answer: {error}", kind.name));
                 connection = None;
             }
         }

@@ -6,22 +6,26 @@ mod go_judge;
 mod http;
 mod kinds;
 mod level;
+mod overhead;
 mod random;
 mod server;
 mod stats;
+mod verdict;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::build::binary_alone;
+use crate::build::{binary_alone, launch_bench};
 use crate::tally::Tally;
 use crate::user::Stage;
 use go_judge::GoJudge;
 use kinds::Kinds;
-use level::{Seen, What};
+use level::What;
 use server::{Server, Traces};
+use stats::Times;
+use verdict::Verdicts;
 
 /// How much is asked for.
 #[derive(Clone, Debug)]
@@ -30,6 +34,10 @@ pub(crate) struct Load {
     levels: &'static [usize],
     hellos: &'static [usize],
     chaos: chaos::Size,
+    /// Runs that are compared with those of the library.
+    overhead: usize,
+    /// Whether figures are to keep promises, too: not in a build without optimization.
+    measures: bool,
     /// Another service to compare with.
     go_judge: Option<PathBuf>,
     profile: &'static [&'static str],
@@ -42,6 +50,8 @@ impl Load {
         levels: &[2, 64],
         hellos: &[2],
         chaos: chaos::Size { hang_ups: 100, idle: 1000, others: 20, large: 2 },
+        overhead: 0,
+        measures: false,
         go_judge: None,
         profile: &[],
     };
@@ -51,6 +61,8 @@ impl Load {
         levels: &[1, 2, 16, 64, 256],
         hellos: &[1, 2, 16, 64],
         chaos: chaos::Size { hang_ups: 1000, idle: 10_000, others: 200, large: 8 },
+        overhead: 500,
+        measures: true,
         go_judge: None,
         profile: &["--release"],
     };
@@ -62,7 +74,7 @@ pub(crate) fn load(args: &[String]) -> Outcome {
     let mut args = args.iter().filter(|arg| *arg != "--short");
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--debug" => load.profile = &[],
+            "--debug" => (load.profile, load.measures, load.overhead) = (&[], false, 0),
             "--seconds" => {
                 let seconds = args.next().and_then(|text| text.parse().ok());
                 load.seconds = seconds.ok_or("--seconds needs a whole number")?;
@@ -79,10 +91,13 @@ pub(crate) fn load(args: &[String]) -> Outcome {
 /// The binary to try, where it is not to be built.
 const BINARY: &str = "FUMEHOOD_BIN";
 
+/// The benchmark `launch` of the library, likewise.
+const BENCH: &str = "FUMEHOOD_LAUNCH";
+
 /// Nobody who waits for as long as the interface allows is refused; the log is of no use here.
 const SETTINGS: &str = "log = \"none\"\n[line]\nwaiting = 512\n[http]\nconnections = 12000\n";
 
-/// Puts the service under load, prints what was seen, and counts what is right and wrong.
+/// Puts the service under load, prints what was seen, and counts the promises that are kept.
 pub(crate) fn run(load: &Load) -> Result<Tally, String> {
     let stage = Stage::new()?;
     let binary = match env::var_os(BINARY) {
@@ -91,116 +106,212 @@ pub(crate) fn run(load: &Load) -> Result<Tally, String> {
     };
     let kinds = Kinds::compile(&stage.home())?;
     let server = Server::start(&binary, &stage.home(), SETTINGS)?;
-    let mut wrong = under_load(load, &server, &kinds, &stage.home())?;
-    wrong.extend(server.stop());
-    let mut all = Tally::PASS;
-    for (index, line) in wrong.iter().enumerate() {
-        all = Tally::FAIL;
-        if index < MOST_LINES {
-            println!("WRONG: {line}");
-        }
+    let mut trial = Trial { load, server: &server, kinds: &kinds, seen: Seen::default() };
+    trial.run(&stage.home())?;
+    let mut all = trial.seen;
+    all.left.extend(server.stop());
+    for line in
+        all.wrong.iter().chain(&all.lost).chain(&all.chaos).chain(&all.left).take(MOST_LINES)
+    {
+        println!("WRONG: {line}");
     }
-    println!("{} things are wrong", wrong.len());
-    Ok(all)
+    let verdicts = all.verdicts(load);
+    print!("\n{verdicts}");
+    Ok(if verdicts.are_kept() { Tally::PASS } else { Tally::FAIL })
 }
 
 /// How many of the things that are wrong are printed.
 const MOST_LINES: usize = 20;
 
-fn under_load(
-    load: &Load,
-    server: &Server,
-    kinds: &Kinds,
-    dir: &Path,
-) -> Result<Vec<String>, String> {
-    let time = Duration::from_secs(load.seconds);
-    // The first of everything makes what is kept for later.
-    let mut wrong = level::run(server.address, What::Mixed(kinds), 16, time.min(WARM_UP)).wrong;
-    wrong.extend(chaos::until_large_body_runs(server.address, kinds));
-    let before = server.settled();
-    println!("service at rest: {before}, {} MiB", server.memory().0);
-    hellos(load, server, kinds, dir, time, &mut wrong)?;
-    mixed(load, server, kinds, time, &mut wrong);
-    wrong.extend(is_left(server, before, "mixed load"));
-    for (name, trick) in chaos::TRICKS {
-        let faults = trick(server.address, kinds, load.chaos);
-        let now = server.memory().0;
-        println!("{name}: {} wrong, service {now} MiB", faults.len());
-        wrong.extend(faults.into_iter().map(|fault| format!("{name}: {fault}")));
-        wrong.extend(is_left(server, before, name));
-    }
-    Ok(wrong)
-}
-
 const WARM_UP: Duration = Duration::from_secs(5);
 
-fn is_left(server: &Server, before: Traces, after: &str) -> Option<String> {
-    let ready = if server.is_ready() { "" } else { ", and not ready" };
-    let left = server.settles_to(before);
-    left.err().map(|left| format!("after {after} there are {left} rather than {before}{ready}"))
+/// A service, what it is tried with, and what was seen of it.
+struct Trial<'a> {
+    load: &'a Load,
+    server: &'a Server,
+    kinds: &'a Kinds,
+    seen: Seen,
 }
 
-/// The same small program again and again, through both interfaces and, where there is one, at the
-/// other service.
-fn hellos(
-    load: &Load,
-    server: &Server,
-    kinds: &Kinds,
-    dir: &Path,
-    time: Duration,
-    wrong: &mut Vec<String>,
-) -> Result<(), String> {
-    let other = load.go_judge.as_deref().map(|path| GoJudge::start(path, dir)).transpose()?;
-    let theirs = go_judge::hello();
-    let time = time.min(Duration::from_secs(10));
-    println!(
-        "\n{:>8} {:10} {:>9} {:>9} {:>9} {:>9}",
-        "clients", "what", "a second", "p50 ms", "p99 ms", "most ms"
-    );
-    for &clients in load.hellos {
-        let ours = [("hello", server.address), ("echo", server.address)];
-        let mut rows: Vec<_> =
-            ours.into_iter().map(|(name, address)| (kinds.named(name), address)).collect();
-        rows.extend(other.as_ref().map(|other| (&theirs, other.address)));
-        for (kind, address) in rows {
-            let seen = level::run(address, What::One(kind), clients, time);
-            let times = seen.answers.get(kind.name).cloned().unwrap_or_default();
-            println!("{clients:>8} {:10} {:>9.0} {times}", kind.name, seen.throughput());
-            wrong.extend(judged(seen, clients));
+impl Trial<'_> {
+    fn run(&mut self, dir: &Path) -> Result<(), String> {
+        let time = Duration::from_secs(self.load.seconds);
+        // The first of everything makes what is kept for later.
+        let warm_up = What::Mixed(self.kinds);
+        self.note(16, level::run(self.server.address, warm_up, 16, time.min(WARM_UP)));
+        self.seen.chaos.extend(chaos::until_large_body_runs(self.server.address, self.kinds));
+        let before = self.server.settled();
+        self.seen.memory.push(self.server.memory().0);
+        println!("service at rest: {before}, {} MiB", self.server.memory().0);
+        self.overhead()?;
+        self.hellos(dir, time.min(Duration::from_secs(10)))?;
+        self.mixed(time);
+        self.look(before, "mixed load");
+        for (name, trick) in chaos::TRICKS {
+            let faults = trick(self.server.address, self.kinds, self.load.chaos);
+            println!("{name}: {} wrong, service {} MiB", faults.len(), self.server.memory().0);
+            self.seen.chaos.extend(faults.into_iter().map(|fault| format!("{name}: {fault}")));
+            self.look(before, name);
+        }
+        Ok(())
+    }
+
+    /// Looks at what there is with nothing to do.
+    fn look(&mut self, before: Traces, after: &str) {
+        let left = self.server.settles_to(before).err();
+        let left = left.map(|left| format!("after {after} there are {left} rather than {before}"));
+        let not_ready = (!self.server.is_ready()).then(|| format!("after {after}: not ready"));
+        self.seen.left.extend(left.into_iter().chain(not_ready));
+        self.seen.looks += 1;
+        self.seen.memory.push(self.server.memory().0);
+    }
+
+    /// A level without a single right answer is wrong, too.
+    fn note(&mut self, clients: usize, seen: level::Seen) {
+        let nothing = (seen.count() == 0).then(|| "no answer was right".to_owned());
+        let named = |line: String| format!("{clients} clients: {line}");
+        self.seen.answers += seen.count();
+        self.seen.wrong.extend(seen.wrong.into_iter().chain(nothing).map(named));
+        self.seen.lost.extend(seen.lost.into_iter().map(named));
+    }
+
+    /// The same run by the library, which is built for it.
+    fn overhead(&mut self) -> Result<(), String> {
+        let runs = self.load.overhead;
+        if runs == 0 {
+            return Ok(());
+        }
+        let bench = match env::var_os(BENCH) {
+            Some(path) => path.into(),
+            None => launch_bench()?,
+        };
+        let both = overhead::measure(self.server, &bench, self.kinds, runs)?;
+        overhead::print(&both);
+        self.seen.more = both.more();
+        self.seen.wrong.extend(both.wrong);
+        Ok(())
+    }
+
+    /// The same small program again and again, through both interfaces and, where there is one, at
+    /// the other service.
+    fn hellos(&mut self, dir: &Path, time: Duration) -> Result<(), String> {
+        let other = self.load.go_judge.as_deref();
+        let other = other.map(|path| GoJudge::start(path, dir)).transpose()?;
+        let theirs = go_judge::hello();
+        println!(
+            "\n{:>8} {:10} {:>9} {:>9} {:>9} {:>9}",
+            "clients", "what", "a second", "p50 ms", "p99 ms", "most ms"
+        );
+        for &clients in self.load.hellos {
+            let ours = ["hello", "echo"].map(|name| (self.kinds.named(name), self.server.address));
+            let others = other.as_ref().map(|other| (&theirs, other.address));
+            for (kind, address) in ours.into_iter().chain(others) {
+                let seen = level::run(address, What::One(kind), clients, time);
+                let times = seen.answers.get(kind.name).cloned().unwrap_or_default();
+                println!("{clients:>8} {:10} {:>9.0} {times}", kind.name, seen.throughput());
+                if clients == 2 && kind.name == "hello" {
+                    self.seen.alone = times;
+                }
+                self.note(clients, seen);
+            }
+        }
+        Ok(())
+    }
+
+    fn mixed(&mut self, time: Duration) {
+        println!(
+            "\n{:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "clients",
+            "answers",
+            "a second",
+            "refused",
+            "hello p50",
+            "p99 ms",
+            "most ms",
+            "MiB now, most"
+        );
+        for &clients in self.load.levels {
+            let seen = level::run(self.server.address, What::Mixed(self.kinds), clients, time);
+            let hello = seen.answers.get("hello").cloned().unwrap_or_default();
+            let (now, most) = self.server.memory();
+            println!(
+                "{clients:>8} {:>9} {:>9.1} {:>9} {hello} {now:>6} {most:>6}",
+                seen.count(),
+                seen.throughput(),
+                seen.refused
+            );
+            self.seen.levels.push((clients, seen.throughput(), hello));
+            self.note(clients, seen);
         }
     }
-    Ok(())
 }
 
-fn mixed(load: &Load, server: &Server, kinds: &Kinds, time: Duration, wrong: &mut Vec<String>) {
-    println!(
-        "\n{:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "clients",
-        "answers",
-        "a second",
-        "refused",
-        "hello p50",
-        "p99 ms",
-        "most ms",
-        "MiB now, most"
-    );
-    for &clients in load.levels {
-        let seen = level::run(server.address, What::Mixed(kinds), clients, time);
-        let hello = seen.answers.get("hello").cloned().unwrap_or_default();
-        let (now, most) = server.memory();
-        println!(
-            "{clients:>8} {:>9} {:>9.1} {:>9} {hello} {now:>6} {most:>6}",
-            seen.count(),
-            seen.throughput(),
-            seen.refused
+/// All that was seen.
+#[derive(Debug, Default)]
+struct Seen {
+    answers: usize,
+    wrong: Vec<String>,
+    lost: Vec<String>,
+    chaos: Vec<String>,
+    /// What was left, in so many looks.
+    left: Vec<String>,
+    looks: usize,
+    /// MiB of the service at rest, in the beginning and after everything.
+    memory: Vec<u64>,
+    /// Clients, right answers a second, and the times of a hello among them.
+    levels: Vec<(usize, f64, Times)>,
+    /// Times of a hello at two clients that ask for nothing else.
+    alone: Times,
+    /// Milliseconds of a run that the library does not take.
+    more: Option<f64>,
+}
+
+/// How much more memory the service may have in the end than in the beginning, in MiB: the heap's
+/// fragments, and what the largest bodies leave.
+const GROWTH: u64 = 24;
+
+impl Seen {
+    fn verdicts(&self, load: &Load) -> Verdicts {
+        let mut all = Verdicts::default();
+        all.none("no wrong answer", self.wrong.len(), &format!("in {} right ones", self.answers));
+        all.none("no lost answer", self.lost.len(), "requests without one");
+        all.none("clients that behave badly hurt nobody", self.chaos.len(), "faults");
+        all.none(
+            "nothing is left behind",
+            self.left.len(),
+            &format!("faults in {} looks", self.looks),
         );
-        wrong.extend(judged(seen, clients));
+        let (first, last) = (self.memory.first().copied(), self.memory.last().copied());
+        let (first, last) = (first.unwrap_or(0), last.unwrap_or(u64::MAX));
+        let kept = last <= first + GROWTH;
+        all.add("memory is flat", format!("{first} MiB, in the end {last} MiB"), kept);
+        if !load.measures {
+            return all;
+        }
+        let best = self.levels.iter().map(|level| level.1).fold(0.0, f64::max);
+        let most_clients = self.levels.last().map_or(0.0, |level| level.1);
+        let keeps = |ratio| ratio >= 0.85;
+        all.ratio(
+            "throughput at most clients >= 0.85 of the best",
+            [most_clients, best],
+            keeps,
+            "a second",
+        );
+        let among = self.levels.iter().find(|level| level.0 == 2).map(|level| &level.2);
+        for (promise, times) in [
+            ("p99 of a hello at 2 clients <= 3 medians", Some(&self.alone)),
+            ("the same among all other programs", among),
+        ] {
+            let ms = |permille| times.and_then(|times| times.quantile(permille));
+            let ms = |permille| ms(permille).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+            all.ratio(promise, [ms(990), ms(500)], |ratio| ratio <= 3.0, "ms");
+        }
+        let more = self.more.unwrap_or(f64::NAN);
+        all.add(
+            "a run costs <= 1 ms more than in the library",
+            format!("{more:.3} ms at the median"),
+            more <= 1.0,
+        );
+        all
     }
-}
-
-/// A level without a single right answer is wrong, too.
-fn judged(seen: Seen, clients: usize) -> Vec<String> {
-    let nothing = (seen.count() == 0).then(|| "no answer was right".to_owned());
-    let all = seen.wrong.into_iter().chain(nothing);
-    all.map(|line| format!("{clients} clients: {line}")).collect()
 }

@@ -3,6 +3,7 @@
 //! | request | answer |
 //! | --- | --- |
 //! | `spawn ARGV…`, `cold`, `template`, `warm` | `MICROSECONDS ok` or `MICROSECONDS failed`, of one run |
+//! | `job JSON` | `ok`: `cold`, `template`, `warm` and `fill` are about this job from now on |
 //! | `fill` | `filled N`: so many cells are parked for the next requests of `warm` |
 //! | `throughput bare|cold|pool CONCURRENCY MILLISECONDS` | `RUNS FAILED MICROSECONDS` |
 //! | `park N` | what [so many parked cells](super::parked::park) take |
@@ -87,6 +88,10 @@ impl Harness {
             ["grow", mebibytes] => {
                 self.ballast = grow(mebibytes.parse()?);
                 Ok("grown".to_owned())
+            }
+            ["job", json] => {
+                self.job = Job::from_json(json)?;
+                Ok("ok".to_owned())
             }
             ["throughput", kind, concurrency, millis] => {
                 let kind = Kind::new(kind, &self.payload, &self.job)?;
