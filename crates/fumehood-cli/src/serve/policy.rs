@@ -189,7 +189,7 @@ fn nothing_of_the_host(job: &Job, ceilings: &Ceilings) -> Result<(), Problem> {
         return refuse("seccomp.profile", path.display(), "only the default filter is used here");
     }
     if *backend != BackendName::default() {
-        return refuse("backend", format!("{backend:?}"), "the operator chooses the backend");
+        return refuse("backend", backend, "the operator chooses the backend");
     }
     if let CollectTo::Dir(path) | CollectTo::Tar(path) = &collect.to {
         return refuse("collect.to", path.display(), "files come back in the report; use report");
