@@ -84,8 +84,15 @@ fn unit() -> Result<(), Failed> {
     let text = content(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path))?;
     assert!(!text.contains("fumehood.service"), "{text}");
     // What cells are made of must not be taken from the service.
-    for setting in ["RestrictNamespaces", "ProtectControlGroups", "ProtectProc", "SystemCallFilter"]
-    {
+    for setting in [
+        "RestrictNamespaces",
+        "ProtectControlGroups",
+        "ProtectProc",
+        "SystemCallFilter",
+        "RestrictSUIDSGID",
+        // Implies the one above.
+        "DynamicUser",
+    ] {
         assert!(!unit.lines().any(|line| line.starts_with(setting)), "{setting}");
     }
     assert!(unit.lines().any(|line| line.starts_with("Delegate=")));

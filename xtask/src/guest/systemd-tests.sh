@@ -99,6 +99,8 @@ holds root_s_service_has_limits_by_the_lines started
 install_service() {
     install -D /usr/local/bin/fumehood /usr/bin/fumehood &&
         install -D -m 644 /tests/serve.toml /etc/fumehood/serve.toml &&
+        install -D -m 644 /tests/fumehood.sysusers /usr/lib/sysusers.d/fumehood.conf &&
+        systemd-sysusers &&
         install -D -m 644 /tests/fumehood.service /etc/systemd/system/fumehood.service &&
         systemctl daemon-reload && systemctl start fumehood ||
         ! { systemctl status fumehood; journalctl -u fumehood; }
@@ -107,7 +109,7 @@ holds the_packaged_service_becomes_ready install_service
 
 # It is nobody's, but memory is limited by a group of the job's own.
 is_held() {
-    job='{"args":["head","-c","9","/dev/zero"],"limits":{"memory":"80MiB","cpu_time":"5s","wall_time":"300s"}}'
+    job='{"args":["head","-c","9","/dev/zero"],"limits":{"memory":"80MiB","cpu_time":"5s","wall_time":"60s"}}'
     perl /tests/ask.pl /v1/runs "$job" > /tmp/answer
     grep -F '"exited","code":0' /tmp/answer && grep -o '"memory":{"state":"held"' /tmp/answer &&
         [ "$(stat -c %u "/proc/$(systemctl show -P MainPID fumehood)")" != 0 ] || ! cat /tmp/answer
@@ -116,7 +118,7 @@ holds the_packaged_service_holds_every_limit is_held
 
 # Its own group kills a program, which is no reason to stop the service.
 survives() {
-    job='{"args":["tail","/dev/zero"],"limits":{"memory":"64MiB","wall_time":"300s"}}'
+    job='{"args":["tail","/dev/zero"],"limits":{"memory":"64MiB","wall_time":"60s"}}'
     perl /tests/ask.pl /v1/runs "$job" > /tmp/answer
     grep -F out-of-memory /tmp/answer && perl /tests/ask.pl /healthz | grep -x OK || ! cat /tmp/answer
 }

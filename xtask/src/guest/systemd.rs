@@ -20,8 +20,9 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-syste
 /// What a guest that tests nothing need not carry.
 const LEFT_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 
-const TESTS: [(&str, &str); 5] = [
+const TESTS: [(&str, &str); 6] = [
     ("tests/fumehood.service", include_str!("../../../packaging/systemd/fumehood.service")),
+    ("tests/fumehood.sysusers", include_str!("../../../packaging/systemd/fumehood.sysusers")),
     ("tests/serve.toml", include_str!("../../../packaging/config/serve.toml")),
     ("tests/ask.pl", include_str!("ask.pl")),
     ("tests/tests.sh", include_str!("systemd-tests.sh")),
