@@ -72,6 +72,10 @@ fn by_hand(name: &str, args: &[String]) -> Vec<String> {
     if name == "nsjail" {
         let end = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
         args.truncate(end);
+        // Which names the program of the run that was looked at.
+        if let Some(at) = args.iter().position(|arg| arg == "--exec_file") {
+            args.drain(at..(at + 2).min(args.len()));
+        }
         args.extend(["--", "/payload/true"].map(str::to_owned));
     } else {
         args.pop();
