@@ -5,8 +5,9 @@ use core::ffi::CStr;
 use linux_raw_sys::{general as nr, prctl as pr};
 
 use crate::prelude::Prelude;
-use crate::step::{Reader, Step, StepError};
+use crate::step::{Reader, Sink, Step, StepError};
 use crate::sys::{self, Errno, Fd, MAX_FDS, Result};
+use crate::wire::Buffer;
 
 const MAX_LAPS: usize = 4096;
 
@@ -129,6 +130,10 @@ impl Cell {
                 joined
             }
             Step::CgroupNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWCGROUP)),
+            Step::MountNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWNS)),
+            Step::UtsNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWUTS)),
+            Step::IpcNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWIPC)),
+            Step::NetworkNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWNET)),
             Step::SetIds { uid, gid, clear_groups } => set_ids(uid, gid, clear_groups),
             Step::NonDumpable {} => sys::prctl(pr::PR_SET_DUMPABLE, 0, 0).map(drop),
             Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
@@ -168,10 +173,13 @@ impl Cell {
             }
             Step::File { path, mode, data } => self.make_file(path, mode, data),
             Step::Touch { path } => sys::make_file(self.root, path),
-            Step::Bind { source, target, attributes, recursive, plain } => {
+            Step::Bind { source, target, attributes, recursive, plain: true } => {
+                bind_plainly(source, target, attributes, recursive)
+            }
+            Step::Bind { source, target, attributes, recursive, plain: false } => {
                 let mount = sys::clone_tree(source, recursive)?;
                 set_attributes(mount, attributes, recursive)?;
-                if plain { self.attach_plainly(mount, target) } else { self.attach(mount, target) }
+                self.attach(mount, target)
             }
             Step::BindFd { fd, target, attributes } => {
                 let mount = self.take_fd(fd)?;
@@ -180,8 +188,11 @@ impl Cell {
             }
             Step::Tmpfs { target, size, inodes, mode, attributes, plain } => {
                 let options = [(c"size", size), (c"nr_inodes", inodes), (c"mode", mode)];
+                if plain {
+                    return mount_plainly(c"tmpfs", target, options, attributes);
+                }
                 let mount = sys::new_mount(c"tmpfs", options.into_iter(), attributes)?;
-                if plain { self.attach_plainly(mount, target) } else { self.attach(mount, target) }
+                self.attach(mount, target)
             }
             Step::Overlay { lower, upper, work, target, attributes } => {
                 // The current directory is the new root, so relative paths lead there.
@@ -204,8 +215,14 @@ impl Cell {
                 set_attributes(mount, attributes, false)?;
                 self.attach_plainly(mount, target)
             }
-            Step::Devpts { target } => self.devpts(target),
-            Step::Mask { path, with, attributes } => self.mask(path, with, attributes),
+            Step::Devpts { target } => devpts(target),
+            Step::ReadOnly { attributes } => sys::set_mount_attr_below(self.root, attributes),
+            Step::Mask { path, with, attributes, plain: true } => {
+                bind_plainly(with, path, attributes, false)
+            }
+            Step::Mask { path, with, attributes, plain: false } => {
+                self.mask(path, with, attributes)
+            }
             Step::SealRoot {} => {
                 sys::set_mount_attr(self.root, u64::from(nr::MOUNT_ATTR_RDONLY), false)
             }
@@ -319,14 +336,6 @@ impl Cell {
         }
     }
 
-    fn devpts(&self, target: &CStr) -> Result<()> {
-        // All instances share one number of terminals, `kernel.pty.max`.
-        let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"max", c"64")];
-        let attributes = u64::from(nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NOEXEC);
-        let mount = sys::new_mount(c"devpts", options.into_iter(), attributes)?;
-        self.attach_plainly(mount, target)
-    }
-
     fn mask(&self, path: &CStr, with: &CStr, attributes: u64) -> Result<()> {
         // The current directory is the new root, so a relative path leads there.
         let mount = sys::clone_tree(with, false)?;
@@ -345,6 +354,41 @@ impl Cell {
 
 fn set_attributes(mount: Fd, attributes: u64, recursive: bool) -> Result<()> {
     if attributes == 0 { Ok(()) } else { sys::set_mount_attr(mount, attributes, recursive) }
+}
+
+// The current directory is the new root, so relative paths lead there.
+
+fn bind_plainly(source: &CStr, target: &CStr, attributes: u64, recursive: bool) -> Result<()> {
+    sys::bind(source, target, recursive)?;
+    if attributes == 0 {
+        return Ok(());
+    }
+    sys::set_mount_attr_at(target, attributes, recursive)
+}
+
+fn mount_plainly(
+    kind: &CStr,
+    target: &CStr,
+    options: [(&CStr, &CStr); 3],
+    attributes: u64,
+) -> Result<()> {
+    let mut text = Buffer::<128>::new();
+    for (key, value) in options {
+        text.put(key.to_bytes());
+        text.put(b"=");
+        text.put(value.to_bytes());
+        text.put(b",");
+    }
+    text.put(b"\0");
+    let text = CStr::from_bytes_with_nul(text.bytes()).map_err(|_| Errno::INVAL)?;
+    sys::mount_at(kind, target, text, attributes)
+}
+
+fn devpts(target: &CStr) -> Result<()> {
+    // All instances share one number of terminals, `kernel.pty.max`.
+    let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"max", c"64")];
+    let attributes = u64::from(nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NOEXEC);
+    mount_plainly(c"devpts", target, options, attributes)
 }
 
 fn set_ids(uid: u32, gid: u32, clear_groups: bool) -> Result<()> {

@@ -1,5 +1,7 @@
 //! The first steps of every ordinary cell: those that depend on nothing that a job says.
 
+use linux_raw_sys::general as nr;
+
 use crate::Step;
 use crate::step::{Field, Reader, Sink};
 
@@ -8,9 +10,22 @@ const ROOT_SIZE: &core::ffi::CStr = c"16m";
 /// `nr_inodes=` of the same.
 const ROOT_INODES: &core::ffi::CStr = c"16384";
 
+/// The namespaces that an init can make for itself: all that need no new process to enter them, but
+/// for its group's, which has to wait for the group. A clone that makes them takes longer than the
+/// clone and this together, for as long as its caller waits for it; and where one is refused, the
+/// step says which.
+pub const NAMESPACES: u64 = MOUNTS | UTS | IPC | NETWORK;
+const MOUNTS: u64 = nr::CLONE_NEWNS as u64;
+const UTS: u64 = nr::CLONE_NEWUTS as u64;
+const IPC: u64 = nr::CLONE_NEWIPC as u64;
+const NETWORK: u64 = nr::CLONE_NEWNET as u64;
+
 /// Who the processes of a cell are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prelude {
+    /// `CLONE_NEW*` flags of the namespaces that it makes for itself rather than being cloned with
+    /// them: [`NAMESPACES`] at most.
+    pub namespaces: u64,
     /// User id inside.
     pub uid: u32,
     /// Group id inside.
@@ -28,13 +43,18 @@ pub struct Prelude {
 impl Prelude {
     /// The steps, in their order.
     #[must_use]
-    pub const fn steps(&self) -> [Option<Step<'static>>; 6] {
-        let Self { uid, gid, clear_groups, own_processes, own_network, own_root } = *self;
+    pub const fn steps(&self) -> [Option<Step<'static>>; 10] {
+        let Self { namespaces, uid, gid, clear_groups, .. } = *self;
+        let Self { own_processes, own_network, own_root, .. } = *self;
         let new_root = Step::NewRoot { size: ROOT_SIZE, inodes: ROOT_INODES };
         [
             // Before anything that another process could look at: from here on nobody of the same
             // user can read what this copy of its launcher still has in memory.
             Some(Step::NonDumpable {}),
+            if namespaces & MOUNTS != 0 { Some(Step::MountNamespace {}) } else { None },
+            if namespaces & UTS != 0 { Some(Step::UtsNamespace {}) } else { None },
+            if namespaces & IPC != 0 { Some(Step::IpcNamespace {}) } else { None },
+            if namespaces & NETWORK != 0 { Some(Step::NetworkNamespace {}) } else { None },
             // File systems belong to whoever mounts them, so the ids come before the mounts.
             Some(Step::SetIds { uid, gid, clear_groups }),
             // A change of ids clears the death signal (prctl(2)), so it is set after. The end of
@@ -50,6 +70,7 @@ impl Prelude {
 
     /// Writes it down.
     pub fn encode(&self, sink: &mut impl Sink) {
+        self.namespaces.put(sink);
         self.uid.put(sink);
         self.gid.put(sink);
         self.clear_groups.put(sink);
@@ -62,6 +83,7 @@ impl Prelude {
     #[must_use]
     pub fn decode(reader: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
+            namespaces: reader.get()?,
             uid: reader.get()?,
             gid: reader.get()?,
             clear_groups: reader.get()?,

@@ -198,6 +198,14 @@ steps! {
     3 NonDumpable "non-dumpable" {}
     /// Has the kernel kill this process when its parent dies.
     4 DieWithParent "die-with-parent" {}
+    /// Makes a mount namespace of its own.
+    36 MountNamespace "mount-namespace" {}
+    /// Makes a namespace of host names of its own.
+    37 UtsNamespace "uts-namespace" {}
+    /// Makes a namespace of System V and POSIX queues, semaphores and shared memory of its own.
+    38 IpcNamespace "ipc-namespace" {}
+    /// Makes a network namespace of its own.
+    32 NetworkNamespace "network-namespace" {}
     /// Sets the host name.
     5 Hostname "hostname" {
         /// The name.
@@ -294,14 +302,21 @@ steps! {
         /// Path in the new root.
         target: &'a CStr,
     }
+    /// Gives every mount on the new root these attributes, but for the root itself.
+    31 ReadOnly "read-only" {
+        /// `MOUNT_ATTR_*` to set.
+        attributes: u64,
+    }
     /// Hides a file or a directory below an empty one.
     17 Mask "mask" {
         /// Path in the new root.
         path: &'a CStr,
         /// Path in the new root of what is shown instead.
         with: &'a CStr,
-        /// `MOUNT_ATTR_*` to set.
+        /// `MOUNT_ATTR_*` to set; what is a mount itself keeps those that it has.
         attributes: u64,
+        /// As for [`Step::Bind`].
+        plain: bool,
     }
     /// Makes the new root itself read-only; mounts on it keep what they have.
     18 SealRoot "seal-root" {}

@@ -171,6 +171,63 @@ pub fn attach_at(mount: Fd, dir: Fd, path: &CStr) -> Result<()> {
     .map(drop)
 }
 
+/// [`set_mount_attr`] for the mount at a path that leads there from the current directory.
+///
+/// # Errors
+/// Those of the path, and as there.
+pub fn set_mount_attr_at(path: &CStr, attributes: u64, recursive: bool) -> Result<()> {
+    let recursive = if recursive { nr::AT_RECURSIVE } else { 0 };
+    let attr = [attributes, 0, 0, 0];
+    plain!(
+        __NR_mount_setattr,
+        Fd::CWD.word(),
+        path.as_ptr(),
+        nr::AT_SYMLINK_NOFOLLOW | recursive,
+        attr.as_ptr(),
+        size_of::<[u64; 4]>()
+    )
+    .map(drop)
+}
+
+/// Makes a mount and all below it have these attributes, but for the one at the top, which stays
+/// writable.
+///
+/// # Errors
+/// As for [`set_mount_attr`].
+pub fn set_mount_attr_below(top: Fd, attributes: u64) -> Result<()> {
+    set_mount_attr(top, attributes, true)?;
+    let attr = [0, u64::from(nr::MOUNT_ATTR_RDONLY), 0, 0];
+    plain!(
+        __NR_mount_setattr,
+        top.word(),
+        c"".as_ptr(),
+        nr::AT_EMPTY_PATH,
+        attr.as_ptr(),
+        size_of::<[u64; 4]>()
+    )
+    .map(drop)
+}
+
+/// `mount(2)` with `MS_BIND`: shows what is at one path at another, too. One call where a detached
+/// copy takes three and a mount namespace for itself; for paths in which no link can stand.
+///
+/// # Errors
+/// Those of the paths; `EINVAL`, `EPERM`.
+pub fn bind(source: &CStr, target: &CStr, recursive: bool) -> Result<()> {
+    let flags = nr::MS_BIND | if recursive { nr::MS_REC } else { 0 };
+    plain!(__NR_mount, source.as_ptr(), target.as_ptr(), 0, flags, 0).map(drop)
+}
+
+/// `mount(2)` of a new file system, for a path in which no link can stand. `MOUNT_ATTR_*` of whether
+/// and how files are used have the values of their older `MS_*`.
+///
+/// # Errors
+/// Those of the path; `EINVAL` for an option, `EPERM`.
+pub fn mount_at(kind: &CStr, target: &CStr, options: &CStr, attributes: u64) -> Result<()> {
+    plain!(__NR_mount, kind.as_ptr(), target.as_ptr(), kind.as_ptr(), attributes, options.as_ptr())
+        .map(drop)
+}
+
 /// Has a detached mount show files of one owner as another's: `mount_setattr(2)` with
 /// `MOUNT_ATTR_IDMAP` and a user namespace whose maps say who becomes who.
 ///

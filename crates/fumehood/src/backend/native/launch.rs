@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fumehood_child::launch::{IdMaps, Launch, LaunchStep, launch};
-use fumehood_child::prelude::Prelude;
+use fumehood_child::prelude::{NAMESPACES, Prelude};
 use fumehood_child::wire::{Failure, Kind};
 use fumehood_child::zygote::Request;
 use fumehood_child::{Errno, Fd};
@@ -181,7 +181,8 @@ impl Shape {
     /// That of a plan with these namespaces, for that program.
     pub(super) fn new(namespaces: Namespaces, identity: Identity) -> Self {
         Self {
-            flags: clone_flags(namespaces),
+            // The init makes the others itself.
+            flags: clone_flags(namespaces) & !NAMESPACES,
             maps: namespaces.base.then(|| Maps::new(identity)),
             prelude: prelude_of(namespaces, identity).filter(|_| !leaves_something_out()),
         }
@@ -231,6 +232,7 @@ pub(super) fn prelude(plan: &Plan) -> Option<Prelude> {
 
 fn prelude_of(namespaces: Namespaces, identity: Identity) -> Option<Prelude> {
     namespaces.base.then_some(Prelude {
+        namespaces: clone_flags(namespaces) & NAMESPACES,
         uid: identity.uid,
         gid: identity.gid,
         clear_groups: identity.by_root,
@@ -242,7 +244,12 @@ fn prelude_of(namespaces: Namespaces, identity: Identity) -> Option<Prelude> {
 
 /// What it does first in a template, which has a root and a network for it.
 pub(super) fn prelude_in_template(plan: &Plan) -> Option<Prelude> {
-    prelude(plan).map(|prelude| Prelude { own_network: false, own_root: false, ..prelude })
+    prelude(plan).map(|prelude| Prelude {
+        namespaces: 0,
+        own_network: false,
+        own_root: false,
+        ..prelude
+    })
 }
 
 fn sockets() -> io::Result<(OwnedFd, OwnedFd)> {

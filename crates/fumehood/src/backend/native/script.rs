@@ -47,6 +47,20 @@ pub(crate) struct Script {
     pub(crate) labels: Vec<String>,
     /// Descriptors that go along.
     pub(crate) fds: Vec<OwnedFd>,
+    /// What there is on the new root.
+    mounts: Mounts,
+}
+
+/// What is mounted on a new root so far. What a system shows of the host comes first, and is made
+/// read-only all at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mounts {
+    #[default]
+    Nothing,
+    /// Something of the host, which is not read-only yet.
+    Host,
+    /// Other things, too.
+    Various,
 }
 
 struct Bytes<'a>(&'a mut Vec<u8>);
@@ -63,6 +77,9 @@ impl Script {
     }
 
     fn push_for(&mut self, step: &Step<'_>, object: impl AsRef<OsStr>) {
+        if mounts_another(step) {
+            self.settle();
+        }
         let object = object.as_ref().to_string_lossy();
         if leaves_out(step.name()) {
             return;
@@ -72,10 +89,28 @@ impl Script {
         self.labels.push(format!("{}{space}{object}", step.name()));
     }
 
+    /// Makes what is there of the host read-only, before there is anything that is not to be.
+    fn settle(&mut self) {
+        if std::mem::replace(&mut self.mounts, Mounts::Various) == Mounts::Host {
+            self.push(&Step::ReadOnly { attributes: u64::from(READ_ONLY) });
+        }
+    }
+
     /// The name of a step without its object.
     #[cfg(test)]
     fn names(&self) -> impl Iterator<Item = &str> {
         self.labels.iter().map(|label| label.split(' ').next().unwrap_or_default())
+    }
+}
+
+/// Whether there is more on the new root after a step than what [`host`] puts there, or it is done.
+const fn mounts_another(step: &Step<'_>) -> bool {
+    use Step::{Bind, BindFd, Devpts, Mask, Overlay, SealRoot, ShowProc, Tmpfs};
+    match step {
+        Bind { attributes, .. } => *attributes != 0,
+        BindFd { .. } | Tmpfs { .. } | Overlay { .. } | ShowProc { .. } => true,
+        Devpts { .. } | Mask { .. } | SealRoot {} => true,
+        _ => false,
     }
 }
 
@@ -174,6 +209,9 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
         Entry::Dir { path, mode } => {
             let (parent, name) = split(path, plain)?;
             script.push_for(&Step::Mkdir { parent: &parent, name: &name, mode: *mode }, path);
+            if path == Path::new(EMPTY_DIR) {
+                useless(script, path)?;
+            }
         }
         Entry::Link { path, target } => {
             let (parent, name) = split(path, plain)?;
@@ -182,10 +220,18 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
         }
         Entry::File { path, data } if plain && data.is_empty() => {
             script.push_for(&Step::Touch { path: &c_string(inside(path))? }, path);
+            if path == Path::new(EMPTY_FILE) {
+                useless(script, path)?;
+            }
         }
         Entry::File { path, data } => {
             let inside = c_string(inside(path))?;
             script.push_for(&Step::File { path: &inside, mode: 0o644, data }, path);
+        }
+        Entry::Bind { source, target, access: Access::ReadOnly, .. }
+            if plain && script.mounts != Mounts::Various =>
+        {
+            host(script, source, target)?;
         }
         Entry::Bind { source, target, access, .. } => {
             bind(script, source, target, attributes(*access), plain)?;
@@ -209,10 +255,19 @@ fn place(script: &mut Script, entry: &Entry, plain: bool) -> Result<()> {
         Entry::Mask { path, directory } => {
             let with = if *directory { EMPTY_DIR } else { EMPTY_FILE };
             let (path_inside, with) = (c_string(inside(path))?, c_string(inside(Path::new(with)))?);
-            let attributes = u64::from(QUIET | nr::MOUNT_ATTR_RDONLY);
-            script.push_for(&Step::Mask { path: &path_inside, with: &with, attributes }, path);
+            let step = Step::Mask { path: &path_inside, with: &with, attributes: 0, plain: true };
+            script.push_for(&step, path);
         }
     }
+    Ok(())
+}
+
+/// Makes a mount of a thing that nothing can be done with. So is every copy of it, wherever it hides
+/// something.
+fn useless(script: &mut Script, path: &Path) -> Result<()> {
+    let at = c_string(inside(path))?;
+    let attributes = u64::from(QUIET | nr::MOUNT_ATTR_RDONLY);
+    script.push_for(&Step::Mask { path: &at, with: &at, attributes, plain: true }, path);
     Ok(())
 }
 
@@ -222,7 +277,8 @@ fn cover(script: &mut Script, path: &Path, data: &[u8]) -> Result<()> {
     script.push_for(&Step::File { path: &with, mode: 0o644, data }, cover_of(path));
     let to = c_string(inside(path))?;
     let attributes = u64::from(QUIET | nr::MOUNT_ATTR_RDONLY);
-    script.push_for(&Step::Mask { path: &to, with: &with, attributes }, path);
+    let step = Step::Mask { path: &to, with: &with, attributes, plain: false };
+    script.push_for(&step, path);
     Ok(())
 }
 
@@ -236,6 +292,13 @@ fn attributes(access: Access) -> u32 {
 
 fn not_prepared() -> Error {
     Error::internal("mount copy-on-write", std::io::Error::other("no place for changes"))
+}
+
+/// Shows something of the host, which [`Script::settle`] makes read-only with all else of it.
+fn host(script: &mut Script, source: &Path, target: &Path) -> Result<()> {
+    bind(script, source, target, 0, true)?;
+    script.mounts = Mounts::Host;
+    Ok(())
 }
 
 fn bind(

@@ -14,6 +14,10 @@ fn the_cell_is_confined_in_this_order() {
     let script = cell(&plan(&Job::new(["true"])), Vec::new(), Trees::default()).unwrap();
     let order = [
         "non-dumpable",
+        "mount-namespace",
+        "uts-namespace",
+        "ipc-namespace",
+        "network-namespace",
         "set-ids",
         "die-with-parent",
         "loopback",
@@ -22,10 +26,10 @@ fn the_cell_is_confined_in_this_order() {
         "cgroup-namespace",
         "hostname",
         "bind",
+        "read-only",
         "proc",
         "user-limit",
         "show-proc",
-        "mask",
         "seal-root",
         "pivot",
         "landlock-ruleset",
@@ -38,6 +42,27 @@ fn the_cell_is_confined_in_this_order() {
     let positions: Vec<_> = order.iter().map(|name| position(&script, name)).collect();
     assert!(positions.is_sorted(), "{:?}", order.iter().zip(positions).collect::<Vec<_>>());
     assert_eq!(script.labels.last().map(String::as_str), Some("seccomp"));
+}
+
+/// The labels of the steps of a cell for this job.
+fn labels(job: &Job) -> Vec<String> {
+    cell(&plan(job), Vec::new(), Trees::default()).unwrap().labels
+}
+
+#[test]
+fn what_is_shown_of_the_host_is_read_only_before_anything_else_is_mounted() {
+    let read_only = labels(&Job::new(["true"]));
+    let at = |name: &str| read_only.iter().position(|label| label == name).unwrap();
+    let host = read_only.iter().rposition(|label| label.starts_with("bind /etc/")).unwrap();
+    assert!(host < at("read-only") && at("read-only") < at("bind /dev/null"), "{read_only:?}");
+}
+
+#[test]
+fn what_hides_is_a_mount_that_nothing_can_be_done_with() {
+    let labels = labels(&Job::new(["true"]));
+    let at = |name: &str| labels.iter().position(|label| label.starts_with(name)).unwrap();
+    assert!(at("mask /dev/.masked-dir") < at("mask /proc/"), "{labels:?}");
+    assert!(at("mask /dev/.masked-file") < at("mask /proc/"), "{labels:?}");
 }
 
 #[test]

@@ -48,11 +48,10 @@ pub(crate) fn diagnose(refusal: &Refusal<'_>, facts: &Facts) -> Option<Blocked> 
     if refusal.step == LaunchStep::Clone.name() {
         return clone::refused(refusal, facts);
     }
+    if let Some(kind) = Namespace::made_by(refusal.step) {
+        return clone::refused(&Refusal { kind: Some(kind), ..*refusal }, facts);
+    }
     match refusal.step {
-        // Made by the init itself, when it is in the group that the namespace is to show.
-        "cgroup-namespace" => {
-            clone::refused(&Refusal { kind: Some(Namespace::Cgroup), ..*refusal }, facts)
-        }
         "deny-setgroups" | "uid-map" | "gid-map" | "set-ids" | "bounding-set" => {
             steps::ids(refusal.errno, facts)
         }

@@ -21,6 +21,18 @@ impl Namespace {
     pub(crate) const ALL: [Self; 7] =
         [Self::User, Self::Mount, Self::Pid, Self::Net, Self::Ipc, Self::Uts, Self::Cgroup];
 
+    /// The kind that an init makes in that step.
+    pub(crate) fn made_by(step: &str) -> Option<Self> {
+        Some(match step {
+            "mount-namespace" => Self::Mount,
+            "uts-namespace" => Self::Uts,
+            "ipc-namespace" => Self::Ipc,
+            "network-namespace" => Self::Net,
+            "cgroup-namespace" => Self::Cgroup,
+            _ => return None,
+        })
+    }
+
     /// The name that `/proc/self/ns` and the settings `user.max_*_namespaces` have for it.
     pub(crate) const fn key(self) -> &'static str {
         match self {

@@ -138,17 +138,17 @@ fn limits() -> Vec<Row> {
             => Sysctl ALL, "user.max_user_namespaces = 0 allows no", "sysctl -w user.max_user_namespaces=15000";
         "the setting tells which, untried": set(user(), "user.max_net_namespaces", "0"), "clone" ENOSPC
             => Sysctl NET, "user.max_net_namespaces = 0", "sysctl -w user.max_net_namespaces=15000";
-        "no mount namespaces": set(user(), "user.max_mnt_namespaces", "0"), "clone" ENOSPC alone Mount
+        "no mount namespaces": set(user(), "user.max_mnt_namespaces", "0"), "mount-namespace" ENOSPC
             => Sysctl ALL, "no new mount namespace", "sysctl -w user.max_mnt_namespaces=15000";
         "no process namespaces": set(user(), "user.max_pid_namespaces", "0"), "clone" ENOSPC alone Pid
             => Sysctl PROC, "no new process namespace", "sysctl -w user.max_pid_namespaces=15000";
-        "no IPC namespaces": set(user(), "user.max_ipc_namespaces", "0"), "clone" ENOSPC alone Ipc
+        "no IPC namespaces": set(user(), "user.max_ipc_namespaces", "0"), "ipc-namespace" ENOSPC
             => Sysctl IPC, "no new IPC namespace", "sysctl -w user.max_ipc_namespaces=15000";
-        "no UTS namespaces": set(user(), "user.max_uts_namespaces", "0"), "clone" ENOSPC alone Uts
+        "no UTS namespaces": set(user(), "user.max_uts_namespaces", "0"), "uts-namespace" ENOSPC
             => Sysctl ALL, "user.max_uts_namespaces = 0", "sysctl -w user.max_uts_namespaces=15000";
         "no cgroup namespaces": set(user(), "user.max_cgroup_namespaces", "0"), "cgroup-namespace" ENOSPC
             => Sysctl ALL, "user.max_cgroup_namespaces = 0", "sysctl -w user.max_cgroup_namespaces=15000";
-        "used up": user(), "clone" ENOSPC alone Net
+        "used up": user(), "network-namespace" ENOSPC
             => Sysctl NET, "every network namespace is in use that user.max_net_namespaces = 63000", "sysctl -w user.max_net_namespaces=126000";
         "used up before Linux 4.9": user(), "clone" EUSERS alone User
             => Sysctl ALL, "every user namespace is in use", "user.max_user_namespaces=126000";
