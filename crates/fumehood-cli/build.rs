@@ -1,4 +1,4 @@
-//! Compresses the page, which the binary carries for browsers. All of them take gzip.
+//! Compresses what the binary carries: the page for browsers, all of which take gzip, and the schemas.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -10,13 +10,17 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let built = Path::new("page/built");
-    println!("cargo::rerun-if-changed={}", built.display());
-    if env::var_os("CARGO_FEATURE_SERVE").is_none() {
-        return Ok(());
+    compress(Path::new("schema"))?;
+    if env::var_os("CARGO_FEATURE_SERVE").is_some() {
+        compress(Path::new("page/built"))?;
     }
+    Ok(())
+}
+
+fn compress(dir: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={}", dir.display());
     let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
-    for entry in fs::read_dir(built)? {
+    for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().and_then(OsStr::to_str).ok_or("names are UTF-8")?;
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());

@@ -4,10 +4,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Command, CommandFactory, ValueHint};
 use clap_complete::Shell;
 use fumehood::{ErrorKind, Guarantee, Result};
-use serde_json::Value;
 
 use crate::args::{Cli, Document};
-use crate::{exit, output};
+use crate::{exit, output, schema};
 
 /// Prints completions for a shell; returns the exit status.
 pub(crate) fn completions(shell: Shell) -> u8 {
@@ -30,11 +29,11 @@ pub(crate) fn man() -> u8 {
 
 /// Prints a JSON schema; returns the exit status.
 pub(crate) fn schema(document: Document) -> u8 {
-    let schema: Value = match document {
-        Document::Job => fumehood::job_schema(),
-        Document::Report => fumehood::report_schema(),
+    let schema = match document {
+        Document::Job => schema::JOB,
+        Document::Report => schema::REPORT,
     };
-    status(output::json(&schema))
+    status(schema.text().and_then(|text| output::print(&text)))
 }
 
 fn print(text: &[u8]) -> u8 {

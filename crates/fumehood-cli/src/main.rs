@@ -16,6 +16,7 @@ mod output;
 mod policy;
 mod report;
 mod run;
+mod schema;
 #[cfg(feature = "serve")]
 mod serve;
 mod signals;

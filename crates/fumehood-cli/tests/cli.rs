@@ -256,6 +256,9 @@ fn schemas_are_printed() {
         assert_ended(&output, 0);
         let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(schema["properties"][field].is_object(), "{document}");
+        let committed =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schema/{document}.json"));
+        assert_eq!(output.stdout, fs::read(committed).unwrap(), "{document}");
     }
 }
 

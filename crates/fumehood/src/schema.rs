@@ -114,9 +114,9 @@ mod tests {
 
     use super::*;
 
-    /// Compares a schema with the copy under `docs/`, or rewrites that if `UPDATE_SCHEMA=1`.
+    /// Compares a schema with the committed one, or rewrites that if `UPDATE_SCHEMA=1`.
     fn is_committed(name: &str, schema: &Value) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fumehood-cli/schema").join(name);
         if std::env::var_os("UPDATE_SCHEMA").is_some_and(|value| value == "1") {
             std::fs::write(&path, format!("{schema:#}\n")).unwrap();
         }

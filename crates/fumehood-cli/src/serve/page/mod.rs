@@ -15,7 +15,9 @@ use axum::routing::get;
 
 use super::service::Shared;
 use assets::Asset;
-pub(crate) use languages::{LanguageList, Languages};
+#[cfg(test)]
+pub(crate) use languages::LanguageList;
+pub(crate) use languages::Languages;
 
 /// What the page consists of, which strangers may see.
 pub(crate) fn open() -> Router<Shared> {

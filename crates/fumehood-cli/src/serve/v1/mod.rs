@@ -3,7 +3,9 @@
 mod asked;
 mod idempotency;
 mod jobs;
+#[cfg(test)]
 mod openapi;
+#[cfg(test)]
 mod remote;
 mod runs;
 mod streams;

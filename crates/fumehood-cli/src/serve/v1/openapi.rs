@@ -1,4 +1,4 @@
-//! `/v1/openapi.json`: the interface, from the types that it is made of.
+//! `/v1/openapi.json`, made of the types of the interface: the committed one is held against it.
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -12,7 +12,7 @@ use crate::serve::problem::Problem;
 use crate::serve::stream::Numbered;
 
 /// The description of the native interface: OpenAPI 3.1.
-pub(crate) fn document() -> Value {
+fn document() -> Value {
     let mut schemas = Map::new();
     let own = |name: &str, schema: Schema| (name.to_owned(), schema.to_value());
     for (name, schema) in [
@@ -272,7 +272,6 @@ fn paths() -> Value {
     })
 }
 
-#[cfg(test)]
 mod tests {
     use std::path::Path;
 
@@ -280,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_committed_document_is_this_one() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/openapi.json");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/openapi.json");
         let document = document();
         if std::env::var_os("UPDATE_SCHEMA").is_some_and(|value| value == "1") {
             std::fs::write(&path, format!("{document:#}\n")).unwrap();

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
+use crate::schema;
 use crate::serve::problem::Problem;
 use crate::serve::service::Shared;
 
@@ -36,5 +37,6 @@ pub(super) async fn support(State(service): State<Shared>) -> Result<Response, P
 
 /// The interface, for programs that make clients.
 pub(super) async fn openapi() -> Result<Response, Problem> {
-    super::json(&super::openapi::document())
+    let document = schema::OPENAPI.text().map_err(|error| Problem::from(&error))?;
+    Ok(([(CONTENT_TYPE, "application/json")], document).into_response())
 }

@@ -20,7 +20,9 @@ use crate::serve::router::accepts;
 use crate::serve::service::{Shared, Stage, fresh_id};
 use crate::serve::stream::{self, Event};
 use events::Format;
-pub(crate) use store::{Jobs, View};
+pub(crate) use store::Jobs;
+#[cfg(test)]
+pub(crate) use store::View;
 use store::{Record, State as JobState};
 
 /// Name of this interface in the metrics.
