@@ -65,6 +65,18 @@ impl Glob {
         self
     }
 
+    /// Lets it begin in any directory.
+    pub(crate) fn anywhere(mut self) -> Self {
+        self.0.insert(0, Part::Depth);
+        self
+    }
+
+    /// Adds a part.
+    pub(crate) fn then(mut self, part: Part) -> Self {
+        self.0.push(part);
+        self
+    }
+
     pub(crate) fn parts(&self) -> &[Part] {
         &self.0
     }
