@@ -52,3 +52,7 @@ fn foreseen(job: &Job, host: &Host) -> Option<Shape> {
     let (namespaces, identity) = outlook(job, host)?;
     Some(Shape::new(namespaces, identity))
 }
+
+#[cfg(test)]
+#[path = "ahead_tests.rs"]
+mod tests;

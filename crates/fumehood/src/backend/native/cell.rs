@@ -170,6 +170,12 @@ impl Cell {
         Ok(Self { init, group, changes, root, mounts, base, notes, script, parked: None })
     }
 
+    /// The process id of its init.
+    #[cfg(test)]
+    pub(super) const fn pid(&self) -> i32 {
+        self.init.pid
+    }
+
     /// Starts the program: the cell is used up.
     pub(crate) async fn start(
         self,

@@ -54,8 +54,9 @@ impl Control {
         while sent < total {
             let with = if sent == 0 { fds } else { &[] };
             let (head, rest) = rest_of(&header, body, sent);
+            let send = |socket: BorrowedFd<'_>| send_some(socket, [head, rest], with);
             // There nearly always is room, and the runtime has to ask the kernel before it knows.
-            match send_some(self.as_fd(), [head, rest], with) {
+            match send(self.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => {
                     sent += done?;
@@ -63,7 +64,7 @@ impl Control {
                 }
             }
             let mut guard = self.socket.writable().await?;
-            match guard.try_io(|socket| send_some(socket.as_fd(), [head, rest], with)) {
+            match guard.try_io(|socket| send(socket.as_fd())) {
                 Ok(len) => sent += len?,
                 Err(_would_block) => {}
             }
