@@ -12,12 +12,15 @@ use rustix::net::{
 };
 use tokio::io::unix::AsyncFd;
 
+use super::watch;
+
 /// Bodies that an init sends are a few bytes per step: more than this is not from an init.
 const MAX_BODY: usize = 1 << 20;
 /// What an init says fits into that; it lies on the stack and is cleared each time.
 const CHUNK: usize = 2 << 10;
 
-/// A stream socket to an init.
+/// A stream socket to an init. It is watched for messages only: whatever the init takes makes room, and
+/// there always was some.
 #[derive(Debug)]
 pub(crate) struct Control {
     socket: AsyncFd<OwnedFd>,
@@ -36,7 +39,7 @@ pub(crate) struct Message {
 impl Control {
     /// Takes a socket, which must be in non-blocking mode, into the current runtime.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        let socket = super::watch::owned(socket).map_err(|(_, error)| error)?;
+        let socket = watch::readable(socket).map_err(|(_, error)| error)?;
         Ok(Self { socket, received: Vec::new(), fds: VecDeque::new() })
     }
 
@@ -54,22 +57,19 @@ impl Control {
         while sent < total {
             let with = if sent == 0 { fds } else { &[] };
             let (head, rest) = rest_of(&header, body, sent);
-            let send = |socket: BorrowedFd<'_>| send_some(socket, [head, rest], with);
-            // There nearly always is room, and the runtime has to ask the kernel before it knows.
-            match send(self.as_fd()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => {
-                    sent += done?;
-                    continue;
-                }
-            }
-            let mut guard = self.socket.writable().await?;
-            match guard.try_io(|socket| send(socket.as_fd())) {
-                Ok(len) => sent += len?,
-                Err(_would_block) => {}
+            match send_some(self.as_fd(), [head, rest], with) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.room().await?,
+                done => sent += done?,
             }
         }
         Ok(())
+    }
+
+    /// Waits until there is room.
+    async fn room(&self) -> io::Result<()> {
+        let again = self.as_fd().try_clone_to_owned()?;
+        let watched = watch::writable(again).map_err(|(_, error)| error)?;
+        watched.writable().await.map(drop)
     }
 
     /// The next message; `None` when the init is gone. Nothing is lost if the future is dropped.

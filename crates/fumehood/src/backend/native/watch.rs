@@ -16,6 +16,17 @@ pub(crate) fn owned(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error
     unsafe { AsyncFd::register(fd) }.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
 }
 
+/// Watches an owned descriptor for something to read only; gives it back if epoll refuses it.
+///
+/// # Errors
+/// As for [`owned`].
+#[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
+pub(crate) fn readable(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
+    // SAFETY: as for `owned`.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    watched.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
+}
+
 /// Watches an owned descriptor for room to write only; gives it back if epoll refuses it.
 ///
 /// # Errors
