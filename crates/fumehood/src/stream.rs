@@ -132,6 +132,7 @@ pub(crate) async fn drain(
     let keep = matches!(to, Outlet::Kept);
     let moves = pipe.is_pipe();
     let mut buffer = Vec::new();
+    let mut since_turn = 0;
     loop {
         if moves && splice(&pipe, &mut to, cap.limit, carried).await? == Spliced::End {
             return Ok(());
@@ -145,6 +146,7 @@ pub(crate) async fn drain(
             Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(()),
             Err(error) => return Err(error),
         }
+        since_turn += buffer.len();
         let within = carried.admit(&buffer, cap.limit, keep);
         let is_over = carried.is_truncated() && cap.excess == Excess::Kill;
         if is_over {
@@ -157,6 +159,12 @@ pub(crate) async fn drain(
         if is_over {
             // Reading on would let a flood go on for as long as the kill takes.
             return Ok(());
+        }
+        if since_turn >= CHUNK {
+            // Whoever prints without end always has more to read: the runtime by itself would let 128
+            // such reads go before others have their turn on this thread, milliseconds.
+            tokio::task::yield_now().await;
+            since_turn = 0;
         }
     }
 }
@@ -271,4 +279,36 @@ pub(crate) async fn feed(from: Inlet, pipe: Descriptor, terminal: bool) -> io::R
         std::future::pending::<()>().await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A stream that always has more to read, beside something else to do on the same thread.
+    #[tokio::test]
+    async fn a_flood_lets_others_have_their_turn() {
+        const TURNS: usize = 32;
+        let zero = Descriptor::new(std::fs::File::open("/dev/zero").unwrap().into()).unwrap();
+        let limit = ByteSize((TURNS * CHUNK) as u64).into();
+        let cap = Cap { limit, excess: Excess::Kill };
+        let (carried, exceeded, turns) = (Carried::default(), Notify::new(), AtomicUsize::new(0));
+        let flood = drain(zero, Outlet::Kept, cap, &carried, &exceeded);
+        let others = async {
+            loop {
+                turns.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = flood => done.unwrap(),
+            () = others => unreachable!("it has no end"),
+        }
+        assert!(carried.is_truncated());
+        assert_eq!(carried.take().data.len(), TURNS * CHUNK);
+        assert!(turns.into_inner() >= TURNS, "others had too few turns");
+    }
 }

@@ -11,7 +11,7 @@ use super::{SURFACE, log_line};
 use crate::serve::execute::{self, NotStarted, Run};
 use crate::serve::line::Place;
 use crate::serve::problem::Problem;
-use crate::serve::service::Shared;
+use crate::serve::service::{Shared, heavy};
 
 /// How long a program runs before it is asked to end.
 const RUN: Duration = Duration::from_millis(4500);
@@ -100,7 +100,10 @@ async fn until<T>(deadline: Instant, future: Pin<&mut impl Future<Output = T>>) 
 /// What the protocol says of a program that ended.
 fn answer(report: Report, interrupted: bool) -> Answer {
     if matches!(report.outcome, Outcome::OutputLimit { .. }) {
-        // Never a part of the output: nobody could tell that something is missing.
+        // Never a part of the output: nobody could tell that something is missing. As much as there is
+        // takes milliseconds to give back.
+        let bytes = report.stdout.data.len() + report.stderr.data.len();
+        heavy(bytes, || drop(report));
         return Answer::error("Output too large");
     }
     let (mut stderr, mut exit_code) = (report.stderr.data, exit_code(&report.outcome));
