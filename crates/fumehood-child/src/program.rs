@@ -147,7 +147,7 @@ impl<'a> Start<'a> {
                 Ok(())
             }
             Step::Chdir { path } => sys::chdir(path),
-            Step::Nice { value } => sys::set_nice(value),
+            Step::Nice { value } => sys::give_way(value),
             Step::Rlimit { resource, soft, hard } => sys::set_rlimit(resource, soft, hard),
             Step::RestrictSelf {} => sys::landlock_restrict(self.ruleset.ok_or(Errno::INVAL)?),
             Step::CloseFds {} => sys::close_range(3, u32::MAX),

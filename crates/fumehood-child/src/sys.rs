@@ -110,6 +110,7 @@ mod landlock;
 mod listing;
 mod mounts;
 mod process;
+mod schedule;
 
 pub use credentials::*;
 pub use descriptors::*;
@@ -117,3 +118,4 @@ pub use landlock::*;
 pub use listing::*;
 pub use mounts::*;
 pub use process::*;
+pub use schedule::*;

@@ -115,6 +115,7 @@ mod job;
 mod plan;
 pub mod policy;
 mod pool;
+mod promptness;
 mod report;
 pub mod runner;
 mod sabotage;
@@ -151,6 +152,7 @@ pub use job::{
 };
 pub use plan::{Entry, Filter, Identity, Namespaces, Plan};
 pub use pool::{Pool, PoolConfig, PoolMetrics};
+pub use promptness::be_prompt;
 pub use report::{
     Artifact, Confinement, Figure, MountNote, MountNoteKind, Outcome, Output, Report, Skipped,
     SkippedFor, Source, Standing, StepTime, Stream, TimeLimit, Timing, Usage, signal_name,

@@ -70,14 +70,6 @@ pub fn raise_descriptors() {
     }
 }
 
-/// `setpriority(2)` of this process.
-///
-/// # Errors
-/// `EACCES` for a value below the one that it has.
-pub fn set_nice(value: u32) -> Result<()> {
-    plain!(__NR_setpriority, nr::PRIO_PROCESS, 0, value).map(drop)
-}
-
 /// `umask(2)`.
 pub fn umask(mask: u32) {
     let _ = plain!(__NR_umask, mask);

@@ -177,6 +177,12 @@ fn write_gauges(text: &mut String, service: &Service) {
         ("fumehood_cells_built_total", "counter", "Cells built ahead.", pool.built),
         ("fumehood_cells_discarded_total", "counter", "Cells thrown away.", pool.discarded),
         ("fumehood_cells_failed_total", "counter", "Cells that could not be built.", pool.failed),
+        (
+            "fumehood_prompt",
+            "gauge",
+            "Whether the kernel runs the service before programs.",
+            u64::from(service.is_prompt),
+        ),
         ("fumehood_ready", "gauge", "Whether work is taken.", u64::from(service.is_ready())),
     ] {
         head(text, name, kind, help);

@@ -54,6 +54,9 @@ fn print(config: &Config) -> Result<()> {
 }
 
 fn run(args: &ServeArgs, config: Config) -> Result<()> {
+    // Before there is a thread or a launcher, which take after this one. Where it cannot be had, a
+    // request beside a program that keeps all processors busy waits longer, and nothing else.
+    let is_prompt = fumehood::be_prompt().unwrap_or(false);
     // Half of the processors will do, the rest is for programs: every further thread is one more that a
     // run is handed to and from. On two processors one thread halves the switches between threads.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -64,7 +67,7 @@ fn run(args: &ServeArgs, config: Config) -> Result<()> {
     let done = runtime.block_on(async {
         connections::raise_file_limit();
         let listeners = listen::bind(&config)?;
-        let service = Service::new(config)?;
+        let service = Service::new(config, is_prompt)?;
         drain::serve(&Arc::new(service), args, listeners).await
     });
     // What still runs is killed with the runtime; nothing is waited for.

@@ -43,6 +43,8 @@ pub(crate) struct Service {
     /// Whether the last cell that was tried stood.
     healthy: watch::Sender<bool>,
     suspicion: Notify,
+    /// Whether the kernel runs us before programs that keep all processors busy.
+    pub(super) is_prompt: bool,
     /// What the host can hold, once somebody asked.
     support: Mutex<Option<Support>>,
     pub(crate) languages: Languages,
@@ -68,7 +70,7 @@ pub(crate) enum Stage {
 }
 
 impl Service {
-    pub(crate) fn new(config: Config) -> Result<Self> {
+    pub(crate) fn new(config: Config, is_prompt: bool) -> Result<Self> {
         let access = Access::load(&config)?;
         let pool = &config.pool;
         let pool =
@@ -86,6 +88,7 @@ impl Service {
             stage: watch::Sender::new(Stage::Serving),
             healthy: watch::Sender::new(false),
             suspicion: Notify::new(),
+            is_prompt,
             support: Mutex::new(None),
             languages: Languages::default(),
             settings: RwLock::new(Arc::new(Settings { config, access })),

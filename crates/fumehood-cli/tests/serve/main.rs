@@ -6,6 +6,7 @@ mod groups;
 mod hangups;
 mod jobs;
 mod load;
+mod promptness;
 mod refusals;
 mod runs;
 mod slow;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         streaming::trials(),
         jobs::trials(),
         load::trials(),
+        promptness::trials(),
         hangups::trials(),
         slow::trials(),
         stopping::trials(),

@@ -7,7 +7,7 @@ use libtest_mimic::{Completion, Trial};
 
 pub(crate) use crate::groups::groups_of;
 pub(crate) use http::{Answer, Client, Request};
-pub(crate) use service::{Service, has_process, marker, slowness, wait_until};
+pub(crate) use service::{Service, find_process, has_process, marker, slowness, wait_until};
 
 /// What a test comes to: passed, or not tried on this machine. A broken promise panics.
 pub(crate) type Promise = Result<(), Skip>;

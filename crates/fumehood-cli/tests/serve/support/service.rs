@@ -45,10 +45,16 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Whether a process has this word among its arguments.
 pub(crate) fn has_process(word: &str) -> bool {
+    find_process(word).is_some()
+}
+
+/// A process that has this word among its arguments.
+pub(crate) fn find_process(word: &str) -> Option<u32> {
     let entries = fs::read_dir("/proc").expect("the host has /proc").flatten();
-    entries.into_iter().any(|entry| {
+    entries.into_iter().find_map(|entry| {
         let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        arguments.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+        let is_it = arguments.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes());
+        entry.file_name().to_str().filter(|_| is_it)?.parse().ok()
     })
 }
 
