@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::stats::Times;
+
 /// All promises that were tried, as a table.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts(Vec<Row>);
@@ -35,6 +37,13 @@ impl Verdicts {
         let ratio = this / that;
         let seen = format!("{ratio:.2} ({this:.2} of {that:.2} {unit})");
         self.add(promise, seen, ratio.is_finite() && keeps(ratio));
+    }
+
+    /// A promise that of a hundred answers the slowest takes at most three times as long as usual.
+    pub(super) fn tail(&mut self, promise: &'static str, times: Option<&Times>) {
+        let ms = |permille| times.and_then(|times| times.quantile(permille));
+        let ms = |permille| ms(permille).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+        self.ratio(promise, [ms(990), ms(500)], |ratio| ratio <= 3.0, "ms");
     }
 
     pub(super) fn are_kept(&self) -> bool {
