@@ -46,6 +46,7 @@ use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    support::part_from_the_host();
     // A place and a message, without a backtrace through the harness.
     std::panic::set_hook(Box::new(|panic| drop(writeln!(std::io::stderr(), "{panic}"))));
     let families = [

@@ -2,9 +2,11 @@
 
 mod backend;
 mod engine;
+mod exemptions;
 mod fumehood;
 mod host;
 mod image;
+mod namespace;
 mod pace;
 mod probe;
 mod proc;
@@ -22,6 +24,7 @@ pub(crate) use host::{
     require_tools, slowness,
 };
 pub(crate) use image::{Images, add, archive, busybox, unpack};
+pub(crate) use namespace::part_from_the_host;
 pub(crate) use pace::{flag, given_time};
 pub(crate) use probe::{Probe, Verdict, parse};
 pub(crate) use proc::{Mount, Process, field, processes_naming, wait_until_gone};
@@ -44,7 +47,7 @@ pub(crate) fn skip<T>(reason: impl Into<String>) -> Result<T, Skip> {
 pub(crate) fn trial(family: &str, name: &str, test: fn() -> Promise) -> Trial {
     let family = family.rsplit("::").next().unwrap_or(family);
     let name = format!("{family}::{name}");
-    let exempt = backend::exemption(&name);
+    let exempt = exemptions::exemption(&name);
     let engine = || match engine::variable() {
         Some(Err(reason)) => skip(reason),
         _ => Ok(()),
