@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, mkdirat, openat2,
-    statat, symlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fchmod,
+    mkdirat, openat2, statat, symlinkat,
 };
 use rustix::io::Errno;
 
@@ -40,7 +40,9 @@ impl Place {
         {
             self.dir(parent, 0o755)?;
         }
-        match mkdirat(&self.0, path, Mode::from_raw_mode(mode)) {
+        let mode = Mode::from_raw_mode(mode);
+        let made = mkdirat(&self.0, path, mode);
+        match made.and_then(|()| chmodat(&self.0, path, mode, AtFlags::empty())) {
             Err(Errno::EXIST) => Ok(()),
             other => other.map_err(|errno| failed("make", path, errno)),
         }
@@ -53,13 +55,19 @@ impl Place {
 
     /// Makes a file.
     pub(in crate::backend) fn file(&self, path: &Path, data: &[u8]) -> Result<()> {
+        self.write(path, data, 0o644)
+    }
+
+    /// Makes a file that can be executed.
+    pub(in crate::backend) fn program(&self, path: &Path, data: &[u8]) -> Result<()> {
+        self.write(path, data, 0o755)
+    }
+
+    fn write(&self, path: &Path, data: &[u8], mode: u32) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o644);
-        let file = openat2(&self.0, path, flags, mode, WITHIN)
+        let file = openat2(&self.0, path, flags, Mode::from_raw_mode(mode), WITHIN)
             .map_err(|errno| failed("write", path, errno))?;
-        let mut file = std::fs::File::from(file);
-        io::Write::write_all(&mut file, data)
-            .map_err(|error| Error::internal(format!("write {}", path.display()), error))
+        fill(file, path, data, mode)
     }
 
     /// Makes a file unless something is there: in writable mounts of the host that is the host's, and
@@ -69,8 +77,7 @@ impl Place {
         match openat2(&self.0, path, flags, Mode::from_raw_mode(0o644), WITHIN) {
             Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(failed("make", path, errno)),
-            Ok(file) => io::Write::write_all(&mut std::fs::File::from(file), data)
-                .map_err(|error| Error::internal(format!("write {}", path.display()), error)),
+            Ok(file) => fill(file, path, data, 0o644),
         }
     }
 
@@ -119,6 +126,13 @@ fn directory(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat2(dir, path, flags, Mode::empty(), WITHIN)
+}
+
+/// Writes a new file. Its mode is as told: whose processes see it is not up to the caller's umask.
+fn fill(file: OwnedFd, path: &Path, data: &[u8], mode: u32) -> Result<()> {
+    fchmod(&file, Mode::from_raw_mode(mode)).map_err(|errno| failed("write", path, errno))?;
+    io::Write::write_all(&mut std::fs::File::from(file), data)
+        .map_err(|error| Error::internal(format!("write {}", path.display()), error))
 }
 
 fn owner(uid: u32) -> Option<Uid> {
