@@ -12,9 +12,13 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod init;
 pub mod janitor;
 pub mod launch;
+pub mod one;
 pub mod prelude;
 pub mod program;
 pub mod stage;

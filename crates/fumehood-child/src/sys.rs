@@ -15,10 +15,10 @@ use linux_raw_sys::general as nr;
 
 #[cfg(target_arch = "x86_64")]
 #[path = "sys/x86_64.rs"]
-mod arch;
+pub(crate) mod arch;
 #[cfg(target_arch = "aarch64")]
 #[path = "sys/aarch64.rs"]
-mod arch;
+pub(crate) mod arch;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("Fumehood knows the system call conventions of x86-64 and aarch64 only");
 

@@ -16,7 +16,6 @@ use rustix::net::{
     sendmsg, socketpair,
 };
 
-use crate::backend::inner;
 use crate::{Error, ErrorKind, Result};
 
 /// First argument of a process that is to become a zygote.
@@ -28,8 +27,8 @@ static INITIALIZED: AtomicBool = AtomicBool::new(false);
 ///
 /// The library never clones a process that may be large, threaded, or full of secrets. It starts
 /// this program once more instead, as a small helper (the zygote) that clones on its behalf: in
-/// that helper this function does not return. Neither does it as process 1 of a container that an OCI
-/// runtime makes for a run. Everywhere else it returns at once.
+/// that helper this function does not return. Neither does it as process 1 of a container that an engine
+/// makes for a run. Everywhere else it returns at once.
 ///
 /// A program that does not call it needs the `fumehood` binary: in the `PATH`, or named by the
 /// environment variable `FUMEHOOD_BIN`.
@@ -37,7 +36,6 @@ pub fn init() {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == ZYGOTE) && is_asked() {
         fumehood_child::zygote::main(fumehood_child::Fd(0));
     }
-    inner::become_one();
     #[cfg(feature = "engine")]
     if crate::backend::engine::inside::is_asked() {
         crate::backend::engine::inside::main();

@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 /// SAFETY for callers: as for [`super::call`].
-pub(super) unsafe fn syscall6(
+pub(crate) unsafe fn syscall6(
     number: usize,
     a: usize,
     b: usize,
@@ -39,7 +39,7 @@ pub(super) unsafe fn syscall6(
 ///
 /// SAFETY for callers: the stack ends 16-byte aligned; flags that use further arguments of
 /// `clone(2)` are not set; `entry` is the address of an `extern "C"` function of one word that never returns.
-pub(super) unsafe fn clone_with_stack(
+pub(crate) unsafe fn clone_with_stack(
     number: usize,
     first: usize,
     second: usize,

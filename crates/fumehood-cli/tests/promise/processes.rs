@@ -71,6 +71,7 @@ fn cannot_read_the_caller_s_environment() -> Promise {
     let ran = Fumehood::new(&[], &["sh", "-c", script]).env("A_TOKEN_OF_MINE", &secret).run();
     assert!(ran.text().contains("HOME=/tmp"), "the program sees not even its own\n{ran}");
     assert!(!ran.text().contains(&secret), "the caller's environment is seen inside\n{ran}");
+    assert!(!ran.text().contains("FUMEHOOD_END"), "the init's token is seen inside\n{ran}");
     Ok(())
 }
 

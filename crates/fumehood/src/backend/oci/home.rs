@@ -13,7 +13,6 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Kind;
 use super::place::Place;
-use crate::backend::inner;
 use crate::backend::native::script::{Home, Scratch, Shown};
 use crate::host::Host;
 use crate::job::Access;
@@ -85,12 +84,7 @@ impl Lodging {
         if leaves_out("home-frozen") {
             home.frozen.clear();
         }
-        let binary = inner::binary().filter(|_| lets_init_work(plan));
-        if let Some(binary) = binary {
-            let (source, target) = (binary.to_owned(), place.join("init"));
-            home.shown.push(Shown { source, target, directory: false });
-        }
-        let token = binary.map(|_| super::container::random());
+        let token = lets_init_work(plan).then(super::container::random);
         Ok(Self { place, home, token })
     }
 
@@ -170,8 +164,12 @@ fn inside(above: &Path, path: &Path) -> PathBuf {
 pub(in crate::backend) fn furnish(
     place: &Place,
     plan: &Plan,
+    init: Option<&[u8]>,
     owner: Option<(u32, u32)>,
 ) -> Result<()> {
+    if let Some(program) = init {
+        place.program(Path::new("init"), program)?;
+    }
     place.file(Path::new("end"), b"")?;
     if let Some(owner) = owner {
         place.give_one(Path::new("end"), owner)?;

@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 
 use super::native::launch::Launcher;
 use super::native::script::TerminalSize;
-use super::{Backend, Lack, Soon, Started, inner};
+use super::{Backend, Lack, Soon, Started};
 use crate::host::{Host, NOBODY};
 use crate::plan::Plan;
 use crate::{
@@ -137,16 +137,7 @@ impl Backend for Runtime {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes =
-            vec!["memory and CPU time of the runtime itself count towards the limits".to_owned()];
-        if inner::binary().is_none() {
-            notes.push(
-                "no statically linked fumehood is installed, so the program is process 1 of its \
-                 sandbox: no signal ends it that it does not handle"
-                    .to_owned(),
-            );
-        }
-        notes
+        vec!["memory and CPU time of the runtime itself count towards the limits".to_owned()]
     }
 
     fn lays_out_root(&self, job: &Job) -> bool {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::home::{self, Lodging};
 use super::place::Place;
+use crate::backend::inner;
 use crate::backend::native::cell::{Cell, Handle, NotBuilt};
 use crate::backend::native::cgroup::Group;
 use crate::backend::native::launch::Launcher;
@@ -32,7 +33,8 @@ pub(in crate::backend) async fn move_in(
     let mut cell = Cell::home(launcher, &own, &lodging.home).await.map_err(not_built)?;
     cell.stage(&own).await.map_err(not_built)?;
     let place = Place::open(cell.shared_root()?, &lodging.place)?;
-    home::furnish(&place, plan, owner)?;
+    let init = lodging.token.as_ref().map(|_| inner::PROGRAM);
+    home::furnish(&place, plan, init, owner)?;
     Ok((cell, place))
 }
 
