@@ -172,7 +172,7 @@ pub(crate) fn find(name: BackendName) -> Result<Arc<dyn Backend>> {
 /// # Errors
 /// [`ErrorKind::NoBackend`] if it is not there or too old.
 pub(crate) fn nsjail_program() -> Result<std::path::PathBuf> {
-    nsjail::Nsjail::find().map(nsjail::Nsjail::into_program)
+    nsjail::Nsjail::find().and_then(nsjail::Nsjail::into_program)
 }
 
 /// The backends that `auto` tries, in this order: the cheapest that holds all that is asked.

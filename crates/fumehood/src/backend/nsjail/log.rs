@@ -7,11 +7,17 @@ use std::io;
 
 use crate::{Error, ErrorKind};
 
+/// What the last line says if there is an option that it does not know.
+const NOT_UNDERSTOOD: &str = "Couldn't parse cmdline options";
+
 /// Why no program ran, if none did.
 pub(super) fn failure(log: &str, program: &str) -> Option<Error> {
     let fatal = log.lines().any(|line| line.starts_with("[F]"));
     if !fatal && !log.lines().any(|line| line.contains("Couldn't launch the child process")) {
         return None;
+    }
+    if log.lines().any(|line| line.starts_with("[F]") && line.ends_with(NOT_UNDERSTOOD)) {
+        return Some(super::too_old());
     }
     if let Some(why) = log.lines().find_map(not_executed) {
         let program = program.to_owned();
@@ -59,6 +65,12 @@ mod tests {
 
     const RAN: &str = "[I][2026-11-22T11:54:13+0000] Executing '/bin/sh' for '[STANDALONE MODE]'\n\
         [I][2026-11-22T11:54:13+0000] pid=7 ([STANDALONE MODE]) ";
+
+    #[test]
+    fn an_nsjail_that_is_too_old_is_none() {
+        let log = "[F][2026-11-22T18:18:42+0000][7] main():333 Couldn't parse cmdline options\n";
+        assert!(matches!(failure(log, "sh").unwrap().kind(), ErrorKind::NoBackend { .. }));
+    }
 
     #[test]
     fn a_program_s_own_255_is_no_failure() {

