@@ -1,7 +1,8 @@
 //! Process 1 of the containers that OCI runtimes make: a program of a few KiB, which the build script
 //! compiles from `one/main.rs`.
 //!
-//! It is started as `NAME PROGRAM ARGUMENT...` with a token in the variable `FUMEHOOD_END`, looks the
+//! It is started as `NAME PROGRAM ARGUMENT...` with a token in the variable `FUMEHOOD_END`, after `fresh:`
+//! where no signal can be ignored from the start, which saves as many system calls as there are. It looks the
 //! program up as `execvp(3)` does, and writes a line to `/dev/.fumehood-end` when the program has ended and
 //! nobody else is left: the token, the wait status, user and system time in microseconds, peak memory in KiB,
 //! the error number of `execve(2)` or 0, and 1 if it was for lack of an interpreter.

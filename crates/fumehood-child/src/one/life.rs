@@ -9,6 +9,8 @@ use super::sys::{self, Started};
 
 /// Where it writes.
 const END: &CStr = c"/dev/.fumehood-end";
+/// Before the token where the runtime is known to start process 1 with every signal at its default.
+const FRESH: &[u8] = b"fresh:";
 /// The variable with the word that proves who wrote. The program does not get it, and cannot read it:
 /// this process is undumpable, and erases it.
 const TOKEN: &[u8] = b"FUMEHOOD_END=";
@@ -41,8 +43,14 @@ fn try_to_live(Started { args, env }: Started) -> Option<i32> {
     let (token, env) = take_token(env, &mut buffer)?;
     // Opened before there is anybody else.
     let file = sys::open(END).ok()?;
-    // What a runtime ignores or holds back the program must not.
-    (1..=SIGNALS).for_each(sys::default_signal);
+    let token = match token.strip_prefix(FRESH) {
+        Some(token) => token,
+        None => {
+            // What a runtime ignores or holds back the program must not.
+            (1..=SIGNALS).for_each(sys::default_signal);
+            token
+        }
+    };
     sys::hold_back(u64::MAX);
     let end = match start(args.get(1..)?, env) {
         Ok(program) => {
@@ -128,15 +136,14 @@ fn watch(program: i32) -> i32 {
     }
 }
 
-/// Reaps all that have ended; the program's status if it is among them.
+/// Reaps those that have ended; the program's status as soon as it is among them.
 fn reap(program: i32) -> Option<i32> {
-    let mut status = None;
     while let Ok(Some((pid, ended))) = sys::wait_any(false) {
         if pid == program {
-            status = Some(ended);
+            return Some(ended);
         }
     }
-    status
+    None
 }
 
 /// Nobody else may be left when the end is written down.

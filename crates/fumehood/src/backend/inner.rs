@@ -19,6 +19,9 @@ pub(crate) const END: &str = "/dev/.fumehood-end";
 /// is undumpable, and so is its environment (`proc(5)`), and erases it.
 pub(crate) const TOKEN: &str = "FUMEHOOD_END";
 
+/// Before the word where no signal needs to be put back to its default.
+pub(crate) const FRESH: &str = "fresh:";
+
 /// What it writes down.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct End {

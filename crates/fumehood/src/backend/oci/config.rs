@@ -28,7 +28,10 @@ pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value
     let mut args = plan.job.args.clone();
     if let Some(token) = &lodging.token {
         args.insert(0, inner::INIT.to_owned());
-        env.push(format!("{}={token}", inner::TOKEN));
+        // gVisor's own kernel starts process 1, with every signal at its default. To set them again takes a
+        // millisecond there.
+        let fresh = if kind == Kind::Runsc { inner::FRESH } else { "" };
+        env.push(format!("{}={fresh}{token}", inner::TOKEN));
     }
     let none: &[&str] = if leaves_out("oci-capabilities") { &["CAP_KILL"] } else { &[] };
     let capabilities = json!({

@@ -188,7 +188,7 @@ async fn stands(tenant: &mut Tenant<Container>) -> Result<()> {
 
 /// Whether the runtime got so far as to make the container.
 fn is_there(place: &Place) -> bool {
-    place.read("pid").is_some_and(|pid| !pid.is_empty())
+    place.has("pid")
 }
 
 impl Judge for Container {

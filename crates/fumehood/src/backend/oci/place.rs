@@ -81,6 +81,11 @@ impl Place {
         }
     }
 
+    /// Whether there is a file of this name with something in it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_size > 0)
+    }
+
     /// What a file holds; none if it is not there.
     pub(in crate::backend) fn read(&self, path: &str) -> Option<String> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
