@@ -31,6 +31,10 @@ impl Failure {
 
 /// Executes `args[0]`, which is looked for in the `PATH` of `env` unless it has a slash (`execvp(3)`).
 /// Returns only on failure.
+#[expect(
+    clippy::manual_contains,
+    reason = "it is no function of the core library's that is linked"
+)]
 pub(super) fn execute(args: &[usize], env: &[usize]) -> Failure {
     let program = args.first().map_or(c"", |&address| sys::string(address)).to_bytes_with_nul();
     let name = program.strip_suffix(b"\0").unwrap_or(program);
@@ -118,7 +122,7 @@ mod tests {
     fn a_missing_interpreter_is_not_a_missing_program() {
         use std::os::unix::fs::OpenOptionsExt;
         let path = std::env::temp_dir().join(format!("fumehood-script-{}", std::process::id()));
-        let file = std::fs::File::options().mode(0o755).create(true).write(true).open(&path);
+        let file = std::fs::File::options().mode(0o755).create_new(true).write(true).open(&path);
         std::io::Write::write_all(&mut file.unwrap(), b"#!/no/such/interpreter\n").unwrap();
         let program = CString::new(path.to_str().unwrap()).unwrap();
         let failure = execute(&[program.as_ptr() as usize, 0], &[0]);

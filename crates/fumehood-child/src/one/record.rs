@@ -19,7 +19,6 @@ impl Record {
     }
 
     /// One word more.
-    #[expect(clippy::cast_possible_truncation, reason = "a digit fits in a byte")]
     pub(super) fn number(&mut self, number: u64) {
         self.push(b' ');
         // The last digit comes first, and as many as there are.

@@ -214,3 +214,18 @@ pub(super) fn vfork<T>(entry: extern "C" fn(&T) -> !, argument: &T) -> Result<us
         clone_with_stack(nr::NR_CLONE, flags, top, entry as usize, argument)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_and_variables_are_where_the_kernel_puts_them() {
+        let [name, argument, variable] =
+            [c"init", c"true", c"PATH=/bin"].map(|string| string.as_ptr() as usize);
+        let mut stack = [2, name, argument, 0, variable, 0, usize::MAX];
+        let Started { args, env } = started_with(stack.as_mut_ptr());
+        assert_eq!((args, &*env), (&[name, argument, 0][..], &[variable, 0][..]));
+        assert_eq!((string(args[1]), string(args[2])), (c"true", c""));
+    }
+}

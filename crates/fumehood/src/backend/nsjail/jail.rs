@@ -27,10 +27,12 @@ pub(super) async fn start(
 ) -> Result<Started> {
     args::judge(plan)?;
     let lodging = lodging(plan)?;
-    let args = args::args(plan, &lodging)?;
     let owner = (plan.identity.host_uid, plan.identity.host_gid);
     let owner = plan.identity.by_root.then_some(owner);
-    let (cell, place) = tenant::move_in(launcher, plan, &lodging, owner).await?;
+    // While the home is built it is written down what runs in it.
+    let moving_in = tenant::move_in(launcher, plan, &lodging, owner);
+    let (moved_in, args) = tokio::join!(moving_in, async { args::args(plan, &lodging) });
+    let ((cell, place), args) = (moved_in?, args?);
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let tool = Tool {
         program: program.to_owned(),

@@ -73,12 +73,15 @@ async fn attempt(
 ) -> Result<Started> {
     let lodging = Lodging::of(runtime.kind, plan)?;
     let owner = owner(runtime.kind, plan);
-    let (cell, place) = tenant::move_in(launcher, plan, &lodging, owner).await?;
-    if as_is::dir(plan).is_none() {
-        let config = config::config(runtime.kind, plan, &lodging)?;
-        place.file(Path::new("bundle/config.json"), config.to_string().as_bytes())?;
+    // While the home is built it is decided what runs in it.
+    let (moved_in, (config, tool)) =
+        tokio::join!(tenant::move_in(launcher, plan, &lodging, owner), async {
+            (written(runtime.kind, plan, &lodging), tool(runtime, plan, &lodging, platform))
+        });
+    let (cell, place) = moved_in?;
+    if let Some(config) = config? {
+        place.file(Path::new("bundle/config.json"), config.as_bytes())?;
     }
-    let tool = tool(runtime, plan, &lodging, platform);
     let began = Instant::now();
     let started = cell.start_tool(&tool, stdio, None).await.map_err(not_built)?;
     let judge = Container { kind: runtime.kind, token: lodging.token, plan: plan.clone() };
@@ -88,6 +91,14 @@ async fn attempt(
     let mut steps = started.steps;
     steps.push(StepTime { step: format!("{} run", runtime.kind.name()), us });
     Ok(tenant.started(started.group, started.notes, steps))
+}
+
+/// The `config.json` of a bundle of ours.
+fn written(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Option<String>> {
+    if as_is::dir(plan).is_some() {
+        return Ok(None);
+    }
+    config::config(kind, plan, lodging).map(|config| Some(config.to_string()))
 }
 
 /// Whose the program's files are, where that is not who makes them.
