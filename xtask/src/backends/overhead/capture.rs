@@ -9,17 +9,6 @@ use std::time::{Duration, Instant};
 use super::Pair;
 use crate::soak;
 
-/// Where the library makes its places; see `backend/oci/home.rs`.
-const PLACES: [&str; 7] = [
-    "/sys/kernel/debug",
-    "/sys/fs/fuse/connections",
-    "/sys/kernel/tracing",
-    "/sys/fs/pstore",
-    "/mnt",
-    "/media",
-    "/srv",
-];
-
 /// A run by us and by the tool, of a program that does nothing.
 pub(super) fn pair(name: &'static str, run: &str, dir: &Path) -> Result<Pair, String> {
     let ours = format!("{run} -- /payload/true");
@@ -30,7 +19,7 @@ pub(super) fn pair(name: &'static str, run: &str, dir: &Path) -> Result<Pair, St
     let live = Live(words(&format!("{run} --timeout 60s -- sleep 50")).spawn().map_err(said)?);
     let (tool, place) = live.look(name).ok_or("its tool did not come up")?;
     let own = dir.join(name);
-    let copied = Command::new("cp").arg("-a").arg(inside(tool.pid, place)).arg(&own).status();
+    let copied = Command::new("cp").arg("-a").arg(inside(tool.pid, &place)).arg(&own).status();
     if !copied.is_ok_and(|status| status.success()) {
         return Err("its place could not be copied".to_owned());
     }
@@ -95,25 +84,31 @@ struct Tool {
     args: Vec<String>,
 }
 
+impl Tool {
+    /// The directory that we made for it, which its log is in.
+    fn place(&self) -> Option<PathBuf> {
+        let log = self.args.iter().skip_while(|arg| *arg != "--log").nth(1)?;
+        Path::new(log).parent().map(Path::to_path_buf)
+    }
+}
+
 /// A run of ours that lasts until this is dropped.
 struct Live(Child);
 
 impl Live {
     /// The tool, when the program runs, and its place.
-    fn look(&self, name: &str) -> Option<(Tool, &'static Path)> {
+    fn look(&self, name: &str) -> Option<(Tool, PathBuf)> {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
             let all: Vec<_> = soak::descendants(self.0.id());
             let found = all.iter().filter_map(|pid| tool(name, *pid)).next();
             // nsjail writes no such file; a moment later its log is there, which is not used.
-            if let Some(tool) = found {
-                let place = PLACES.into_iter().map(Path::new);
-                let mut place = place.filter(|place| {
-                    let place = inside(tool.pid, place);
-                    place.join("bundle").exists()
-                        && (name == "nsjail" || place.join("pid").exists())
-                });
-                if let Some(place) = place.next() {
+            if let Some(tool) = found
+                && let Some(place) = tool.place()
+            {
+                let seen = inside(tool.pid, &place);
+                let is_up = name == "nsjail" || seen.join("pid").exists();
+                if is_up && seen.join("bundle").exists() {
                     return Some((tool, place));
                 }
             }
