@@ -8,7 +8,7 @@ use crate::Result;
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::{Shown, Tool};
 use crate::backend::oci::Kind;
-use crate::backend::oci::home::Lodging;
+use crate::backend::oci::home::{Lodging, resolved};
 use crate::backend::oci::place::Place;
 use crate::backend::oci::tenant::{self, Judge, Tenant, not_built};
 use crate::backend::{Ending, Started};
@@ -58,8 +58,8 @@ fn lodging(plan: &Plan) -> Result<Lodging> {
         }
     }
     let frozen = args::frozen(plan);
-    let frozen: Vec<_> =
-        frozen.iter().map(|source| args::reached(plan, &lodging, source)).collect();
+    let reached = frozen.iter().map(|source| args::reached(plan, &lodging, source));
+    let frozen: Vec<_> = reached.map(|source| resolved(&source)).collect();
     let is_free = !frozen.iter().any(|source| source.starts_with(ROOTS));
     if Path::new(ROOTS).is_dir() && is_free {
         lodging.home.covers.push(ROOTS.into());

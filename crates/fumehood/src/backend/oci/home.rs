@@ -81,6 +81,7 @@ impl Lodging {
             scratch,
             shown: shown(&place, plan),
         };
+        home.frozen = home.frozen.iter().map(|path| resolved(path)).collect();
         if leaves_out("home-frozen") {
             home.frozen.clear();
         }
@@ -121,6 +122,14 @@ fn frozen(plan: &Plan) -> Vec<PathBuf> {
     sources.sort_unstable();
     sources.dedup();
     sources
+}
+
+/// What a link on the host leads to: a link itself can be no mount point, and what is shown of it is what
+/// it leads to.
+pub(in crate::backend) fn resolved(path: &Path) -> PathBuf {
+    let is_link = path.is_symlink();
+    let target = is_link.then(|| std::fs::canonicalize(path).ok()).flatten();
+    target.unwrap_or_else(|| path.into())
 }
 
 /// Writable mounts are shown among the program's files, so that they can be collected from.
