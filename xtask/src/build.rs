@@ -65,6 +65,15 @@ pub(crate) fn launch_bench() -> Result<PathBuf, String> {
     executable(&messages, "launch").ok_or_else(|| "cargo built no benchmark".into())
 }
 
+/// Builds the tests of pools, with further arguments to cargo.
+pub(crate) fn pool_suite(args: &[&str]) -> Result<PathBuf, String> {
+    let common = ["--package", "fumehood", "--message-format", "json-render-diagnostics"];
+    let mut command = cargo();
+    let messages =
+        stdout(command.args(["test", "--no-run", "--test", "pool"]).args(common).args(args))?;
+    executable(&messages, "pool").ok_or_else(|| "cargo built no suite pool".into())
+}
+
 fn stdout(command: &mut Command) -> Result<String, String> {
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("{command:?}: {error}"))?;

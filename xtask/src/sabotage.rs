@@ -3,11 +3,12 @@
 
 mod table;
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
-use crate::build::Built;
-use table::{MECHANISMS, Mechanism, SECOND_FENCES};
+use crate::build::{Built, pool_suite};
+use table::{MECHANISMS, Mechanism, SECOND_FENCES, Suite};
 
 /// The variable that a binary built for this reads, and no other binary does.
 const VARIABLE: &str = "FUMEHOOD_SABOTAGE";
@@ -49,14 +50,16 @@ pub(crate) fn sabotage(args: &[String]) -> Outcome {
     let options = Options::parse(args)?;
     if options.list {
         for mechanism in options.mechanisms() {
-            let Mechanism { name, backend, red } = mechanism;
+            let Mechanism { name, backend, red, .. } = mechanism;
             println!("{name:<20} {backend:<7} {}", red.join(" "));
         }
         return Ok(true);
     }
     // A directory of its own: this binary must never be taken for one that confines.
-    let built =
-        Built::new(&["--features", "fumehood/sabotage", "--target-dir", "target/sabotage"])?;
+    let own = ["--features", "fumehood/sabotage", "--target-dir", "target/sabotage"];
+    let wants = |suite| options.mechanisms().any(|it| it.suite == suite);
+    let pool = if wants(Suite::Pool) { Some(pool_suite(&own)?) } else { None };
+    let built = Suites { promises: Built::new(&own)?, pool };
     let wrong: Vec<_> =
         options.mechanisms().filter(|it| !noticed(&built, it, options.full)).collect();
     let total = options.mechanisms().count();
@@ -67,15 +70,29 @@ pub(crate) fn sabotage(args: &[String]) -> Outcome {
     Ok(wrong.is_empty())
 }
 
+/// What was built to be tried.
+#[derive(Debug)]
+struct Suites {
+    promises: Built,
+    pool: Option<PathBuf>,
+}
+
+impl Suites {
+    fn command(&self, suite: Suite) -> Command {
+        let pool = self.pool.as_ref().filter(|_| suite == Suite::Pool);
+        Command::new(pool.unwrap_or(&self.promises.suite))
+    }
+}
+
 /// Whether every promise of the mechanism is green with it and red without.
-fn noticed(built: &Built, mechanism: &Mechanism, full: bool) -> bool {
-    if let Some(reason) = crate::backends::missing(built, mechanism.backend) {
+fn noticed(built: &Suites, mechanism: &Mechanism, full: bool) -> bool {
+    if let Some(reason) = crate::backends::missing(&built.promises, mechanism.backend) {
         println!("{:<20} not tried: {}: {reason}", mechanism.name, mechanism.backend);
         return true;
     }
     let mut good = true;
     for test in mechanism.red {
-        let verdict = |without| verdict(built, mechanism.backend, test, without);
+        let verdict = |without| verdict(built, mechanism, test, without);
         let (with, without) = (verdict(None), verdict(Some(mechanism.name)));
         let fine = matches!((with, without), (Verdict::Green, Verdict::Red));
         println!("{:<20} {test}: {with:?} with it, {without:?} without", mechanism.name);
@@ -98,13 +115,13 @@ enum Verdict {
     Missing,
 }
 
-fn verdict(built: &Built, backend: &str, test: &str, without: Option<&str>) -> Verdict {
-    let lines = lines(built, backend, &["--exact", test], without);
+fn verdict(built: &Suites, of: &Mechanism, test: &str, without: Option<&str>) -> Verdict {
+    let lines = lines(built, of, &["--exact", test], without);
     lines.iter().find_map(|line| parse(line)).map_or(Verdict::Missing, |(_, verdict)| verdict)
 }
 
-fn all_red(built: &Built, mechanism: &Mechanism) -> String {
-    let lines = lines(built, mechanism.backend, &[], Some(mechanism.name));
+fn all_red(built: &Suites, mechanism: &Mechanism) -> String {
+    let lines = lines(built, mechanism, &[], Some(mechanism.name));
     let results = lines.iter().filter_map(|line| parse(line));
     let red: Vec<_> =
         results.filter(|(_, verdict)| *verdict == Verdict::Red).map(|(name, _)| name).collect();
@@ -112,10 +129,10 @@ fn all_red(built: &Built, mechanism: &Mechanism) -> String {
 }
 
 /// What the suite prints.
-fn lines(built: &Built, backend: &str, args: &[&str], without: Option<&str>) -> Vec<String> {
-    let mut command = Command::new(&built.suite);
-    command.args(args).args(["--color", "never"]).env("FUMEHOOD_BIN", &built.binary);
-    command.stderr(Stdio::null()).env_remove(VARIABLE).env("FUMEHOOD_BACKEND", backend);
+fn lines(built: &Suites, of: &Mechanism, args: &[&str], without: Option<&str>) -> Vec<String> {
+    let mut command = built.command(of.suite);
+    command.args(args).args(["--color", "never"]).env("FUMEHOOD_BIN", &built.promises.binary);
+    command.stderr(Stdio::null()).env_remove(VARIABLE).env("FUMEHOOD_BACKEND", of.backend);
     if let Some(name) = without {
         command.env(VARIABLE, name);
     }
@@ -166,8 +183,14 @@ mod tests {
     /// The table names tests of another crate: a test that is renamed there must be here too.
     #[test]
     fn every_promise_of_the_table_exists() {
+        let of = |suite| MECHANISMS.iter().filter(move |it| it.suite == suite);
+        let pool = crate::build::root().join("crates/fumehood/tests/pool/main.rs");
+        let pool = std::fs::read_to_string(pool).unwrap();
+        for test in of(Suite::Pool).flat_map(|mechanism| mechanism.red) {
+            assert!(pool.contains(&format!("(\"{test}\", ")), "{test} is not there");
+        }
         let dir = crate::build::root().join("crates/fumehood-cli/tests/promise");
-        for test in MECHANISMS.iter().flat_map(|mechanism| mechanism.red) {
+        for test in of(Suite::Promises).flat_map(|mechanism| mechanism.red) {
             let (family, name) = test.split_once("::").expect("a family and a name");
             let source = std::fs::read_to_string(dir.join(family).with_extension("rs"));
             let source = source.unwrap_or_else(|error| panic!("{family}: {error}"));

@@ -62,6 +62,8 @@ pub(crate) struct Cell {
     pub(crate) shared: Option<Fd>,
     /// Its process file system, as long as it is mounted nowhere.
     proc: Option<Fd>,
+    /// The host's, which a template goes on to use.
+    pub(crate) host_proc: Option<Fd>,
     /// Its mount namespace, for the same.
     pub(crate) mounts: Option<Fd>,
     /// How long each step took.
@@ -80,6 +82,7 @@ impl Cell {
             changes: None,
             shared: None,
             proc: None,
+            host_proc: None,
             mounts: None,
             laps,
             index: 0,
@@ -210,6 +213,11 @@ impl Cell {
             }
             Step::Detach { path } => sys::detach(self.root, path),
             Step::Proc {} => self.new_proc(),
+            Step::ProcOfNobody {} => {
+                self.host_proc = Some(sys::open(c"/proc", nr::O_PATH | nr::O_DIRECTORY)?);
+                self.proc = Some(crate::template::proc_of_nobody()?);
+                Ok(())
+            }
             Step::ShowProc { target, attributes } => {
                 let mount = self.proc.take().ok_or(Errno::INVAL)?;
                 set_attributes(mount, attributes, false)?;

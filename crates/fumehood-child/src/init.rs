@@ -34,10 +34,9 @@ pub fn main(socket: Fd, release: Fd, prelude: Option<&Prelude>) -> ! {
     sys::exit(status)
 }
 
-/// The same in a template, which is an init itself: but for the one signal that it ignores it has all
-/// that an init begins with. `socket` is the only descriptor.
+/// The same in a template, which is an init itself and so has all that one begins with. `socket` is
+/// the only descriptor.
 pub(crate) fn main_in_template(socket: Fd, prelude: Option<&Prelude>) -> ! {
-    sys::default_signal(nr::SIGCHLD);
     let status = i32::from(live_in_template(socket, prelude).is_err());
     sys::exit(status)
 }
@@ -75,7 +74,7 @@ fn live_on(
     let done = cell.build(list, fds, count);
     answer(socket, &cell, done, true)?;
     let shares_root = cell.shared.is_some();
-    let (list, count) = stage_until_program(socket, &mut fds)?;
+    let (list, count) = stage_until_program(socket, &cell, &mut fds)?;
     let children = sys::signalfd(nr::SIGCHLD)?;
     let (program, watched) = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
     let Ok(status) = watch(socket, children, program) else {
@@ -102,11 +101,18 @@ fn expect(socket: Fd, kind: Kind, fds: &mut [Fd; MAX_FDS]) -> Result<(&'static m
 }
 
 /// Writes inputs as they are sent, until the program is.
-fn stage_until_program(socket: Fd, fds: &mut [Fd; MAX_FDS]) -> Result<(&'static mut [u8], usize)> {
+fn stage_until_program(
+    socket: Fd,
+    cell: &Cell,
+    fds: &mut [Fd; MAX_FDS],
+) -> Result<(&'static mut [u8], usize)> {
     loop {
         match wire::receive(socket, fds)? {
             Some((message, 1)) if message.kind == Kind::Stage => write_inputs(socket, fds[0])?,
-            Some((message, 1)) if message.kind == Kind::Template => crate::template::main(fds[0]),
+            Some((message, 1)) if message.kind == Kind::Template => {
+                let compares = message.body == [1];
+                crate::template::main(fds[0], cell.host_proc.ok_or(Errno::PROTO)?, compares)
+            }
             Some((message, count)) if message.kind == Kind::Program => {
                 return Ok((message.body, count));
             }

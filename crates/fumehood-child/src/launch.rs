@@ -134,7 +134,7 @@ pub fn launch(launch: &Launch<'_>) -> core::result::Result<Spawned, LaunchError>
             return Err((LaunchStep::Clone, errno));
         }
     };
-    match launch.ids.map_or(Ok(()), |ids| write_maps(spawned.pid, &ids)) {
+    match launch.ids.map_or(Ok(()), |ids| write_maps(None, spawned.pid, &ids)) {
         Ok(()) => Ok(spawned),
         Err(error) => {
             sys::close(spawned.release);
@@ -152,6 +152,8 @@ pub fn launch(launch: &Launch<'_>) -> core::result::Result<Spawned, LaunchError>
 pub struct Parting {
     /// In memory that both have.
     said: &'static AtomicU32,
+    /// The process file system that shows the inits.
+    proc: Fd,
 }
 
 /// The number at which an init finds its end of the line when it begins. It takes along what has no
@@ -159,13 +161,13 @@ pub struct Parting {
 const LINE: Fd = Fd(1);
 
 impl Parting {
-    /// For a launcher that has no descriptor but 0: others get higher numbers than that of the line.
+    /// For a launcher whose descriptors but for 0 have higher numbers than that of the line.
     ///
     /// # Errors
     /// `ENOMEM`, `EMFILE`.
-    pub fn new() -> Result<Self> {
+    pub fn new(proc: Fd) -> Result<Self> {
         sys::dup_onto(Fd(0), LINE)?;
-        Ok(Self { said: sys::map_shared()? })
+        Ok(Self { said: sys::map_shared()?, proc })
     }
 
     /// In the init: leaves the launcher's descriptors to the launcher.
@@ -206,7 +208,8 @@ pub fn launch_parting(
             Err(_) => sys::exit(1),
         },
         Ok(Cloned::Parent { pid, pidfd }) => {
-            let mapped = launch.ids.map_or(Ok(()), |ids| write_maps(pid, &ids));
+            let proc = Some(parting.proc);
+            let mapped = launch.ids.map_or(Ok(()), |ids| write_maps(proc, pid, &ids));
             parting.wait(pidfd);
             // Held open here, it would hide the supervisor's end from the init, and the init's from
             // the supervisor.
@@ -223,23 +226,31 @@ pub fn launch_parting(
     }
 }
 
-fn write_maps(pid: i32, ids: &IdMaps<'_>) -> core::result::Result<(), LaunchError> {
+/// `proc` is the process file system, unless it lies where it always does.
+fn write_maps(
+    proc: Option<Fd>,
+    pid: i32,
+    ids: &IdMaps<'_>,
+) -> core::result::Result<(), LaunchError> {
+    let write =
+        |step, file, content| write_proc(proc, pid, file, content).map_err(|errno| (step, errno));
     if ids.deny_setgroups {
-        write_proc(pid, b"/setgroups\0", b"deny")
-            .map_err(|errno| (LaunchStep::Setgroups, errno))?;
+        write(LaunchStep::Setgroups, b"/setgroups\0", b"deny")?;
     }
-    write_proc(pid, b"/uid_map\0", ids.uid).map_err(|errno| (LaunchStep::UidMap, errno))?;
-    write_proc(pid, b"/gid_map\0", ids.gid).map_err(|errno| (LaunchStep::GidMap, errno))
+    write(LaunchStep::UidMap, b"/uid_map\0", ids.uid)?;
+    write(LaunchStep::GidMap, b"/gid_map\0", ids.gid)
 }
 
 /// Writes a file of `/proc/PID`; `file` starts with a slash and ends in NUL.
-fn write_proc(pid: i32, file: &[u8], content: &[u8]) -> Result<()> {
+fn write_proc(proc: Option<Fd>, pid: i32, file: &[u8], content: &[u8]) -> Result<()> {
     let mut path = Buffer::<40>::new();
-    path.put(b"/proc/");
+    if proc.is_none() {
+        path.put(b"/proc/");
+    }
     put_decimal(&mut path, pid.unsigned_abs());
     path.put(file);
     let path = CStr::from_bytes_with_nul(path.bytes()).map_err(|_| Errno::INVAL)?;
-    let fd = sys::open(path, nr::O_WRONLY)?;
+    let fd = sys::open_at(proc.unwrap_or(Fd::CWD), path, nr::O_WRONLY)?;
     let written = sys::write(fd, content).map(drop);
     sys::close(fd);
     written

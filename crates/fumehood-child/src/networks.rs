@@ -27,15 +27,15 @@ const SPARE: usize = 64;
 /// fewer, and not all, so that nobody waits long for a cell.
 const AT_ONCE: usize = 4;
 
-/// What tells whether anything happened in a network, below `/proc/self/net`. Of the first only the
+/// What tells whether anything happened in a network, in the process file system. Of the first only the
 /// line with the number of sockets is about this network and not about the host.
 const WITNESSES: [&CStr; 6] = [
-    c"/proc/self/net/sockstat",
-    c"/proc/self/net/dev",
-    c"/proc/self/net/snmp",
-    c"/proc/self/net/netstat",
-    c"/proc/self/net/snmp6",
-    c"/proc/self/net/ip6_flowlabel",
+    c"self/net/sockstat",
+    c"self/net/dev",
+    c"self/net/snmp",
+    c"self/net/netstat",
+    c"self/net/snmp6",
+    c"self/net/ip6_flowlabel",
 ];
 
 /// Longer than what all witnesses say together.
@@ -63,6 +63,8 @@ type Chunk = &'static mut [Slot; CHUNK];
 
 /// All networks of a template. They lie where the inits that are cloned in it have no copy of them.
 pub(crate) struct Networks {
+    /// The process file system that shows the template.
+    proc: Fd,
     /// Where the template is itself.
     home: Fd,
     /// Says which inits have ended.
@@ -73,6 +75,8 @@ pub(crate) struct Networks {
     spare: usize,
     /// What the witnesses of a new network say.
     pristine: Testimony,
+    /// Whether they are asked: they always are but in tests.
+    compares: bool,
     /// Where they are heard.
     statement: &'static mut [u8],
 }
@@ -119,17 +123,19 @@ impl Slots {
 }
 
 impl Networks {
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(proc: Fd, compares: bool) -> Result<Self> {
         // A thousand cells take eight thousand descriptors. What is inherited from here is only the
         // init's; its program is given a limit of its own.
         sys::raise_descriptors();
-        let home = Network::here()?;
+        let home = Network::here(proc)?;
         let mut pristine = Testimony { bytes: sys::map_apart(TESTIMONY)?, len: 0 };
         let statement = sys::map_apart(STATEMENT)?;
         home.hear(statement, |said| pristine.add(said))?;
         let slots = Slots { chunks: [const { None }; CHUNKS], count: 0, vacant: None };
         let ends = sys::epoll()?;
-        Ok(Self { home: home.namespace, ends, slots, idle: None, spare: 0, pristine, statement })
+        let home = home.namespace;
+        let (idle, spare) = (None, 0);
+        Ok(Self { proc, home, ends, slots, idle, spare, pristine, compares, statement })
     }
 
     /// Enters a network that nobody is in, and says which.
@@ -152,7 +158,8 @@ impl Networks {
             return Ok(index);
         }
         let index = self.slots.vacant()?;
-        let made = sys::unshare(u64::from(nr::CLONE_NEWNET)).and_then(|()| Network::here());
+        let made = sys::unshare(u64::from(nr::CLONE_NEWNET));
+        let made = made.and_then(|()| Network::here(self.proc));
         match (made, self.slots.get(index)) {
             (Ok(network), Some(slot)) => slot.network = Some(network),
             (Ok(_), None) => return Err(Errno::USERS),
@@ -188,14 +195,16 @@ impl Networks {
     /// Has a network be there for others, if it is like new, when everybody who was in it has ended or
     /// nobody came to be there; lets go of it if not.
     pub(crate) fn take_back(&mut self, index: usize) {
-        let Self { ends, slots, idle, spare, pristine, statement, .. } = self;
+        let Self { ends, slots, idle, spare, pristine, compares, statement, .. } = self;
         let Some(slot) = slots.get(index) else { return };
         let Some(network) = slot.network.as_mut() else { return };
         if let Some(init) = network.user.take() {
             sys::epoll_forget(*ends, init);
             sys::close(init);
         }
-        if *spare < SPARE && network.says(statement, pristine) == Ok(true) {
+        let like_new =
+            |network: &Network, said| !*compares || network.says(said, pristine) == Ok(true);
+        if *spare < SPARE && like_new(network, statement) {
             slot.next = idle.replace(index);
             *spare = spare.saturating_add(1);
         } else {
@@ -207,12 +216,12 @@ impl Networks {
 
 impl Network {
     /// The one that this process has just made.
-    fn here() -> Result<Self> {
+    fn here(proc: Fd) -> Result<Self> {
         sys::loopback_up()?;
-        let mut network =
-            Self { namespace: own()?, witnesses: [Fd(-1); WITNESSES.len()], user: None };
+        let namespace = sys::open_at(proc, c"self/ns/net", nr::O_RDONLY)?;
+        let mut network = Self { namespace, witnesses: [Fd(-1); WITNESSES.len()], user: None };
         for (witness, path) in network.witnesses.iter_mut().zip(WITNESSES) {
-            match sys::open(path, nr::O_RDONLY) {
+            match sys::open_at(proc, path, nr::O_RDONLY) {
                 Ok(opened) => *witness = opened,
                 // A kernel without version 6 of the protocol has no counters for it.
                 Err(Errno::NOENT) => {}
@@ -250,10 +259,6 @@ impl Network {
         let opened = self.witnesses.iter().filter(|&&witness| witness != Fd(-1));
         opened.chain([&self.namespace]).for_each(|&fd| sys::close(fd));
     }
-}
-
-fn own() -> Result<Fd> {
-    sys::open(c"/proc/self/ns/net", nr::O_RDONLY)
 }
 
 fn read_to(

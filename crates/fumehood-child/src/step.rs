@@ -290,6 +290,10 @@ steps! {
     }
     /// Makes the process file system of the new process namespace, which is nowhere yet.
     15 Proc "proc" {}
+    /// Makes a process file system that shows nobody: that of a process namespace which has ended.
+    /// For a template, which needs one in sight that cells can mount theirs beside, and keeps the
+    /// host's open for itself.
+    52 ProcOfNobody "proc-of-nobody" {}
     /// Mounts it.
     30 ShowProc "show-proc" {
         /// Path in the new root.

@@ -7,39 +7,55 @@
 //! read-only. Mounts that come from a template cannot be taken away by those who come after, because
 //! their user namespaces are below its own (`mount_namespaces(7)`, "locked").
 //!
-//! It stands until its supervisor hangs up, and as process 1 takes every cell with it that is left.
+//! It stands until its supervisor hangs up. What was made in it does not depend on it: it has no
+//! process namespace, or its end would be that of all below, and the inits are its siblings.
+
+use core::sync::atomic::AtomicI32;
+use core::sync::atomic::Ordering::Relaxed;
 
 use linux_raw_sys::{general as nr, prctl as pr};
 
 use crate::launch::{LaunchStep, Parting};
 use crate::networks::Networks;
-use crate::sys::{self, Fd};
+use crate::sys::{self, Errno, Fd, Result};
 use crate::zygote::{self, Refused, Request};
 
 /// What an init needs: a stack for its program's start, a list of steps, and the time of each.
 const RESERVE: usize = 192 << 10;
 
-/// Lives the life of a template; `socket` is a packet socket to its supervisor.
-pub fn main(socket: Fd) -> ! {
-    // Children are reaped by the kernel.
-    sys::ignore_signal(nr::SIGCHLD);
-    let socket = sys::keep_only(socket);
-    let Ok(parting) = Parting::new() else { sys::exit(1) };
+/// Lives the life of a template; `socket` is a packet socket to its supervisor, and `proc` the process
+/// file system that shows it and its siblings. What it has in sight itself shows nobody. Only tests have
+/// it not compare networks with new ones.
+pub fn main(socket: Fd, proc: Fd, compares: bool) -> ! {
+    sys::set_name(c"fumehood-templ");
+    let Ok((socket, proc)) = keep(socket, proc) else { sys::exit(1) };
+    let Ok(parting) = Parting::new(proc) else { sys::exit(1) };
     // For the inits: what they take of it costs less than what they ask for themselves.
     let _ = sys::reserve(RESERVE);
     let mut networks = None;
     // Who may have an init born in a group of version 2 is no template.
     zygote::answer_requests(socket, |request, line, _| {
-        clone(&parting, &mut networks, request, line)
+        clone(&parting, (proc, compares), &mut networks, request, line)
     })
+}
+
+/// Closes all others. Between the two there is room for the line to an init.
+fn keep(socket: Fd, proc: Fd) -> Result<(Fd, Fd)> {
+    const PROC: Fd = Fd(2);
+    let moved = sys::dup_above(proc, 3)?;
+    sys::dup_onto(socket, Fd(0))?;
+    sys::dup_onto(moved, PROC)?;
+    sys::close_range(3, u32::MAX)?;
+    Ok((Fd(0), PROC))
 }
 
 fn clone(
     parting: &Parting,
+    (proc, compares): (Fd, bool),
     networks: &mut Option<Networks>,
     request: &Request<'_>,
     line: Fd,
-) -> Result<(), Refused> {
+) -> core::result::Result<(), Refused> {
     let wants_network = request.flags & u64::from(nr::CLONE_NEWNET) != 0;
     let request = Request { flags: request.flags & !u64::from(nr::CLONE_NEWNET), ..*request };
     if !wants_network {
@@ -49,7 +65,7 @@ fn clone(
     let networks = match networks {
         Some(networks) => networks,
         // Whoever has the host's network has none of ours.
-        None => networks.insert(Networks::new().map_err(network)?),
+        None => networks.insert(Networks::new(proc, compares).map_err(network)?),
     };
     let index = networks.enter_one().map_err(network)?;
     let cloned = visibly(|| zygote::clone_parting(&request, line, parting));
@@ -63,7 +79,9 @@ fn clone(
 
 /// The id maps of a process that is undumpable belong to the host's root, and so cannot be written
 /// here; a child is what its parent was when it was made, and soon sees to itself.
-fn visibly<T>(act: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
+fn visibly<T>(
+    act: impl FnOnce() -> core::result::Result<T, Refused>,
+) -> core::result::Result<T, Refused> {
     let set = |value| {
         sys::prctl(pr::PR_SET_DUMPABLE, value, 0).map_err(|errno| (LaunchStep::Clone, errno))
     };
@@ -71,4 +89,35 @@ fn visibly<T>(act: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
     let acted = act();
     set(0)?;
     acted
+}
+
+/// What a process of a namespace of its own found out.
+#[derive(Debug)]
+struct Found {
+    mount: AtomicI32,
+    errno: AtomicI32,
+}
+
+/// The process file system of a namespace that nobody is in, or can get into any more.
+///
+/// # Errors
+/// Those of `clone3(2)` and of mounting.
+pub(crate) fn proc_of_nobody() -> Result<Fd> {
+    const STACK_LEN: usize = 16 << 10;
+    let found = Found { mount: AtomicI32::new(-1), errno: AtomicI32::new(0) };
+    sys::vfork_apart(sys::map(STACK_LEN)?, look, &found)?;
+    // It has ended: descriptors, which it shared, are all that is left of it.
+    let _ = sys::wait_any(true);
+    match found.mount.load(Relaxed) {
+        -1 => Err(Errno(found.errno.load(Relaxed))),
+        mount => Ok(Fd(mount)),
+    }
+}
+
+extern "C" fn look(found: &Found) -> ! {
+    match sys::new_mount(c"proc", core::iter::empty(), 0) {
+        Ok(mount) => found.mount.store(mount.0, Relaxed),
+        Err(errno) => found.errno.store(errno.0, Relaxed),
+    }
+    sys::exit(0)
 }

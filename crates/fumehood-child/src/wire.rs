@@ -23,8 +23,9 @@ pub enum Kind {
     /// Supervisor to init, before the program: write the inputs. Descriptor: the stream of
     /// [`Record`](crate::stage::Record)s.
     Stage = 4,
-    /// Supervisor to init, instead of a program: be a [template](crate::template). Descriptor: the
-    /// packet socket for its requests.
+    /// Supervisor to init, instead of a program: be a [template](crate::template). Body: 1, unless a
+    /// test wants its networks to be lent again without a look. Descriptor: the packet socket for its
+    /// requests.
     Template = 5,
     /// Launcher to supervisor: the init exists. Body: its process id. Descriptor: its pidfd.
     Spawned = 10,

@@ -1,15 +1,23 @@
-//! A small single-threaded process that clones inits on behalf of a large or threaded one.
+//! Small single-threaded processes that clone inits on behalf of a large or threaded one.
 //!
-//! Each request is one packet with the init's end of a socket to the supervisor; the answer goes
-//! to the supervisor over that socket. The zygote ends when its owner closes the other end of the
-//! packet socket, and takes every init with it, because inits die with their parent.
+//! There are two of them. The *zygote* answers requests: each is one packet with the init's end of a
+//! socket to the supervisor; the answer goes to the supervisor over that socket. The *keeper* is its
+//! parent, and the parent of everything that it clones (`CLONE_PARENT`), and does nothing but wait: for
+//! the zygote to end, which makes it clone another, and for its owner to end, which ends all. So what
+//! can fail, because it does something, takes nothing along; and what everybody dies with does nothing
+//! that could fail.
+//!
+//! That the end of the owner is the end of all takes no line of code of ours: the kernel kills the
+//! keeper with the thread of its owner that started it, and with the keeper its children, whether they
+//! wait, are stopped, or would listen. The end of their sockets tells them as well, where no copy of the
+//! owner keeps those open.
 
-use linux_raw_sys::general as nr;
+use linux_raw_sys::{general as nr, prctl as pr};
 
 use crate::launch::{IdMaps, Launch, LaunchStep, Parting, launch, launch_parting};
 use crate::prelude::Prelude;
 use crate::step::{Field, Reader, Sink};
-use crate::sys::{self, Errno, Fd, MAX_FDS};
+use crate::sys::{self, Cloned, Errno, Fd, MAX_FDS, PollFd};
 use crate::wire::{self, Buffer, Failure, Kind};
 
 /// Longest request, in bytes.
@@ -76,18 +84,63 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Lives the life of a zygote; `socket` is a packet socket to its owner.
-pub fn main(socket: Fd) -> ! {
-    const INT: u32 = 2;
-    const QUIT: u32 = 3;
-    const TERM: u32 = 15;
-    const PIPE: u32 = 13;
-    // The terminal's signals are for the owner. Children are reaped by the kernel.
+/// Lives the life of a keeper; `socket` is a packet socket to its owner, which is that process. The
+/// kernel kills it with the thread that started it, which must live as long as the owner, unless no owner
+/// is named, as in tests.
+pub fn main(socket: Fd, owner: Option<i32>) -> ! {
+    sys::set_name(c"fumehood-keeper");
+    // The terminal's signals are for the owner.
     let _ = sys::setsid();
-    for signal in &[INT, QUIT, TERM, PIPE, nr::SIGCHLD] {
-        sys::ignore_signal(*signal);
-    }
+    sys::block_signals();
+    // Children are reaped by the kernel.
+    sys::ignore_signal(nr::SIGCHLD);
     let _ = sys::chdir(c"/");
+    let socket = sys::keep_only(socket);
+    if let Some(owner) = owner {
+        die_with(owner);
+    }
+    let own = sys::getpid();
+    loop {
+        match sys::fork(0, None) {
+            Ok(Cloned::Child) => answer_as_zygote(socket, own),
+            Ok(Cloned::Parent { pidfd, .. }) => keep(socket, pidfd),
+            Err(_) => sys::exit(1),
+        }
+        // One that dies at once shall not keep a processor busy.
+        sys::sleep_ms(1);
+    }
+}
+
+/// Has the kernel kill this process with its parent. One that has ended before kills nobody.
+fn die_with(parent: i32) {
+    const KILL: usize = 9;
+    if sys::prctl(pr::PR_SET_PDEATHSIG, KILL, 0).is_err() || sys::getppid() != parent {
+        sys::exit(1);
+    }
+}
+
+/// Waits for the zygote to end. The end of the owner is its own.
+fn keep(socket: Fd, zygote: Fd) {
+    loop {
+        let mut watched = [PollFd::hung_up(socket), PollFd::readable(zygote)];
+        if sys::poll(&mut watched).is_err() {
+            continue;
+        }
+        let [owner_ended, zygote_ended] = watched.map(|fd| fd.revents != 0);
+        if owner_ended {
+            sys::exit(0);
+        }
+        if zygote_ended {
+            return sys::close(zygote);
+        }
+    }
+}
+
+fn answer_as_zygote(socket: Fd, keeper: i32) -> ! {
+    sys::set_name(c"fumehood-zygote");
+    die_with(keeper);
+    // What it is cloned with an init begins with: all signals at their default, and blocked.
+    sys::default_signals();
     answer_requests(sys::keep_only(socket), |request, socket, cgroup| {
         let pidfd = clone(request, socket, cgroup)?;
         sys::close(pidfd);

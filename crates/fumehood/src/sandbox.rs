@@ -138,9 +138,11 @@ impl Sandbox {
         let (plan, started, ends) = match tried {
             Ok((started, ends)) => (plan, started, ends),
             Err(NotBuilt::Failed(error)) => return Err(error),
-            // The host does not let a program start as it is planned: nothing has run, and the long
-            // way knows what to do without.
-            Err(NotBuilt::Blocked(_)) => Box::pin(self.start(&plan.job, feeds, terminal)).await?,
+            // The cell died in the very moment, or the host does not let a program start as it is
+            // planned: nothing has run, and the long way knows what to do without.
+            Err(NotBuilt::Lost(_) | NotBuilt::Blocked(_)) => {
+                Box::pin(self.start(&plan.job, feeds, terminal)).await?
+            }
         };
         Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, sink, asked)))
     }
@@ -165,7 +167,7 @@ impl Sandbox {
         loop {
             let blocked = match self.attempt(ahead.take(), &plan, feeds, terminal).await {
                 Ok((started, ends)) => return Ok((plan, started, ends)),
-                Err(NotBuilt::Failed(error)) => return Err(error),
+                Err(NotBuilt::Failed(error) | NotBuilt::Lost(error)) => return Err(error),
                 Err(NotBuilt::Blocked(blocked)) => blocked,
             };
             plan = plan.do_without(blocked, host)?;
@@ -263,7 +265,7 @@ impl Sandbox {
         match start_in(cell, &plan, false, None).await {
             Err(NotBuilt::Blocked(blocked)) => Err(NotBuilt::Blocked(blocked)),
             // That it is not there, or whatever else the true attempt will say better.
-            Err(NotBuilt::Failed(_)) | Ok(_) => Ok(()),
+            Err(NotBuilt::Failed(_) | NotBuilt::Lost(_)) | Ok(_) => Ok(()),
         }
     }
 }

@@ -175,7 +175,7 @@ impl Doctor<'_> {
                         }
                     }
                 }
-                Err(NotBuilt::Failed(error)) => match error.kind() {
+                Err(NotBuilt::Failed(error) | NotBuilt::Lost(error)) => match error.kind() {
                     ErrorKind::NoLauncher | ErrorKind::Internal { .. } => return Err(error),
                     ErrorKind::Start { .. } => {
                         self.note(what, Some(full(&error)));

@@ -6,8 +6,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 
 use fumehood_child::step::Sink;
 use fumehood_child::zygote::{MAX_REQUEST, Request};
@@ -15,7 +17,9 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
     sendmsg, socketpair,
 };
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::sabotage::leaves_out;
 use crate::{Error, ErrorKind, Result};
 
 /// First argument of a process that is to become a zygote.
@@ -34,7 +38,8 @@ static INITIALIZED: AtomicBool = AtomicBool::new(false);
 /// environment variable `FUMEHOOD_BIN`.
 pub fn init() {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == ZYGOTE) && is_asked() {
-        fumehood_child::zygote::main(fumehood_child::Fd(0));
+        let owner = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
+        fumehood_child::zygote::main(fumehood_child::Fd(0), owner);
     }
     #[cfg(feature = "engine")]
     if crate::backend::engine::inside::is_asked() {
@@ -54,11 +59,12 @@ fn is_asked() -> bool {
     rustix::net::sockopt::socket_type(io::stdin()).is_ok_and(|kind| kind == SocketType::SEQPACKET)
 }
 
-/// A running zygote. It ends when this is dropped, and every init of it too.
+/// A running zygote, with its keeper. They end when this is dropped, and every init of theirs too.
 #[derive(Debug)]
 pub(crate) struct Zygote {
     socket: OwnedFd,
-    process: Child,
+    /// The pidfd of the keeper, and who waits for it.
+    keeper: Option<(OwnedFd, JoinHandle<()>)>,
 }
 
 impl Zygote {
@@ -70,15 +76,19 @@ impl Zygote {
 
     fn start_from(program: &PathBuf) -> io::Result<Self> {
         let (ours, theirs) = packets()?;
-        let process = Command::new(program)
-            .arg0("fumehood-zygote")
-            .arg(ZYGOTE)
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self { socket: ours, process })
+        let mut command = Command::new(program);
+        command.arg0("fumehood-zygote").arg(ZYGOTE).env_clear();
+        if !leaves_out("die-with-owner") {
+            command.arg(std::process::id().to_string());
+        }
+        command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let waits = std::thread::Builder::new()
+            .name(NAME.to_owned())
+            .stack_size(STACK)
+            .spawn(move || start_and_wait(command, &tell))?;
+        let keeper = told.recv().map_err(|_| io::ErrorKind::BrokenPipe)??;
+        Ok(Self { socket: ours, keeper: Some((keeper, waits)) })
     }
 
     /// Asks for an init, whose end of the line to the supervisor goes along, and its control group.
@@ -89,6 +99,29 @@ impl Zygote {
         group: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
         ask(self.socket.as_fd(), request, init, group)
+    }
+}
+
+/// What a thread of this process is called that does nothing but wait for its keeper.
+const NAME: &str = "fumehood-keeper";
+const STACK: usize = 256 << 10;
+
+/// Whoever starts a keeper must be there for as long as the process: the kernel kills a child that wants
+/// it so with the *thread* that is its parent (`PR_SET_PDEATHSIG`, prctl(2)), and threads of a runtime
+/// come and go. So a thread does it that then waits for the keeper, which somebody has to anyway.
+fn start_and_wait(mut command: Command, tell: &SyncSender<io::Result<OwnedFd>>) {
+    let started = command.spawn().and_then(|process| {
+        let pidfd = pidfd_open(Pid::from_child(&process), PidfdFlags::empty())?;
+        Ok((process, pidfd))
+    });
+    // Its end of the socket, which hid its death from us.
+    drop(command);
+    match started {
+        Ok((mut process, pidfd)) => {
+            let _ = tell.send(Ok(pidfd));
+            let _ = process.wait();
+        }
+        Err(error) => drop(tell.send(Err(error))),
     }
 }
 
@@ -118,8 +151,10 @@ pub(crate) fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
 impl Drop for Zygote {
     fn drop(&mut self) {
         // It also ends by itself at the end of its socket; the kill makes the wait short.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        if let Some((keeper, waits)) = self.keeper.take() {
+            let _ = pidfd_send_signal(&keeper, Signal::KILL);
+            let _ = waits.join();
+        }
     }
 }
 

@@ -7,19 +7,34 @@ pub(crate) struct Mechanism {
     pub(crate) name: &'static str,
     /// By which backend the promises are tried.
     pub(crate) backend: &'static str,
+    pub(crate) suite: Suite,
     pub(crate) red: &'static [&'static str],
 }
 
+/// Where promises are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// Those of the binary.
+    Promises,
+    /// Those of the library's pool.
+    Pool,
+}
+
 const fn mechanism(name: &'static str, red: &'static [&'static str]) -> Mechanism {
-    Mechanism { name, backend: "native", red }
+    Mechanism { name, backend: "native", suite: Suite::Promises, red }
 }
 
 /// A mechanism of another backend.
 const fn of(backend: &'static str, name: &'static str, red: &'static [&'static str]) -> Mechanism {
-    Mechanism { name, backend, red }
+    Mechanism { name, backend, suite: Suite::Promises, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 46] = [
+/// A mechanism that only pools have.
+const fn in_pool(name: &'static str, red: &'static [&'static str]) -> Mechanism {
+    Mechanism { name, backend: "native", suite: Suite::Pool, red }
+}
+
+pub(crate) const MECHANISMS: [Mechanism; 50] = [
     mechanism(
         "net",
         &[
@@ -118,6 +133,17 @@ pub(crate) const MECHANISMS: [Mechanism; 46] = [
     mechanism(
         "denial",
         &["denied::a_call_that_is_killed_for_is_named", "denied::a_call_of_a_child_ends_the_run"],
+    ),
+    // Templates, what they lend, and who is whose parent.
+    in_pool("template", &["a_cell_from_a_template_is_like_any_other"]),
+    in_pool("network-witnesses", &["a_socket_that_outlives_its_cell_is_in_nobodys_network"]),
+    in_pool("siblings", &["a_template_that_dies_loses_no_run", "a_zygote_that_dies_loses_no_run"]),
+    in_pool(
+        "die-with-owner",
+        &[
+            "nothing_outlives_an_owner_of_which_there_is_a_copy",
+            "nothing_that_is_stopped_outlives_its_owner",
+        ],
     ),
     // What runtimes are told.
     of("crun", "oci-network", &["network::cannot_reach_a_listener_of_the_host"]),

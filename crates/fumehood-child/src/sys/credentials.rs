@@ -1,5 +1,6 @@
 //! Credentials, limits, filters and signals of the calling process.
 
+use core::ffi::CStr;
 use core::ptr;
 
 use linux_raw_sys::general as nr;
@@ -28,6 +29,11 @@ pub fn set_gid(gid: u32) -> Result<()> {
 /// `EPERM` where the user namespace denies it.
 pub fn clear_groups() -> Result<()> {
     plain!(__NR_setgroups, 0, 0).map(drop)
+}
+
+/// Gives this process a name of at most 15 bytes, for whoever looks (`PR_SET_NAME`).
+pub fn set_name(name: &CStr) {
+    let _ = plain!(__NR_prctl, linux_raw_sys::prctl::PR_SET_NAME, name.as_ptr(), 0, 0, 0);
 }
 
 /// `prctl(2)` with number arguments.
@@ -135,6 +141,11 @@ pub fn unblock_signals() {
 pub fn block_signals() {
     let all = u64::MAX;
     let _ = plain!(__NR_rt_sigprocmask, nr::SIG_SETMASK, ptr::from_ref(&all), 0, 8);
+}
+
+/// Puts every signal back to its default.
+pub fn default_signals() {
+    (1..=64).for_each(default_signal);
 }
 
 /// Puts one signal back to its default.

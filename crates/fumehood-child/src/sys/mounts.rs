@@ -17,6 +17,14 @@ pub fn open(path: &CStr, flags: u32) -> Result<Fd> {
         .map(|fd| Fd(fd as i32))
 }
 
+/// `openat(2)` from that directory.
+///
+/// # Errors
+/// Those of the path.
+pub fn open_at(dir: Fd, path: &CStr, flags: u32) -> Result<Fd> {
+    plain!(__NR_openat, dir.word(), path.as_ptr(), flags | nr::O_CLOEXEC, 0).map(|fd| Fd(fd as i32))
+}
+
 /// `openat2(2)` below `dir`, which is `/` for the path, without following any symbolic link.
 ///
 /// # Errors

@@ -53,7 +53,8 @@ pub enum Cloned {
 
 /// Clones the calling process with a copy of its memory, as `fork(2)` does but without libc.
 ///
-/// `CLONE_VM` is refused: the child would run on the caller's stack. Where a filter hides
+/// `CLONE_VM` is refused: the child would run on the caller's stack. With `CLONE_PARENT` it is a child
+/// of the caller's parent, and its end is told to that one as the caller's would be. Where a filter hides
 /// `clone3(2)`, as those of container engines do, the older `clone(2)` takes its place; only a
 /// control group needs the newer one.
 ///
@@ -64,11 +65,13 @@ pub fn fork(flags: u64, cgroup: Option<Fd>) -> Result<Cloned> {
     if flags & u64::from(nr::CLONE_VM) != 0 {
         return Err(Errno::INVAL);
     }
+    let sibling = flags & u64::from(nr::CLONE_PARENT) != 0;
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
         flags: flags | u64::from(nr::CLONE_PIDFD),
         pidfd: ptr::from_mut(&mut pidfd) as u64,
-        exit_signal: u64::from(nr::SIGCHLD),
+        // A sibling has its sibling's; to name one as well is an error (clone(2)).
+        exit_signal: if sibling { 0 } else { u64::from(nr::SIGCHLD) },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -111,6 +114,21 @@ pub fn vfork<T>(
     // suspends this thread until then), `entry` never returns, and `argument` outlives the child's
     // use of it for the same reason.
     unsafe { clone_sharing(flags, nr::SIGCHLD, stack, entry, argument) }
+}
+
+/// [`vfork`] of a child that is process 1 of a process namespace of its own, with this process's
+/// descriptors. The namespace ends with it.
+///
+/// # Errors
+/// Those of `clone3(2)`.
+pub fn vfork_apart<T>(
+    stack: &mut [u8],
+    entry: extern "C" fn(&T) -> !,
+    argument: &T,
+) -> Result<i32> {
+    let flags = nr::CLONE_VM | nr::CLONE_VFORK | nr::CLONE_FILES | nr::CLONE_NEWPID;
+    // SAFETY: as for `vfork`.
+    unsafe { clone_sharing(u64::from(flags), nr::SIGCHLD, stack, entry, argument) }
 }
 
 /// Starts a thread of this process that runs `entry(argument)` on that stack. It has descriptors
@@ -252,6 +270,12 @@ pub fn unshare(flags: u64) -> Result<()> {
 #[must_use]
 pub fn getpid() -> i32 {
     plain!(__NR_getpid).map_or(0, |pid| pid as i32)
+}
+
+/// `getppid(2)`.
+#[must_use]
+pub fn getppid() -> i32 {
+    plain!(__NR_getppid).map_or(0, |pid| pid as i32)
 }
 
 /// `kill(2)`.

@@ -99,7 +99,7 @@ impl Inner {
             };
             match built {
                 Ok(cell) => return Ok((Arc::new(plan), cell)),
-                Err(NotBuilt::Failed(error)) => return Err(error),
+                Err(NotBuilt::Failed(error) | NotBuilt::Lost(error)) => return Err(error),
                 Err(NotBuilt::Blocked(blocked)) => plan = plan.do_without(blocked, host)?,
             }
         }

@@ -15,8 +15,7 @@ use super::control::{Control, Message};
 use super::diagnose::{self, Namespace, Refusal};
 use super::launch::{Init, Launcher, NotLaunched};
 use super::part::{Part, Steps};
-use super::script::{self, Script, TerminalSize};
-use super::template::Template;
+use super::script::{self, Script, Split, TerminalSize};
 use super::{overlay, tree, watch};
 use crate::plan::Plan;
 use crate::plan::without::Blocked;
@@ -50,8 +49,6 @@ pub(crate) struct Handle {
     control: Control,
     pidfd: OwnedFd,
     pub(crate) pid: i32,
-    /// In which it was cloned, and which it would not outlive.
-    _template: Option<Arc<Template>>,
 }
 
 impl Handle {
@@ -86,9 +83,14 @@ impl Handle {
         self.pidfd.try_clone().ok()
     }
 
-    /// Sends a message that has no body.
-    pub(super) async fn send(&self, kind: Kind, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.control.send(kind, &[], fds).await
+    /// Sends a message.
+    pub(super) async fn send_with(
+        &self,
+        kind: Kind,
+        body: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        self.control.send(kind, body, fds).await
     }
 
     /// Whether the init still lives.
@@ -139,8 +141,12 @@ impl Cell {
     }
 
     /// Builds what cells of this kind have in common.
-    pub(super) async fn build_template(launcher: &Launcher, plan: &Plan) -> Result<Self, NotBuilt> {
-        Self::build_part(None, launcher, plan, None, Part::Shared).await
+    pub(super) async fn build_template(
+        launcher: &Launcher,
+        plan: &Plan,
+        split: &Split,
+    ) -> Result<Self, NotBuilt> {
+        Self::build_part(None, launcher, plan, None, Part::Shared(split)).await
     }
 
     async fn build_part(
@@ -148,7 +154,7 @@ impl Cell {
         launcher: &Launcher,
         plan: &Plan,
         group: Option<Group>,
-        part: Part,
+        part: Part<'_>,
     ) -> Result<Self, NotBuilt> {
         let tree::Way { born, join } = tree::way(group.as_ref())?;
         let base = Base::open(&plan.root, plan.identity)?;
@@ -164,7 +170,7 @@ impl Cell {
             Ok(init) => init,
             Err(refused) => return Err(Box::pin(not_launched(launcher, refused)).await),
         };
-        let init = Handle { control, pidfd, pid, _template: launcher.template() };
+        let init = Handle { control, pidfd, pid };
         send(&init, Kind::Cell, &script, &fds).await?;
         let (changes, root, mounts) = (None, None, None);
         Ok(Self { init, group, changes, root, mounts, base, notes, script, parked: None })
@@ -200,11 +206,16 @@ impl Cell {
         if let Some(base) = &mut self.base {
             base.settle().await?;
         }
-        send(&self.init, Kind::Program, &program, &stdio).await?;
+        let sent = send(&self.init, Kind::Program, &program, &stdio).await?;
         // The program's ends of its pipes are its own now.
         drop(stdio);
         loop {
-            let Message { kind, body, fd } = self.next().await?;
+            let Some(Message { kind, body, fd }) = self.next_unless_dead().await? else {
+                // Who did not read to its end what is to be started has started nothing. Of any other
+                // init nobody knows: no program is ever started twice.
+                let unheard = !sent || self.init.control.left_unread();
+                return Err(if unheard { NotBuilt::Lost(died()) } else { died().into() });
+            };
             match kind {
                 Kind::Ready => steps.extend(times(&self.script.labels, &body)),
                 Kind::CellFailed => return Err(cell_failed(&self.script.labels, &body)),
@@ -261,9 +272,11 @@ impl Cell {
     }
 
     /// Has the init write what comes over a stream.
-    pub(super) async fn send_stage(&self, stream: BorrowedFd<'_>) -> Result<()> {
-        let sent = self.init.control.send(Kind::Stage, &[], &[stream]).await;
-        sent.map_err(|error| Error::internal("send to the init", error))
+    pub(super) async fn send_stage(&self, stream: BorrowedFd<'_>) -> Result<(), NotBuilt> {
+        match self.init.control.send(Kind::Stage, &[], &[stream]).await {
+            Err(error) if hung_up(&error) => Err(NotBuilt::Lost(sending(error))),
+            other => Ok(other.map_err(sending)?),
+        }
     }
 
     /// Whether the kernel killed something at the cell's limit of memory.
@@ -347,6 +360,8 @@ pub(crate) struct Started {
 pub(crate) enum NotBuilt {
     /// The host refuses; a weaker plan may do.
     Blocked(Blocked),
+    /// The init ended, and no program was started.
+    Lost(Error),
     /// Something else.
     Failed(Error),
 }
@@ -389,14 +404,22 @@ fn refused(refusal: &Refusal<'_>, label: &str) -> NotBuilt {
     }
 }
 
-async fn send(init: &Handle, kind: Kind, script: &Script, fds: &[OwnedFd]) -> Result<()> {
+/// Whether all of it was sent. An init that failed an earlier step has hung up; what it said is still to
+/// be read.
+async fn send(init: &Handle, kind: Kind, script: &Script, fds: &[OwnedFd]) -> Result<bool> {
     let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-    let sent = init.control.send(kind, &script.bytes, &fds).await;
-    // An init that failed an earlier step has hung up; what it said is still to be read.
-    match sent {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| Error::internal("send to the init", error)),
+    match init.control.send(kind, &script.bytes, &fds).await {
+        Err(error) if hung_up(&error) => Ok(false),
+        other => other.map(|()| true).map_err(sending),
     }
+}
+
+fn hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+fn sending(error: io::Error) -> Error {
+    Error::internal("send to the init", error)
 }
 
 fn listening(error: io::Error) -> Error {

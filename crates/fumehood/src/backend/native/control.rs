@@ -24,6 +24,8 @@ const CHUNK: usize = 2 << 10;
 #[derive(Debug)]
 pub(crate) struct Control {
     socket: AsyncFd<OwnedFd>,
+    /// Whether the init is gone and did not read all that it was sent.
+    unread: bool,
     received: Vec<u8>,
     fds: VecDeque<OwnedFd>,
 }
@@ -40,7 +42,7 @@ impl Control {
     /// Takes a socket, which must be in non-blocking mode, into the current runtime.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = watch::readable(socket).map_err(|(_, error)| error)?;
-        Ok(Self { socket, received: Vec::new(), fds: VecDeque::new() })
+        Ok(Self { socket, unread: false, received: Vec::new(), fds: VecDeque::new() })
     }
 
     /// Sends one message with its descriptors.
@@ -82,13 +84,20 @@ impl Control {
             let (received, fds) = (&mut self.received, &mut self.fds);
             match guard.try_io(|socket| receive_some(socket.as_fd(), received, fds)) {
                 Ok(Ok(0)) => return Ok(None),
+                // A socket that is closed with something in it resets the connection (unix(7)).
                 Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    self.unread = true;
                     return Ok(None);
                 }
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(_)) | Err(_) => {}
             }
         }
+    }
+
+    /// Whether the init is known to have ended without reading all that it was sent.
+    pub(crate) const fn left_unread(&self) -> bool {
+        self.unread
     }
 
     fn take_message(&mut self) -> io::Result<Option<Message>> {

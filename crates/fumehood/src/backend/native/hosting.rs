@@ -32,7 +32,7 @@ impl Cell {
             Ok(init) => init,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
-        let init = Handle { control, pidfd, pid, _template: None };
+        let init = Handle { control, pidfd, pid };
         send(&init, Kind::Cell, &script, &fds).await?;
         let script = Arc::new(script);
         let (changes, root, mounts, base, notes) = (None, None, None, None, Vec::new());

@@ -80,16 +80,8 @@ impl Launcher {
                 }
                 let asked = template.request(&shape.request(), theirs.as_fd());
                 asked.map_err(|error| Error::internal("ask a template", error))?;
-                Ok(Pending::AskedInside(control))
+                Ok(Pending::Asked(control))
             }
-        }
-    }
-
-    /// The template that it is.
-    pub(super) fn template(&self) -> Option<Arc<Template>> {
-        match self {
-            Self::Template(template) => Some(Arc::clone(template)),
-            Self::Direct | Self::Zygote(_) => None,
         }
     }
 
@@ -134,8 +126,6 @@ impl Launcher {
 pub(crate) enum Pending {
     There(Init),
     Asked(Control),
-    /// By somebody in a process namespace of its own.
-    AskedInside(Control),
 }
 
 impl Pending {
@@ -144,25 +134,8 @@ impl Pending {
         match self {
             Self::There(init) => Ok(init),
             Self::Asked(control) => spawned(control).await,
-            Self::AskedInside(control) => {
-                let init = spawned(control).await?;
-                // What its launcher calls it means nothing here.
-                let pid = pid_of(&init.pidfd).map_err(|error| Error::internal(FINDING, error))?;
-                Ok(Init { pid, ..init })
-            }
         }
     }
-}
-
-const FINDING: &str = "find the init";
-
-/// The process id behind a pidfd, as this process's `/proc` has it (`pidfd_open(2)`).
-fn pid_of(pidfd: &OwnedFd) -> io::Result<i32> {
-    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
-    let info = std::fs::read_to_string(path)?;
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
-    // It is -1 for one that has been reaped.
-    pid.filter(|&pid| pid > 0).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// What an init is like when it begins.
@@ -186,6 +159,13 @@ impl Shape {
             maps: namespaces.base.then(|| Maps::new(identity)),
             prelude: prelude_of(namespaces, identity).filter(|_| !leaves_something_out()),
         }
+    }
+
+    /// That of an init which becomes a template for cells of that plan. It has no process namespace,
+    /// which would end with it, and with everybody below.
+    pub(crate) fn of_template(plan: &Plan) -> Self {
+        let shape = Self::of(plan);
+        Self { flags: shape.flags & !u64::from(nr::CLONE_NEWPID), ..shape }
     }
 
     /// That of an init which is cloned in a template: who it is there it is in its own namespace.
@@ -214,8 +194,10 @@ impl Shape {
 
     fn request(&self) -> Request<'_> {
         let maps = self.maps.as_ref();
+        // Whoever clones it may end without it; its parent is who does not end before the owner.
+        let sibling = if leaves_out("siblings") { 0 } else { u64::from(nr::CLONE_PARENT) };
         Request {
-            flags: self.flags,
+            flags: self.flags | sibling,
             maps_ids: maps.is_some(),
             uid_map: maps.map_or(b"", |maps| maps.uid.as_bytes()),
             gid_map: maps.map_or(b"", |maps| maps.gid.as_bytes()),

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::launch::{Launcher, Shape};
-use super::script::{self, Script};
+use super::script::{self, Script, Split};
 use super::tree;
 use super::trees::Trees;
 use crate::plan::Plan;
@@ -13,15 +13,15 @@ use crate::{MountNote, Result};
 
 /// What of a cell is built.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Part {
+pub(super) enum Part<'a> {
     Whole,
     /// What cells of its kind have in common.
-    Shared,
+    Shared(&'a Split),
     /// What is left when that is there.
     Rest,
 }
 
-impl Part {
+impl Part<'_> {
     /// What is left to be built when that launcher has cloned an init.
     pub(super) fn by(launcher: &Launcher) -> Self {
         match launcher {
@@ -32,7 +32,8 @@ impl Part {
 
     pub(super) fn shape(self, plan: &Plan) -> Shape {
         match self {
-            Self::Whole | Self::Shared => Shape::of(plan),
+            Self::Whole => Shape::of(plan),
+            Self::Shared(_) => Shape::of_template(plan),
             Self::Rest => Shape::in_template(plan),
         }
     }
@@ -52,7 +53,7 @@ impl Part {
         trees.clone_layers(plan, base)?;
         let notes = trees.give_to_program(plan, launcher).await?;
         let mut script = match self {
-            Self::Shared => script::template(plan, trees)?,
+            Self::Shared(split) => script::template(plan, split, trees)?,
             Self::Whole | Self::Rest => script::cell(plan, join, trees)?,
         };
         let fds = std::mem::take(&mut script.fds);

@@ -35,7 +35,7 @@ mod tool;
 use layers::Layers;
 pub(crate) use rlimits::own_tasks;
 use rlimits::rlimits;
-pub(crate) use shared::{rest, shared, template};
+pub(crate) use shared::{Split, rest, template};
 pub(crate) use tool::{Home, Scratch, Shown, Tool, home, tool};
 
 /// A list of steps, compiled for the child.

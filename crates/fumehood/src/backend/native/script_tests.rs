@@ -70,9 +70,11 @@ fn a_template_and_the_rest_make_a_cell() {
     let dir = std::env::temp_dir();
     let plan = plan(&Job::new(["true"]).mount(&dir, "/srv"));
     let whole = cell(&plan, Vec::new(), Trees::default()).unwrap().labels;
-    let (template, rest) = (template(&plan, Trees::default()).unwrap(), rest(&plan, &[]).unwrap());
+    let split = Split::of(&plan).unwrap();
+    let template = template(&plan, &split, Trees::default()).unwrap();
+    let rest = rest(&plan, &split, &[]).unwrap();
     let mut parts = [template.labels, rest.labels].concat();
-    let twice = ["non-dumpable", "set-ids", "die-with-parent", "proc", "show-proc /proc"];
+    let twice = ["non-dumpable", "set-ids", "die-with-parent", "proc-of-nobody", "show-proc /proc"];
     for step in twice {
         let first = parts.iter().position(|part| part == step).unwrap();
         parts.remove(first);
@@ -89,8 +91,8 @@ fn a_template_and_the_rest_make_a_cell() {
 #[test]
 fn what_lies_below_a_file_system_of_the_cells_own_is_not_shared() {
     let dir = std::env::temp_dir();
-    assert!(shared(&plan(&Job::new(["true"]).mount(&dir, "/srv"))).is_some());
-    assert!(shared(&plan(&Job::new(["true"]).mount(&dir, "/tmp/there"))).is_none());
+    assert!(Split::of(&plan(&Job::new(["true"]).mount(&dir, "/srv"))).is_some());
+    assert!(Split::of(&plan(&Job::new(["true"]).mount(&dir, "/tmp/there"))).is_none());
 }
 
 #[test]

@@ -10,14 +10,29 @@ use super::super::launch;
 use super::super::tree::Join;
 use super::super::trees::Trees;
 use super::{QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, place};
+use crate::Result;
 use crate::plan::Plan;
 use crate::plan::layout::Entry;
-use crate::{Error, Result};
 
-/// Which entries of the root cells can share: whatever nobody can write to or is shown about himself.
-/// None if a cell cannot be made of two parts: what is shown of the host has to be taken from there
-/// before the host is out of sight, and so cannot lie below a file system of the cell's own.
-pub(crate) fn shared(plan: &Plan) -> Option<Vec<bool>> {
+/// Which entries of the root cells of a kind share: found out once for all of them.
+#[derive(Debug)]
+pub(crate) struct Split(Vec<bool>);
+
+impl Split {
+    /// That of the cells of a plan. None if one cannot be made of two parts: what is shown of the host has
+    /// to be taken from there before the host is out of sight, and so cannot lie below a file system of
+    /// the cell's own.
+    pub(crate) fn of(plan: &Plan) -> Option<Self> {
+        shared(plan).map(Self)
+    }
+
+    fn shares(&self, index: usize) -> bool {
+        self.0.get(index) == Some(&true)
+    }
+}
+
+/// Whatever nobody can write to or is shown about himself.
+fn shared(plan: &Plan) -> Option<Vec<bool>> {
     let mut own: Vec<PathBuf> = Vec::new();
     let below_own = |own: &[PathBuf], path: &Path| own.iter().any(|mount| path.starts_with(mount));
     let shares = |entry: &Entry| {
@@ -51,14 +66,13 @@ pub(crate) fn shared(plan: &Plan) -> Option<Vec<bool>> {
 }
 
 /// The steps of a template. `trees` are as for [`cell`](super::cell).
-pub(crate) fn template(plan: &Plan, trees: Trees) -> Result<Script> {
+pub(crate) fn template(plan: &Plan, split: &Split, trees: Trees) -> Result<Script> {
     let mut script = Script::default();
     unasked(&mut script, launch::prelude(plan));
-    let shared = shared(plan).ok_or_else(indivisible)?;
     let mut trees = trees.sources.into_iter().peekable();
     for (index, entry) in plan.root.iter().enumerate() {
         let tree = trees.next_if(|(at, _)| *at == index).map(|(_, tree)| tree);
-        if shared.get(index) != Some(&true) {
+        if !split.shares(index) {
             continue;
         }
         match tree {
@@ -66,9 +80,8 @@ pub(crate) fn template(plan: &Plan, trees: Trees) -> Result<Script> {
             None => place(&mut script, entry, index < plan.listed_from)?,
         }
     }
-    // The kernel lets a user namespace mount /proc only where one is in sight. This one shows the
-    // processes of the template.
-    script.push(&Step::Proc {});
+    // The kernel lets a user namespace mount /proc only where one is in sight.
+    script.push(&Step::ProcOfNobody {});
     script.push_for(&Step::ShowProc { target: c"proc", attributes: u64::from(QUIET) }, "/proc");
     script.push(&Step::SealRoot {});
     script.push(&Step::Pivot {});
@@ -77,7 +90,7 @@ pub(crate) fn template(plan: &Plan, trees: Trees) -> Result<Script> {
 
 /// The steps of a cell in a template, which joins these groups, without their descriptors. They depend
 /// on nothing that cells of a kind differ in.
-pub(crate) fn rest(plan: &Plan, groups: &[Join]) -> Result<Script> {
+pub(crate) fn rest(plan: &Plan, split: &Split, groups: &[Join]) -> Result<Script> {
     let mut script = Script::default();
     unasked(&mut script, launch::prelude_in_template(plan));
     for (fd, group) in (0..).zip(groups) {
@@ -85,9 +98,8 @@ pub(crate) fn rest(plan: &Plan, groups: &[Join]) -> Result<Script> {
     }
     script.push(&Step::CgroupNamespace {});
     script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
-    let shared = shared(plan).ok_or_else(indivisible)?;
     for (index, entry) in plan.root.iter().enumerate() {
-        if shared.get(index) == Some(&false) {
+        if !split.shares(index) {
             place(&mut script, entry, index < plan.listed_from)?;
         }
     }
@@ -100,12 +112,6 @@ pub(crate) fn rest(plan: &Plan, groups: &[Join]) -> Result<Script> {
         filter(&mut script, plan);
     }
     Ok(script)
-}
-
-/// Nobody asks for the parts of what has none; a cell with half of its root would not be noticed.
-fn indivisible() -> Error {
-    let source = std::io::Error::other("it cannot be made of two parts");
-    Error::internal("make a cell in a template", source)
 }
 
 /// Steps that an init does by itself: only named here.

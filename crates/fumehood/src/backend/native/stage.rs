@@ -51,7 +51,7 @@ impl Cell {
     /// Waits until the init has written everything.
     async fn staged(&mut self, plan: &Plan) -> Result<(), NotBuilt> {
         let Some(message) = self.next_unless_dead().await? else {
-            return Err(self.died_with_inputs(plan).into());
+            return Err(self.died_with_inputs(plan));
         };
         match message.kind {
             Kind::Staged => Ok(()),
@@ -72,13 +72,14 @@ impl Cell {
     }
 
     /// The kernel kills the init when the inputs alone are more than the limit of memory.
-    fn died_with_inputs(&self, plan: &Plan) -> Error {
+    fn died_with_inputs(&self, plan: &Plan) -> NotBuilt {
         if self.out_of_memory() {
             let memory = plan.job.limits.memory();
             let problem = "is too small for the inputs alone, which count as memory of the sandbox";
-            return Error::invalid("limits.memory", memory.to_string(), problem);
+            return Error::invalid("limits.memory", memory.to_string(), problem).into();
         }
-        Error::internal("write the inputs", io::Error::other("the init died"))
+        let source = io::Error::other("the init died");
+        NotBuilt::Lost(Error::internal("write the inputs", source))
     }
 }
 

@@ -10,18 +10,19 @@ use fumehood_child::zygote::Request;
 use super::cell::{Cell, Handle, NotBuilt};
 use super::launch::Launcher;
 use super::part::Steps;
-use super::script::{self, Script};
+use super::script::{self, Script, Split};
 use super::tree::Join;
 use crate::plan::Plan;
-use crate::sabotage::leaves_something_out;
+use crate::sabotage::{leaves_out, leaves_something_out};
 use crate::{Error, Result, zygote};
 
-/// A cell in which the inits of other cells are cloned. Dropping it ends them, so each holds on to
-/// it.
+/// A cell in which the inits of other cells are cloned. They do not depend on it once they are there.
 #[derive(Debug)]
 pub(crate) struct Template {
     requests: OwnedFd,
     init: Handle,
+    /// Which part of the root is its own.
+    split: Split,
     /// What its cells were told last, by the names of the groups that they join: all are told the
     /// same.
     rest: Mutex<Option<(Vec<String>, Arc<Script>)>>,
@@ -34,21 +35,18 @@ impl Template {
     /// # Errors
     /// Those of building a cell.
     pub(crate) async fn build(launcher: &Launcher, plan: &Plan) -> Result<Option<Self>, NotBuilt> {
-        let namespaces = plan.namespaces;
-        let ordinary = namespaces.base && namespaces.ipc && namespaces.pid;
-        // Our filter is known to leave nothing that could stay behind in a network.
-        let filtered = plan.filter.as_ref().is_some_and(|filter| filter.is_shipped);
-        if !ordinary || !filtered || leaves_something_out() || script::shared(plan).is_none() {
+        let Some(split) = may_have_one(launcher, plan).then(|| Split::of(plan)).flatten() else {
             return Ok(None);
-        }
-        let cell = Cell::build_template(launcher, plan).await?.park().await?;
+        };
+        let cell = Cell::build_template(launcher, plan, &split).await?.park().await?;
         let internal = |error| Error::internal("make a template", error);
         let (requests, theirs) = zygote::packets().map_err(internal)?;
         // A template that is slow, or dead, keeps nobody waiting.
         rustix::io::ioctl_fionbio(&requests, true).map_err(|error| internal(error.into()))?;
         let init = cell.into_init();
-        init.send(Kind::Template, &[theirs.as_fd()]).await.map_err(internal)?;
-        Ok(Some(Self { requests, init, rest: Mutex::default() }))
+        let body = [u8::from(!leaves_out("network-witnesses"))];
+        init.send_with(Kind::Template, &body, &[theirs.as_fd()]).await.map_err(internal)?;
+        Ok(Some(Self { requests, init, split, rest: Mutex::default() }))
     }
 
     /// Asks for an init, whose end of the line to its supervisor goes along.
@@ -65,7 +63,7 @@ impl Template {
             Some((names, script)) if same(names) => Arc::clone(script),
             _ => {
                 let names = join.iter().map(|group| group.name.clone()).collect();
-                let script = Arc::new(script::rest(plan, &join)?);
+                let script = Arc::new(script::rest(plan, &self.split, &join)?);
                 *rest = Some((names, Arc::clone(&script)));
                 script
             }
@@ -78,4 +76,16 @@ impl Template {
     pub(crate) fn is_alive(&self) -> bool {
         self.init.is_alive()
     }
+}
+
+/// Whether cells of this plan gain from one, and lose nothing by it.
+fn may_have_one(launcher: &Launcher, plan: &Plan) -> bool {
+    let namespaces = plan.namespaces;
+    let ordinary = namespaces.base && namespaces.ipc && namespaces.pid;
+    // Our filter is known to leave nothing that could stay behind in a network.
+    let filtered = plan.filter.as_ref().is_some_and(|filter| filter.is_shipped);
+    // The siblings of who is cloned by this very process would be children of its own: it would have to
+    // wait for them, and they would end with one of its threads.
+    let kept = matches!(launcher, Launcher::Zygote(_));
+    ordinary && filtered && kept && !leaves_out("template") && !leaves_something_out()
 }

@@ -41,7 +41,7 @@ pub(in crate::backend) async fn move_in(
 /// What the host refuses to a home it refuses to the tool.
 pub(in crate::backend) fn not_built(error: NotBuilt) -> Error {
     match error {
-        NotBuilt::Failed(error) => error,
+        NotBuilt::Failed(error) | NotBuilt::Lost(error) => error,
         NotBuilt::Blocked(blocked) => {
             let broken = [Guarantee::Processes, Guarantee::Filesystem];
             let missing = broken.map(|guarantee| blocked.missing(guarantee)).into();

@@ -1,0 +1,144 @@
+//! What one run can find of another, and a cell from a template of what others are not like.
+
+use fumehood::{Job, Sandbox};
+use libtest_mimic::Failed;
+
+use crate::common::run;
+use crate::{pool, prints};
+
+/// Leaves something at every place where there could be something to find, and prints what is there
+/// from before.
+const TRACES: &str = r#"
+    find /tmp /workspace /dev/shm /dev/mqueue -mindepth 1 2>/dev/null
+    cat /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg | grep -v key
+    for process in /proc/[0-9]*; do echo "${process#/proc/}"; done
+    hostname; id -u; umask; env | sort; ulimit -a
+    tail -n +3 /proc/net/dev; tail -n +2 /proc/net/tcp; tail -n +2 /proc/net/unix
+    cat /proc/self/mountinfo | sed 's/^[0-9]* [0-9]* [0-9]*:[0-9]* //' | wc -l
+    echo left > /tmp/left; echo left > /workspace/left; echo left > /dev/shm/left
+    ipcmk -M 4096 >/dev/null 2>&1; ipcmk -Q >/dev/null 2>&1; ipcmk -S 1 >/dev/null 2>&1
+    (echo x > /dev/tcp/127.0.0.1/9) 2>/dev/null
+    sleep 100 &
+"#;
+
+pub(crate) fn nothing_is_visible() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(2);
+        let job = Job::new(["bash", "-c", TRACES]);
+        pool.warm(&job).await?;
+        let first = prints(&pool, &job).await?;
+        assert!(!first.contains("left"), "{first}");
+        for _ in 0..6 {
+            pool.warm(&job).await?;
+            assert_eq!(prints(&pool, &job).await?, first);
+        }
+        assert_eq!(pool.metrics().hits, 7, "all were parked");
+        Ok(())
+    })
+}
+
+/// All that a program can tell of its confinement.
+const CONFINEMENT: &str = r#"
+    grep -vE 'ctxt|Vm|Rss|Hugetlb' /proc/self/status | grep -vE '^(Pid|PPid|Tgid|NSpid|NSpgid|NSsid|Cpus|Mems)'
+    cut -c1-10 /proc/self/uid_map /proc/self/gid_map; cat /proc/self/setgroups /proc/self/limits
+    stat -c '%A %u %g %s %n %N' / /* /dev/* /dev/shm /etc/* /proc/sys/kernel | grep -v ' /proc '
+    cut -d' ' -f4-6 /proc/self/mountinfo | sort -u
+    cat /proc/self/net/dev /proc/self/net/if_inet6 /proc/self/net/route /proc/self/net/unix
+    cat /proc/sys/kernel/hostname /proc/self/cgroup | sed 's/[0-9a-f]*-[0-9]*$//'
+    for i in /proc/[0-9]*; do cat $i/comm; done
+    for path in /usr /etc/passwd /dev/null /proc/sys /; do touch $path/x 2>&1; done
+    (echo >/dev/tcp/127.0.0.1/1) 2>&1 | grep -o refused
+    unshare -r true 2>&1; mount -t tmpfs x /mnt 2>&1; umount /proc 2>&1; umount /tmp 2>&1
+    echo 9 2>&1 > /proc/sys/user/max_inotify_instances; cat /proc/sys/user/max_inotify_instances
+"#;
+
+pub(crate) fn templates_change_nothing() -> Result<(), Failed> {
+    run(async {
+        let job = Job::new(["bash", "-c", CONFINEMENT]);
+        let without = Sandbox::new().run(&job).await?;
+        let pool = pool(1);
+        pool.warm(&job).await?;
+        assert_eq!((pool.metrics().templates, pool.metrics().parked), (1, 1), "made in a template");
+        let within = pool.run(&job).await?;
+        let [without_text, within_text] =
+            [&without, &within].map(|report| String::from_utf8_lossy(&report.stdout.data));
+        assert!(within_text.contains("refused"), "the whole script ran: {within_text}");
+        // The template's own, which shows the template alone, lies below the cell's.
+        let covered = "/ /proc rw,nosuid,nodev,noexec,relatime\n";
+        assert_eq!(within_text.matches(covered).count(), 1, "{within_text}");
+        assert_eq!(without_text, within_text.replace(covered, ""));
+        assert_eq!(without.confinement, within.confinement);
+        Ok(())
+    })
+}
+
+/// Says on its standard output whether somebody listens where others here do, and listens for a while.
+const LISTENER: &str = r#"
+import socket, time
+def reaches(address, family):
+    with socket.socket(family) as other:
+        return other.connect_ex(address) == 0
+found = reaches(("127.0.0.1", 4242), socket.AF_INET) or reaches("\0left", socket.AF_UNIX)
+one, two = socket.create_server(("127.0.0.1", 4242)), socket.socket(socket.AF_UNIX)
+two.bind("\0left"); two.listen()
+time.sleep(0.3)
+print("met" if found else "alone")
+"#;
+
+pub(crate) fn networks_are_apart() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(3);
+        let job = Job::new(["python3", "-c", LISTENER]);
+        for _ in 0..3 {
+            pool.warm(&job).await?;
+            let (one, two, three) =
+                tokio::join!(prints(&pool, &job), prints(&pool, &job), prints(&pool, &job));
+            assert_eq!(
+                (one?, two?, three?),
+                ("alone\n".into(), "alone\n".into(), "alone\n".into())
+            );
+        }
+        assert_eq!((pool.metrics().hits, pool.metrics().templates), (9, 1));
+        Ok(())
+    })
+}
+
+/// Gives a socket of its own to whoever listens at `/shared/socket`: a host that shows a program a
+/// socket lets it pass descriptors out.
+const GIVER: &str = r#"
+import array, socket
+out = socket.socket(socket.AF_UNIX); out.connect("/shared/socket")
+mine = socket.socket(socket.AF_UNIX); mine.bind("\0left"); mine.listen()
+out.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [mine.fileno()]))])
+print("given")
+"#;
+
+const SEEKER: &str = r#"
+import socket
+print(socket.socket(socket.AF_UNIX).connect_ex("\0left"))
+"#;
+
+pub(crate) fn sockets_that_stay() -> Result<(), Failed> {
+    run(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        for open in [dir.path(), &path] {
+            let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+            std::fs::set_permissions(open, all).expect("they are ours");
+        }
+        let pool = pool(1);
+        let job = |script: &str| Job::new(["python3", "-c", script]).mount(dir.path(), "/shared");
+        pool.warm(&job(GIVER)).await?;
+        assert_eq!(prints(&pool, &job(GIVER)).await?, "given\n");
+        // The descriptor that was passed stays in the queue of this connection.
+        let (_kept, _) = listener.accept().expect("a connection");
+        for _ in 0..3 {
+            pool.warm(&job(SEEKER)).await?;
+            let refused = format!("{}\n", rustix::io::Errno::CONNREFUSED.raw_os_error());
+            assert_eq!(prints(&pool, &job(SEEKER)).await?, refused, "nobody is there");
+        }
+        assert_eq!((pool.metrics().hits, pool.metrics().templates), (4, 1));
+        Ok(())
+    })
+}

@@ -1,0 +1,178 @@
+//! Each of the processes behind a pool is killed in turn.
+
+use std::time::{Duration, Instant};
+
+use fumehood::{ErrorKind, Input, Job, Pool, Sandbox};
+use libtest_mimic::Failed;
+use rustix::process::Signal;
+use tokio::task::JoinHandle;
+
+use crate::common::run;
+use crate::processes::{Role, gone, inits, killed, own, signal};
+use crate::{pool, prints, shell};
+
+pub(crate) fn dead_cells_are_replaced() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        let job = Job::new(["echo", "ran"]);
+        killed(vec![parked(&pool, &job).await?]).await;
+        assert_eq!(prints(&pool, &job).await?, "ran\n");
+        let metrics = pool.metrics();
+        assert_eq!((metrics.hits, metrics.discarded >= 1), (0, true), "{metrics:?}");
+        Ok(())
+    })
+}
+
+/// Builds one cell for a pool that has none, and says which process it is.
+async fn parked(pool: &Pool, job: &Job) -> fumehood::Result<i32> {
+    let before = inits();
+    pool.warm(job).await?;
+    let mut new = inits().into_iter().filter(|pid| !before.contains(pid));
+    Ok(new.next().expect("a cell was parked"))
+}
+
+/// Runs the job in a cell that takes what it is sent and dies before it reads it.
+async fn dying(pool: &Pool, job: &Job) -> fumehood::Result<String> {
+    let cell = parked(pool, job).await?;
+    signal(cell, Signal::STOP);
+    let running = tokio::spawn({
+        let (pool, job) = (pool.clone(), job.clone());
+        async move { prints(&pool, &job).await }
+    });
+    while pool.metrics().hits == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!running.is_finished(), "its cell is stopped");
+    signal(cell, Signal::KILL);
+    running.await.expect("no panic")
+}
+
+/// Whoever starts a program says so in a file, once for each time.
+pub(crate) fn dying_cells_are_replaced() -> Result<(), Failed> {
+    run(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(dir.path(), all).expect("it is ours");
+        let job = shell("echo ran >>/seen/times; echo ran").mount_writable(dir.path(), "/seen");
+        let pool = pool(1);
+        assert_eq!(dying(&pool, &job).await?, "ran\n");
+        let times = std::fs::read_to_string(dir.path().join("times")).expect("it ran");
+        assert_eq!(times, "ran\n", "once");
+        Ok(())
+    })
+}
+
+pub(crate) fn dying_cells_get_inputs_again() -> Result<(), Failed> {
+    run(async {
+        let job = shell("cat input").input(Input::bytes("text"));
+        assert_eq!(dying(&pool(1), &job).await?, "text");
+        Ok(())
+    })
+}
+
+/// Starts a run in each of the pools that goes on for a while.
+async fn begin(pools: &[&Pool], job: &Job) -> Vec<JoinHandle<fumehood::Result<String>>> {
+    let start = |pool: &&Pool| {
+        let (pool, job) = ((*pool).clone(), job.clone());
+        tokio::spawn(async move { prints(&pool, &job).await })
+    };
+    let runs = pools.iter().map(start).collect();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    runs
+}
+
+async fn all_ran(runs: Vec<JoinHandle<fumehood::Result<String>>>) {
+    for run in runs {
+        let printed = run.await.expect("no panic").expect("nothing of it died");
+        assert_eq!(printed, "began\nran\n");
+    }
+}
+
+/// A run that is under way goes on, a parked cell is used, and whoever needs another has one made.
+pub(crate) fn templates_lose_no_run() -> Result<(), Failed> {
+    run(async {
+        let (one, other) = (pool(2), pool(2));
+        let job = shell("echo began; sleep 1; echo ran");
+        one.warm(&job).await?;
+        other.warm(&job).await?;
+        let runs = begin(&[&one, &other], &job).await;
+        killed(own(Role::Template)).await;
+        all_ran(runs).await;
+        let parked = one.metrics().parked;
+        assert!(parked >= 1, "one was left: {:?}", one.metrics());
+        for pool in [&one, &other] {
+            let hits = pool.metrics().hits;
+            assert_eq!(prints(pool, &job).await?, "began\nran\n");
+            assert_eq!(pool.metrics().hits, hits + 1, "it was parked");
+            pool.warm(&job).await?;
+            assert_eq!(prints(pool, &job).await?, "began\nran\n");
+            assert_eq!(pool.metrics().templates, 2, "{:?}", pool.metrics());
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn dead_templates_are_replaced() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        let job = Job::new(["echo", "ran"]);
+        pool.warm(&job).await?;
+        killed(own(Role::Template)).await;
+        assert_eq!(prints(&pool, &job).await?, "ran\n");
+        pool.warm(&job).await?;
+        assert_eq!(prints(&pool, &job).await?, "ran\n");
+        let metrics = pool.metrics();
+        assert_eq!((metrics.hits, metrics.misses, metrics.templates), (2, 0, 2), "{metrics:?}");
+        Ok(())
+    })
+}
+
+/// Its keeper has another at once: nobody even asks for one.
+pub(crate) fn zygotes_lose_no_run() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(2);
+        let job = shell("echo began; sleep 1; echo ran");
+        pool.warm(&job).await?;
+        let long = job.clone();
+        let cold = tokio::spawn(async move { Sandbox::new().run(&long).await });
+        let runs = begin(&[&pool], &job).await;
+        let keeper = own(Role::Keeper);
+        for _ in 0..3 {
+            killed(own(Role::Zygote)).await;
+            let short = Sandbox::new().run(&Job::new(["echo", "ran"])).await?;
+            assert_eq!(short.stdout.data, b"ran\n");
+        }
+        all_ran(runs).await;
+        assert_eq!(cold.await.expect("no panic")?.stdout.data, b"began\nran\n");
+        assert_eq!(prints(&pool, &job).await?, "began\nran\n");
+        assert_eq!((pool.metrics().hits, own(Role::Keeper)), (2, keeper), "all as before");
+        Ok(())
+    })
+}
+
+/// Whatever it cloned dies with it, so that nothing outlives its owner: that is told at once, and the
+/// next run has another.
+pub(crate) fn keepers_that_die_are_noticed() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(2);
+        let job = shell("echo began; sleep 30; echo ran");
+        pool.warm(&job).await?;
+        let began = Instant::now();
+        let lost = begin(&[&pool], &job).await.remove(0);
+        let cells = [inits(), own(Role::Template), own(Role::Zygote)].concat();
+        killed(own(Role::Keeper)).await;
+        assert!(gone(cells).await, "they are its children");
+        let error = lost.await.expect("no panic").expect_err("its cell died");
+        assert!(matches!(error.kind(), ErrorKind::Internal { .. }), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(25), "nobody noticed");
+        let short = shell("echo ran");
+        let sandbox = Sandbox::new();
+        let (parked, whole) = tokio::join!(prints(&pool, &short), sandbox.run(&short));
+        assert_eq!((parked?.as_str(), whole?.stdout.data.as_slice()), ("ran\n", &b"ran\n"[..]));
+        pool.warm(&short).await?;
+        assert_eq!(prints(&pool, &short).await?, "ran\n");
+        assert!(pool.metrics().hits >= 2 && pool.metrics().templates >= 2, "{:?}", pool.metrics());
+        Ok(())
+    })
+}

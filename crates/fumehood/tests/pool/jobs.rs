@@ -1,0 +1,116 @@
+//! Jobs: what they say is done, in a cell that fits them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fumehood::{ByteSize, ErrorKind, Input, InputSource, Job, Outcome};
+use libtest_mimic::Failed;
+
+use crate::common::run;
+use crate::processes::{gone, inits};
+use crate::{pool, prints, shell};
+
+pub(crate) fn gives_what_the_job_says() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(2);
+        pool.warm(&Job::new(["true"])).await?;
+        let job = shell("echo $A; pwd; cat; exit 7").env("A", "b").cwd("/tmp");
+        let report = pool.run(&job.stdin(b"in".as_slice())).await?;
+        assert_eq!(report.outcome, Outcome::Exited { code: 7 });
+        assert_eq!(report.stdout.data, b"b\n/tmp\nin");
+        assert_eq!((pool.metrics().hits, pool.metrics().misses), (1, 0), "it was parked");
+        Ok(())
+    })
+}
+
+pub(crate) fn no_cell_is_shared() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        pool.warm(&Job::new(["true"])).await?;
+        let smaller = shell("df -k --output=size /workspace | tail -1 | tr -d ' '")
+            .limits(|limits| limits.workspace = Some(ByteSize::mib(1).into()));
+        assert_eq!(prints(&pool, &smaller).await?, "1024\n");
+        assert_eq!((pool.metrics().hits, pool.metrics().misses), (0, 1));
+        Ok(())
+    })
+}
+
+pub(crate) fn not_built() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        let job = Job::new(["true"]).mount("/no/such/directory", "/data");
+        let error = pool.warm(&job).await.expect_err("nothing to mount");
+        assert!(matches!(error.kind(), ErrorKind::InvalidJob { .. }), "{error}");
+        let error = pool.run(&job).await.expect_err("nothing to mount");
+        assert!(matches!(error.kind(), ErrorKind::InvalidJob { .. }), "{error}");
+        let error = pool.run(&Job::new(["no-such-program"])).await.expect_err("it is missing");
+        assert!(matches!(error.kind(), ErrorKind::ProgramNotFound { .. }), "{error}");
+        Ok(())
+    })
+}
+
+pub(crate) fn files() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        let input = Input::bytes(*b"text").to("/workspace/in");
+        let job = shell("tr a-z A-Z < in > out").input(input).collect("out");
+        let before = inits();
+        pool.warm(&job).await?;
+        for _ in 0..3 {
+            let report = pool.run(&job).await?;
+            assert_eq!(report.artifacts.len(), 1, "{report:?}");
+            assert_eq!(report.artifacts[0].data.as_deref(), Some(b"TEXT".as_slice()));
+            pool.warm(&job).await?;
+        }
+        assert_eq!(pool.metrics().hits, 3, "all were parked");
+        pool.drain();
+        let used = inits().into_iter().filter(|pid| !before.contains(pid)).collect();
+        assert!(gone(used).await, "cells that were used are left: {:?}", inits());
+        Ok(())
+    })
+}
+
+pub(crate) fn no_data_are_kept() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        let job = shell("cat input").input(Input::bytes("secret"));
+        let InputSource::Bytes { data, .. } = &job.inputs[0].source else {
+            unreachable!("bytes are an input of another kind");
+        };
+        let data = Arc::downgrade(data);
+        // One for which a cell is built, and one that gets a parked cell.
+        assert_eq!(prints(&pool, &job).await?, "secret");
+        pool.warm(&job).await?;
+        assert_eq!(prints(&pool, &job).await?, "secret");
+        assert_eq!((pool.metrics().hits, pool.metrics().misses), (1, 1));
+        drop(job);
+        // The thread that fed the cell may be on its last instructions.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while data.strong_count() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(data.strong_count(), 0, "the pool has kept the input");
+        Ok(())
+    })
+}
+
+pub(crate) fn many() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(4);
+        let one = |number: usize| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let job = Job::new(["echo".to_owned(), number.to_string()]);
+                assert_eq!(prints(&pool, &job).await?, format!("{number}\n"));
+                Ok::<(), fumehood::Error>(())
+            })
+        };
+        let running: Vec<_> = (0..60).map(one).collect();
+        for task in running {
+            task.await.expect("no task panics")?;
+        }
+        let metrics = pool.metrics();
+        assert_eq!((metrics.hits + metrics.misses, metrics.running), (60, 0), "{metrics:?}");
+        Ok(())
+    })
+}

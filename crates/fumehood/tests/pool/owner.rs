@@ -1,0 +1,131 @@
+//! The process that a pool belongs to ends, or one of its threads.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use fumehood::{Job, Sandbox, Streams, blocking};
+use fumehood_child::sys::{self, Cloned};
+use libtest_mimic::Failed;
+use rustix::process::Signal;
+
+use crate::common::run;
+use crate::processes::{Role, descendants, gone, lives, of, own, signal};
+use crate::{pool, prints, shell};
+
+/// Says what this program is to do instead of testing.
+const VARIABLE: &str = "FUMEHOOD_TEST_OWNER";
+
+/// Has a cell parked and a program running until it is killed, if it is told to.
+pub(crate) fn become_one() {
+    let Some(kind) = std::env::var_os(VARIABLE) else { return };
+    let pool = pool(2);
+    let long = shell("sleep 600; :");
+    let waited = blocking::block_on(async {
+        pool.warm(&long).await.expect("a cell");
+        let _running = pool.spawn(&long, Streams::captured()).await.expect("a program");
+        let copy = if kind == "copied" { copy() } else { 0 };
+        println!("{copy}");
+        std::future::pending::<()>().await;
+    });
+    unreachable!("it waits for ever: {waited:?}");
+}
+
+/// A process that has all that this one has open, and never ends by itself.
+fn copy() -> i32 {
+    match sys::fork(0, None).expect("a copy") {
+        Cloned::Parent { pid, .. } => pid,
+        Cloned::Child => loop {
+            sys::sleep_ms(1000);
+        },
+    }
+}
+
+/// Another process with a pool, and all that it has started.
+struct Owner {
+    process: Child,
+    below: Vec<i32>,
+    copy: i32,
+}
+
+impl Owner {
+    fn start(kind: &str) -> Self {
+        let own = std::env::current_exe().expect("a program has a name");
+        let mut command = Command::new(own);
+        command.env(VARIABLE, kind).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("it is this program");
+        let mut said = String::new();
+        let out = process.stdout.take().expect("it is piped");
+        BufReader::new(out).read_line(&mut said).expect("it says something");
+        let copy = said.trim().parse().expect("a process id");
+        let below = descendants(process.id());
+        let count = |role| of(process.id(), role).len();
+        assert_eq!([count(Role::Keeper), count(Role::Zygote), count(Role::Template)], [1, 1, 1]);
+        assert!(count(Role::Init) >= 2, "one that is parked and one that runs");
+        Self { process, below, copy }
+    }
+
+    /// Kills it, and waits for those to end that were started for it.
+    async fn killed(mut self) -> Result<(), Failed> {
+        let keeper = of(self.process.id(), Role::Keeper);
+        let cells: Vec<_> =
+            keeper.iter().flat_map(|&pid| descendants(pid.unsigned_abs())).collect();
+        self.process.kill()?;
+        self.process.wait()?;
+        let all_gone = gone([keeper, cells].concat()).await;
+        if self.copy != 0 {
+            signal(self.copy, Signal::KILL);
+        }
+        let rest_gone = gone(self.below.clone()).await;
+        let left: Vec<_> = self.below.into_iter().filter(|&pid| lives(pid)).collect();
+        left.iter().for_each(|&pid| signal(pid, Signal::KILL));
+        assert!(all_gone && rest_gone, "something outlives it, and at last {left:?}");
+        Ok(())
+    }
+}
+
+pub(crate) fn killed() -> Result<(), Failed> {
+    wait_for(async { Owner::start("killed").killed().await })
+}
+
+/// A copy keeps everything open that the owner had, so nobody's line ends. The janitor waits for just
+/// that, and goes with the copy.
+pub(crate) fn copied() -> Result<(), Failed> {
+    wait_for(async { Owner::start("copied").killed().await })
+}
+
+/// Nobody reads, looks at a clock, or does anything else.
+pub(crate) fn stopped() -> Result<(), Failed> {
+    wait_for(async {
+        let owner = Owner::start("stopped");
+        let keeper = of(owner.process.id(), Role::Keeper);
+        let cells = keeper.iter().flat_map(|&pid| descendants(pid.unsigned_abs()));
+        cells.chain(keeper.clone()).for_each(|pid| signal(pid, Signal::STOP));
+        owner.killed().await
+    })
+}
+
+fn wait_for(test: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+    blocking::block_on(test).map_err(Failed::from)?
+}
+
+/// The kernel kills a child with the thread that is its parent, and here that is none of the caller's.
+pub(crate) fn threads_come_and_go() -> Result<(), Failed> {
+    run(async {
+        // The next one is started by whoever runs something first.
+        crate::processes::killed(own(Role::Keeper)).await;
+        let first = std::thread::spawn(|| {
+            blocking::block_on(Sandbox::new().run(&Job::new(["true"]))).map(|run| run.is_ok())
+        });
+        let first = tokio::task::spawn_blocking(|| first.join()).await.expect("no panic");
+        assert!(first.expect("no panic").expect("a runtime"), "it ran");
+        let keeper = own(Role::Keeper);
+        let pool = pool(1);
+        pool.warm(&Job::new(["true"])).await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!((keeper.len(), own(Role::Keeper)), (1, keeper), "it is still the same");
+        prints(&pool, &Job::new(["true"])).await?;
+        assert_eq!(pool.metrics().hits, 1, "it was parked");
+        Ok(())
+    })
+}

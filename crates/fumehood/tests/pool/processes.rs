@@ -1,0 +1,95 @@
+//! Who there is below a process that has a pool.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What a process below an owner is. All of them are copies of one program, so each says so itself, and
+/// an init is told by the process namespace that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Keeper,
+    Zygote,
+    Template,
+    Init,
+}
+
+/// All that descend from a process and have that role; not those that have ended.
+pub(crate) fn of(owner: u32, role: Role) -> Vec<i32> {
+    let all = descendants(owner);
+    all.into_iter().filter(|&pid| role_of(pid) == Some(role)).collect()
+}
+
+/// Those of this process.
+pub(crate) fn own(role: Role) -> Vec<i32> {
+    of(std::process::id(), role)
+}
+
+/// Inits of cells.
+pub(crate) fn inits() -> Vec<i32> {
+    own(Role::Init)
+}
+
+/// All that descend from a process, whatever they are.
+pub(crate) fn descendants(owner: u32) -> Vec<i32> {
+    let mut found = children(&owner.to_string());
+    let mut index = 0;
+    while let Some(parent) = found.get(index) {
+        found.extend(children(parent));
+        index += 1;
+    }
+    found.iter().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+fn role_of(pid: i32) -> Option<Role> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    if field("NSpid:")?.split_whitespace().nth(1) == Some("1") {
+        return lives(pid).then_some(Role::Init);
+    }
+    match field("Name:")? {
+        "fumehood-keeper" => Some(Role::Keeper),
+        "fumehood-zygote" => Some(Role::Zygote),
+        "fumehood-templ" => Some(Role::Template),
+        _ => None,
+    }
+    .filter(|_| lives(pid))
+}
+
+fn children(parent: &str) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let lists = tasks.map(|task| std::fs::read_to_string(task.path().join("children")));
+    let lists: Vec<String> = lists.flatten().collect();
+    lists.iter().flat_map(|list| list.split_whitespace().map(str::to_owned)).collect()
+}
+
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    let pid = Pid::from_raw(pid).expect("a process has an id");
+    // One that has just ended is no less dead.
+    let _ = kill_process(pid, signal);
+}
+
+/// Whether it has not ended; a zombie has.
+pub(crate) fn lives(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
+/// Waits until all of them have ended: false if that takes longer than it ever should.
+pub(crate) async fn gone(pids: Vec<i32>) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while pids.iter().copied().any(lives) {
+        if Instant::now() > deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    true
+}
+
+/// Kills them and waits until they have ended, and with them all that was below them.
+pub(crate) async fn killed(pids: Vec<i32>) {
+    assert!(!pids.is_empty(), "there is nobody to kill");
+    pids.iter().for_each(|&pid| signal(pid, Signal::KILL));
+    assert!(gone(pids).await, "killed, and still there");
+}

@@ -1,0 +1,64 @@
+//! What is parked: how much, and for how long.
+
+use std::time::Duration;
+
+use fumehood::{Job, Pool, PoolConfig, Sandbox};
+use libtest_mimic::Failed;
+
+use crate::common::run;
+use crate::processes::{gone, inits};
+use crate::{pool, prints};
+
+/// More than one chunk of a template's table, and more than any number that was ever fixed there.
+pub(crate) fn many_cells() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(150);
+        let job = Job::new(["echo", "ran"]);
+        pool.warm(&job).await?;
+        let metrics = pool.metrics();
+        assert_eq!((metrics.parked, metrics.templates, metrics.failed), (150, 1, 0), "{metrics:?}");
+        assert_eq!(prints(&pool, &job).await?, "ran\n");
+        Ok(())
+    })
+}
+
+pub(crate) fn too_many_cells() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1 << 40);
+        let error =
+            pool.warm(&Job::new(["true"])).await.expect_err("nobody has as many descriptors");
+        let reason = std::error::Error::source(&error).expect("a reason").to_string();
+        assert!(reason.contains("RLIMIT_NOFILE"), "{reason}");
+        assert_eq!(pool.metrics().parked, 0);
+        Ok(())
+    })
+}
+
+pub(crate) fn old_cells_go() -> Result<(), Failed> {
+    run(async {
+        let config = PoolConfig::default().parked(2).max_age(Duration::from_millis(300));
+        let pool = Pool::new(Sandbox::new(), config);
+        let job = Job::new(["echo", "ran"]);
+        pool.warm(&job).await?;
+        let built = pool.metrics().built;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let metrics = pool.metrics();
+        assert!(metrics.discarded >= 2 && metrics.built > built, "{metrics:?}");
+        assert_eq!(prints(&pool, &job).await?, "ran\n");
+        Ok(())
+    })
+}
+
+pub(crate) fn drained() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(3);
+        let before = inits();
+        pool.warm(&Job::new(["true"])).await?;
+        let parked: Vec<_> = inits().into_iter().filter(|pid| !before.contains(pid)).collect();
+        assert!(parked.len() >= 3, "{parked:?}");
+        pool.drain();
+        assert_eq!(pool.metrics().parked, 0);
+        assert!(gone(parked).await, "some are left: {:?}", inits());
+        Ok(())
+    })
+}
