@@ -58,8 +58,10 @@ pub(crate) fn sabotage(args: &[String]) -> Outcome {
     // A directory of its own: this binary must never be taken for one that confines.
     let own = ["--features", "fumehood/sabotage", "--target-dir", "target/sabotage"];
     let wants = |suite| options.mechanisms().any(|it| it.suite == suite);
-    let pool = if wants(Suite::Pool) { Some(pool_suite(&own)?) } else { None };
-    let built = Suites { promises: Built::new(&own)?, pool };
+    let built = Suites {
+        promises: wants(Suite::Promises).then(|| Built::new(&own)).transpose()?,
+        pool: wants(Suite::Pool).then(|| pool_suite(&own)).transpose()?,
+    };
     let wrong: Vec<_> =
         options.mechanisms().filter(|it| !noticed(&built, it, options.full)).collect();
     let total = options.mechanisms().count();
@@ -70,23 +72,35 @@ pub(crate) fn sabotage(args: &[String]) -> Outcome {
     Ok(wrong.is_empty())
 }
 
-/// What was built to be tried.
+/// What was built to be tried: that which is asked for.
 #[derive(Debug)]
 struct Suites {
-    promises: Built,
+    promises: Option<Built>,
     pool: Option<PathBuf>,
 }
 
 impl Suites {
     fn command(&self, suite: Suite) -> Command {
-        let pool = self.pool.as_ref().filter(|_| suite == Suite::Pool);
-        Command::new(pool.unwrap_or(&self.promises.suite))
+        match (suite, &self.pool, &self.promises) {
+            (Suite::Pool, Some(pool), _) => Command::new(pool),
+            (Suite::Promises, _, Some(built)) => {
+                let mut command = Command::new(&built.suite);
+                command.env("FUMEHOOD_BIN", &built.binary);
+                command
+            }
+            _ => unreachable!("a suite is built before anything of it is tried"),
+        }
+    }
+
+    /// Why promises cannot be tried by that backend.
+    fn missing(&self, backend: &str) -> Option<String> {
+        crate::backends::missing(self.promises.as_ref()?, backend)
     }
 }
 
 /// Whether every promise of the mechanism is green with it and red without.
 fn noticed(built: &Suites, mechanism: &Mechanism, full: bool) -> bool {
-    if let Some(reason) = crate::backends::missing(&built.promises, mechanism.backend) {
+    if let Some(reason) = built.missing(mechanism.backend) {
         println!("{:<20} not tried: {}: {reason}", mechanism.name, mechanism.backend);
         return true;
     }
@@ -131,7 +145,7 @@ fn all_red(built: &Suites, mechanism: &Mechanism) -> String {
 /// What the suite prints.
 fn lines(built: &Suites, of: &Mechanism, args: &[&str], without: Option<&str>) -> Vec<String> {
     let mut command = built.command(of.suite);
-    command.args(args).args(["--color", "never"]).env("FUMEHOOD_BIN", &built.promises.binary);
+    command.args(args).args(["--color", "never"]);
     command.stderr(Stdio::null()).env_remove(VARIABLE).env("FUMEHOOD_BACKEND", of.backend);
     if let Some(name) = without {
         command.env(VARIABLE, name);

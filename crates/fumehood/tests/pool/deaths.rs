@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
 use crate::common::run;
-use crate::processes::{Role, gone, inits, killed, own, signal};
+use crate::processes::{Role, gone, inits, killed, own, signal, until_inits};
 use crate::{pool, prints, shell};
 
 pub(crate) fn dead_cells_are_replaced() -> Result<(), Failed> {
@@ -25,10 +25,11 @@ pub(crate) fn dead_cells_are_replaced() -> Result<(), Failed> {
 
 /// Builds one cell for a pool that has none, and says which process it is.
 async fn parked(pool: &Pool, job: &Job) -> fumehood::Result<i32> {
-    let before = inits();
+    // A list of children may miss some while others end (proc(5)).
+    until_inits(0).await;
     pool.warm(job).await?;
-    let mut new = inits().into_iter().filter(|pid| !before.contains(pid));
-    Ok(new.next().expect("a cell was parked"))
+    // Two may have been built at a time, of which one is not kept.
+    Ok(until_inits(1).await[0])
 }
 
 /// Runs the job in a cell that takes what it is sent and dies before it reads it.

@@ -75,6 +75,19 @@ pub(crate) fn lives(pid: i32) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
+/// Waits until there are so many inits, and says which.
+pub(crate) async fn until_inits(count: usize) -> Vec<i32> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let found = inits();
+        if found.len() == count {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{count} of {found:?} should be left");
+    }
+}
+
 /// Waits until all of them have ended: false if that takes longer than it ever should.
 pub(crate) async fn gone(pids: Vec<i32>) -> bool {
     let deadline = Instant::now() + Duration::from_secs(20);
