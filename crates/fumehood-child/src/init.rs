@@ -77,11 +77,11 @@ fn live_on(
     let (list, count) = stage_until_program(socket, &cell, &mut fds)?;
     let children = sys::signalfd(nr::SIGCHLD)?;
     let (program, watched) = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
-    let Ok(status) = watch(socket, children, program) else {
+    let Ok(reaped) = watch(socket, children, program) else {
         // A supervisor that was killed with something of ours unread is a broken line and no end.
         abandon(program)
     };
-    finish(socket, status, watched.and_then(Watched::denial))?;
+    finish(socket, reaped, watched.and_then(Watched::denial))?;
     if shares_root { linger(socket) } else { Ok(()) }
 }
 
@@ -250,8 +250,17 @@ fn close_all(stdio: &[Fd; 3], ruleset: Option<Fd>) {
     stdio.iter().copied().chain(ruleset).for_each(sys::close);
 }
 
-/// Passes signals on until the program ends; its wait status.
-fn watch(socket: Fd, children: Fd, program: i32) -> Result<i32> {
+/// A program that has ended.
+#[derive(Clone, Copy, Debug)]
+struct Reaped {
+    /// Its wait status.
+    status: i32,
+    /// Whether nobody else is left.
+    alone: bool,
+}
+
+/// Passes signals on until the program ends.
+fn watch(socket: Fd, children: Fd, program: i32) -> Result<Reaped> {
     let mut fds = [Fd(-1); MAX_FDS];
     loop {
         let mut watched = [PollFd::readable(socket), PollFd::readable(children)];
@@ -261,9 +270,9 @@ fn watch(socket: Fd, children: Fd, program: i32) -> Result<i32> {
         }
         let [from_supervisor, from_children] = watched;
         if from_children.revents != 0
-            && let Some(status) = reap(children, program)?
+            && let Some(reaped) = reap(children, program)?
         {
-            return Ok(status);
+            return Ok(reaped);
         }
         if from_supervisor.revents != 0 {
             match wire::receive(socket, &mut fds)? {
@@ -294,8 +303,8 @@ fn obey(message: &Message, program: i32) {
     }
 }
 
-/// Reaps all that have ended; the program's status if it is among them.
-fn reap(children: Fd, program: i32) -> Result<Option<i32>> {
+/// Reaps all that have ended; what became of the program if it is among them.
+fn reap(children: Fd, program: i32) -> Result<Option<Reaped>> {
     let mut drained = [0u8; 128];
     let _ = sys::read(children, &mut drained);
     if !confined() && sys::has_ended(program) {
@@ -306,7 +315,8 @@ fn reap(children: Fd, program: i32) -> Result<Option<i32>> {
         match sys::wait_any(false) {
             Ok(Some((pid, ended))) if pid == program => status = Some(ended),
             Ok(Some(_)) => {}
-            Ok(None) | Err(Errno::CHILD) => return Ok(status),
+            Ok(None) => return Ok(status.map(|status| Reaped { status, alone: false })),
+            Err(Errno::CHILD) => return Ok(status.map(|status| Reaped { status, alone: true })),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -314,8 +324,14 @@ fn reap(children: Fd, program: i32) -> Result<Option<i32>> {
 }
 
 /// Ends what the program left behind, so that its usage is counted too, and reports.
-fn finish(socket: Fd, status: i32, denial: Option<Denial>) -> Result<()> {
-    kill_all();
+fn finish(socket: Fd, reaped: Reaped, denial: Option<Denial>) -> Result<()> {
+    let Reaped { status, alone } = reaped;
+    // Everybody in its process namespace descends from process 1, and whoever loses a parent becomes its
+    // child: without a child it is alone. To kill everyone all the same would have the kernel look at
+    // every process of the host.
+    if !(alone && confined()) {
+        kill_all();
+    }
     let usage = sys::rusage_children();
     let mut body = Buffer::<64>::new();
     let call = denial.and_then(|denial| denial.call);

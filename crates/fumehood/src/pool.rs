@@ -178,10 +178,10 @@ impl Pool {
         let progress = InProgress::new(&self.0);
         let (parked, spent) = self.0.take(job);
         let running = match parked {
-            Some((plan, cell)) => {
+            Some((before, cell)) => {
                 count(&self.0.counts.hits);
-                let plan = plan.again(job)?;
-                self.0.sandbox.spawn_in(plan, cell, streams).await?
+                let plan = before.again(job)?;
+                self.0.sandbox.spawn_in(plan, &before, cell, streams).await?
             }
             None => {
                 count(&self.0.counts.misses);

@@ -113,10 +113,11 @@ impl Sandbox {
         Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, sink, asked)))
     }
 
-    /// Starts a job in a cell that was built for its plan.
+    /// Starts a job in a cell that was built for its plan, which was made of another.
     pub(crate) async fn spawn_in(
         &self,
-        plan: Plan,
+        mut plan: Plan,
+        before: &Plan,
         cell: Cell,
         streams: Streams,
     ) -> Result<Running> {
@@ -134,9 +135,15 @@ impl Sandbox {
                 start_in(cell, &plan, feeds, terminal).await
             }
         };
-        let (tried, wiring) = tokio::join!(started, wire(stdin, [stdout, stderr]));
+        // Whatever the program need not wait for is done when it is on its way.
+        let standing = async { before.guarantees.clone() };
+        let (tried, wiring, standing) =
+            tokio::join!(started, wire(stdin, [stdout, stderr]), standing);
         let (plan, started, ends) = match tried {
-            Ok((started, ends)) => (plan, started, ends),
+            Ok((started, ends)) => {
+                plan.stand_as(standing);
+                (plan, started, ends)
+            }
             Err(NotBuilt::Failed(error)) => return Err(error),
             // The cell died in the very moment, or the host does not let a program start as it is
             // planned: nothing has run, and the long way knows what to do without.

@@ -182,7 +182,7 @@ impl Running {
     ) -> Result<(Report, Option<Changes>)> {
         let (layers, notes) = (self.changes, self.notes);
         let Self {
-            plan,
+            mut plan,
             mut tether,
             group,
             sink,
@@ -194,6 +194,8 @@ impl Running {
             spent,
             ..
         } = self;
+        // While the program runs there is time for what is known already.
+        let told = Told::take(&mut plan, notes, timing);
         let (stdout, stderr) = (Carried::default(), Carried::default());
         let size = terminal.as_ref().and_then(|end| end.try_clone().ok());
         let exceeded = [Notify::new(), Notify::new()];
@@ -225,10 +227,9 @@ impl Running {
         };
         let outputs = [stdout.take(), stderr.take()];
         let stop = stop.or_else(|| excess(cap, &outputs));
-        let mut report = assemble(&plan, &ending, stop, timing, tally, outputs);
+        let mut report = assemble(&plan, &ending, stop, told, tally, outputs);
         report.artifacts = collected.artifacts;
         report.skipped = collected.skipped;
-        report.mounts.extend(notes);
         report.diff = changes.as_ref().map_or_else(Vec::new, Changes::diff);
         Ok((report, changes))
     }
@@ -399,11 +400,33 @@ async fn deliver(
     tokio::join!(one(first, stdout, &exceeded[0]), one(second, stderr, &exceeded[1]));
 }
 
+/// What a report says that is known before its program has ended.
+#[derive(Debug)]
+struct Told {
+    confinement: Confinement,
+    mounts: Vec<MountNote>,
+    timing: Timing,
+}
+
+impl Told {
+    /// Takes out of a plan what nobody asks of it any more.
+    fn take(plan: &mut Plan, notes: Vec<MountNote>, timing: Timing) -> Self {
+        let confinement = Confinement {
+            backend: plan.backend().name().to_owned(),
+            guarantees: std::mem::take(&mut plan.guarantees),
+            waived: plan.job.waive.iter().copied().collect(),
+        };
+        let mut mounts = std::mem::take(&mut plan.notes);
+        mounts.extend(notes);
+        Self { confinement, mounts, timing }
+    }
+}
+
 fn assemble(
     plan: &Plan,
     ending: &Ending,
     stop: Option<Stop>,
-    timing: Timing,
+    told: Told,
     mut tally: Tally,
     [stdout, stderr]: [crate::Output; 2],
 ) -> Report {
@@ -417,14 +440,10 @@ fn assemble(
         artifacts: Vec::new(),
         skipped: Vec::new(),
         usage: tally.usage,
-        confinement: Confinement {
-            backend: plan.backend().name().to_owned(),
-            guarantees: plan.guarantees.clone(),
-            waived: plan.job.waive.iter().copied().collect(),
-        },
-        mounts: plan.notes.clone(),
+        confinement: told.confinement,
+        mounts: told.mounts,
         diff: Vec::new(),
         applied: Vec::new(),
-        timing,
+        timing: told.timing,
     }
 }

@@ -148,10 +148,10 @@ impl Plan {
         if self.foreign.is_some() {
             return Ok(Vec::new());
         }
-        let mut steps = script::cell(self, tree::joined(self), Trees::clone_listed(self)?)?.labels;
+        let cell = script::cell(self, tree::joined(self), Trees::clone_listed(self)?)?;
         let terminal = self.job.tty.then_some(TerminalSize { rows: 24, columns: 80 });
-        steps.append(&mut script::program(self, terminal)?.labels);
-        Ok(steps)
+        let program = script::program(self, terminal)?;
+        Ok(cell.labels.into_iter().chain(program.labels).map(Into::into).collect())
     }
 
     /// Plans without what the host refuses.
@@ -205,7 +205,8 @@ impl Plan {
     }
 
     /// The plan of another job whose cell would be the same: everything that shapes the cell is
-    /// taken over, and the rest judged as for any job.
+    /// taken over, and the rest judged as for any job. Where guarantees stand is left to be
+    /// [said](Self::stand_as) when there is time, if it is known that none is missing.
     pub(crate) fn again(&self, job: &Job) -> Result<Self> {
         debug_assert!(job.same_cell(&self.job), "the jobs differ in more than their data");
         job.validate()?;
@@ -227,12 +228,31 @@ impl Plan {
             foreign: None,
             ..*self
         };
-        plan.guarantees = standing::guarantees(&plan);
-        plan.refuse_missing()?;
+        if !self.answers_for(job) {
+            plan.guarantees = standing::guarantees(&plan);
+            plan.refuse_missing()?;
+        }
         if !plan.namespaces.base {
             plan.without_root()?;
         }
         Ok(plan)
+    }
+
+    /// Whether all guarantees of a job with the same cell stand where they do here, and none that it
+    /// requires is missing.
+    fn answers_for(&self, job: &Job) -> bool {
+        let held =
+            |guarantee| matches!(self.guarantees.get(&guarantee), Some(Standing::Held { .. }));
+        job.limits == self.job.limits
+            && standing::required(job, self.backend()).into_iter().all(held)
+    }
+
+    /// Has guarantees stand where they do in the plan that this one was made of.
+    pub(crate) fn stand_as(&mut self, before: BTreeMap<Guarantee, Standing>) {
+        if self.guarantees.is_empty() {
+            debug_assert_eq!(before, standing::guarantees(self), "they depend on nothing else");
+            self.guarantees = before;
+        }
     }
 
     /// The same job without what the host has just refused.

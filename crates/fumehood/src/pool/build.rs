@@ -20,10 +20,10 @@ use crate::{Job, Result, Running, Streams};
 impl Inner {
     /// Starts a job for which no cell is parked.
     pub(super) async fn spawn_new(&self, job: &Job, streams: Streams) -> Result<Running> {
-        if let Some((plan, template)) = self.template(job) {
-            let plan = plan.again(job)?;
+        if let Some((before, template)) = self.template(job) {
+            let plan = before.again(job)?;
             match self.begin(&template, &plan).await {
-                Ok(cell) => return self.sandbox.spawn_in(plan, cell, streams).await,
+                Ok(cell) => return self.sandbox.spawn_in(plan, &before, cell, streams).await,
                 Err(_) => self.give_up_template(job, &template),
             }
         }

@@ -1,5 +1,6 @@
 //! A parked cell: confined, empty, used once.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -439,22 +440,26 @@ fn start_error(step: String, errno: i32) -> Error {
 }
 
 /// Pairs labels with nanoseconds, 4 bytes each.
-fn times(labels: &[String], body: &[u8]) -> Vec<StepTime> {
+fn times(labels: &[Cow<'static, str>], body: &[u8]) -> Vec<StepTime> {
     let laps = body.chunks_exact(4).filter_map(|lap| lap.try_into().ok());
     let microseconds = laps.map(|lap| u32::from_le_bytes(lap).div_ceil(1000));
-    labels.iter().zip(microseconds).map(|(step, us)| StepTime { step: step.clone(), us }).collect()
+    labels
+        .iter()
+        .zip(microseconds)
+        .map(|(step, us)| StepTime { step: step.to_string(), us })
+        .collect()
 }
 
 fn failure(body: &[u8]) -> wire::Failure {
     wire::Failure::decode(body).unwrap_or_default()
 }
 
-fn label(labels: &[String], index: u32) -> String {
+fn label(labels: &[Cow<'static, str>], index: u32) -> String {
     let index = usize::try_from(index).unwrap_or(usize::MAX);
-    labels.get(index).cloned().unwrap_or_else(|| "an unknown step".to_owned())
+    labels.get(index).map_or_else(|| "an unknown step".to_owned(), ToString::to_string)
 }
 
-fn cell_failed(labels: &[String], body: &[u8]) -> NotBuilt {
+fn cell_failed(labels: &[Cow<'static, str>], body: &[u8]) -> NotBuilt {
     let failure = failure(body);
     step_failed(&label(labels, failure.index), failure.errno)
 }

@@ -1,5 +1,7 @@
 //! The resource limits of a program's processes.
 
+use std::borrow::Cow;
+
 use fumehood_child::Step;
 use linux_raw_sys::general as nr;
 use rustix::process::{Resource, getrlimit};
@@ -15,10 +17,26 @@ pub(super) fn rlimits(script: &mut Script, plan: &Plan) {
     for (resource, kind, soft, hard) in limits(plan) {
         let own = getrlimit(kind).maximum.unwrap_or(u64::MAX);
         if soft < u64::MAX || own < u64::MAX {
-            let name = format!("{kind:?}").to_lowercase();
             let (soft, hard) = (soft.min(own), hard.min(own));
-            script.push_for(&Step::Rlimit { resource, soft, hard }, name);
+            script.push_as(&Step::Rlimit { resource, soft, hard }, Cow::Borrowed(label(kind)));
         }
+    }
+}
+
+const fn label(kind: Resource) -> &'static str {
+    match kind {
+        Resource::Core => "rlimit core",
+        Resource::Fsize => "rlimit fsize",
+        Resource::Memlock => "rlimit memlock",
+        Resource::Msgqueue => "rlimit msgqueue",
+        Resource::Sigpending => "rlimit sigpending",
+        Resource::Nice => "rlimit nice",
+        Resource::Rtprio => "rlimit rtprio",
+        Resource::Cpu => "rlimit cpu",
+        Resource::Nproc => "rlimit nproc",
+        Resource::Nofile => "rlimit nofile",
+        Resource::Data => "rlimit data",
+        _ => "rlimit",
     }
 }
 

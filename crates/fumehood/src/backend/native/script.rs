@@ -3,6 +3,7 @@
 //! Each list is written in the order in which the child does it. What must come before what, and
 //! why, stands beside the steps; the order is held by a test.
 
+use std::borrow::Cow;
 use std::ffi::{CString, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -44,7 +45,7 @@ pub(crate) struct Script {
     /// What the child reads.
     pub(crate) bytes: Vec<u8>,
     /// What each step is called in messages: its name and its object.
-    pub(crate) labels: Vec<String>,
+    pub(crate) labels: Vec<Cow<'static, str>>,
     /// Descriptors that go along.
     pub(crate) fds: Vec<OwnedFd>,
     /// What there is on the new root.
@@ -77,16 +78,23 @@ impl Script {
     }
 
     fn push_for(&mut self, step: &Step<'_>, object: impl AsRef<OsStr>) {
+        let object = object.as_ref();
+        let label = if object.is_empty() {
+            Cow::Borrowed(step.name())
+        } else {
+            Cow::Owned([step.name(), &object.to_string_lossy()].join(" "))
+        };
+        self.push_as(step, label);
+    }
+
+    fn push_as(&mut self, step: &Step<'_>, label: Cow<'static, str>) {
         if mounts_another(step) {
             self.settle();
         }
-        let object = object.as_ref().to_string_lossy();
-        if leaves_out(step.name()) {
-            return;
+        if !leaves_out(step.name()) {
+            step.encode(&mut Bytes(&mut self.bytes));
+            self.labels.push(label);
         }
-        step.encode(&mut Bytes(&mut self.bytes));
-        let space = if object.is_empty() { "" } else { " " };
-        self.labels.push(format!("{}{space}{object}", step.name()));
     }
 
     /// Makes what is there of the host read-only, before there is anything that is not to be.

@@ -41,11 +41,11 @@ fn the_cell_is_confined_in_this_order() {
     ];
     let positions: Vec<_> = order.iter().map(|name| position(&script, name)).collect();
     assert!(positions.is_sorted(), "{:?}", order.iter().zip(positions).collect::<Vec<_>>());
-    assert_eq!(script.labels.last().map(String::as_str), Some("seccomp"));
+    assert_eq!(script.labels.last().map(AsRef::as_ref), Some("seccomp"));
 }
 
 /// The labels of the steps of a cell for this job.
-fn labels(job: &Job) -> Vec<String> {
+fn labels(job: &Job) -> Vec<Cow<'static, str>> {
     cell(&plan(job), Vec::new(), Trees::default()).unwrap().labels
 }
 
@@ -79,7 +79,7 @@ fn a_template_and_the_rest_make_a_cell() {
         let first = parts.iter().position(|part| part == step).unwrap();
         parts.remove(first);
     }
-    let sorted = |mut labels: Vec<String>| {
+    let sorted = |mut labels: Vec<Cow<'static, str>>| {
         labels.sort_unstable();
         labels
     };
