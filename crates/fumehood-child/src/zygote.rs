@@ -1,14 +1,14 @@
 //! Small single-threaded processes that clone inits on behalf of a large or threaded one.
 //!
 //! There are two of them. The *zygote* answers requests: each is one packet with the init's end of a
-//! socket to the supervisor; the answer goes to the supervisor over that socket. The *keeper* is its
+//! socket to the supervisor; the answer goes to the supervisor over that socket. The *warden* is its
 //! parent, and the parent of everything that it clones (`CLONE_PARENT`), and does nothing but wait: for
 //! the zygote to end, which makes it clone another, and for its owner to end, which ends all. So what
 //! can fail, because it does something, takes nothing along; and what everybody dies with does nothing
 //! that could fail.
 //!
 //! That the end of the owner is the end of all takes no line of code of ours: the kernel kills the
-//! keeper with the thread of its owner that started it, and with the keeper its children, whether they
+//! warden with the thread of its owner that started it, and with the warden its children, whether they
 //! wait, are stopped, or would listen. The end of their sockets tells them as well, where no copy of the
 //! owner keeps those open.
 
@@ -84,11 +84,11 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Lives the life of a keeper; `socket` is a packet socket to its owner, which is that process. The
+/// Lives the life of a warden; `socket` is a packet socket to its owner, which is that process. The
 /// kernel kills it with the thread that started it, which must live as long as the owner, unless no owner
 /// is named, as in tests.
 pub fn main(socket: Fd, owner: Option<i32>) -> ! {
-    sys::set_name(c"fumehood-keeper");
+    sys::set_name(c"fumehood-warden");
     // The terminal's signals are for the owner.
     let _ = sys::setsid();
     sys::block_signals();
@@ -136,9 +136,9 @@ fn keep(socket: Fd, zygote: Fd) {
     }
 }
 
-fn answer_as_zygote(socket: Fd, keeper: i32) -> ! {
+fn answer_as_zygote(socket: Fd, warden: i32) -> ! {
     sys::set_name(c"fumehood-zygote");
-    die_with(keeper);
+    die_with(warden);
     // What it is cloned with an init begins with: all signals at their default, and blocked.
     sys::default_signals();
     answer_requests(sys::keep_only(socket), |request, socket, cgroup| {

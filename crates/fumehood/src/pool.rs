@@ -19,7 +19,8 @@ use stock::Stock;
 #[non_exhaustive]
 pub struct PoolConfig {
     /// Cells that are kept parked for each kind of job. A parked cell costs some 300 KiB of kernel
-    /// memory, eight descriptors of this process and no CPU time. No more are kept than three quarters
+    /// memory, a hundred more where it has a control group, eight descriptors of this process, and no
+    /// CPU time. No more are kept than three quarters
     /// of its descriptors (`RLIMIT_NOFILE`) allow; [`Pool::warm`] says so.
     pub parked: usize,
     /// Kinds of jobs for which cells are kept: those that were asked for last.

@@ -59,12 +59,12 @@ fn is_asked() -> bool {
     rustix::net::sockopt::socket_type(io::stdin()).is_ok_and(|kind| kind == SocketType::SEQPACKET)
 }
 
-/// A running zygote, with its keeper. They end when this is dropped, and every init of theirs too.
+/// A running zygote, with its warden. They end when this is dropped, and every init of theirs too.
 #[derive(Debug)]
 pub(crate) struct Zygote {
     socket: OwnedFd,
-    /// The pidfd of the keeper, and who waits for it.
-    keeper: Option<(OwnedFd, JoinHandle<()>)>,
+    /// The pidfd of the warden, and who waits for it.
+    warden: Option<(OwnedFd, JoinHandle<()>)>,
 }
 
 impl Zygote {
@@ -87,8 +87,8 @@ impl Zygote {
             .name(NAME.to_owned())
             .stack_size(STACK)
             .spawn(move || start_and_wait(command, &tell))?;
-        let keeper = told.recv().map_err(|_| io::ErrorKind::BrokenPipe)??;
-        Ok(Self { socket: ours, keeper: Some((keeper, waits)) })
+        let warden = told.recv().map_err(|_| io::ErrorKind::BrokenPipe)??;
+        Ok(Self { socket: ours, warden: Some((warden, waits)) })
     }
 
     /// Asks for an init, whose end of the line to the supervisor goes along, and its control group.
@@ -102,13 +102,13 @@ impl Zygote {
     }
 }
 
-/// What a thread of this process is called that does nothing but wait for its keeper.
-const NAME: &str = "fumehood-keeper";
+/// What a thread of this process is called that does nothing but wait for its warden.
+const NAME: &str = "fumehood-warden";
 const STACK: usize = 256 << 10;
 
-/// Whoever starts a keeper must be there for as long as the process: the kernel kills a child that wants
+/// Whoever starts a warden must be there for as long as the process: the kernel kills a child that wants
 /// it so with the *thread* that is its parent (`PR_SET_PDEATHSIG`, prctl(2)), and threads of a runtime
-/// come and go. So a thread does it that then waits for the keeper, which somebody has to anyway.
+/// come and go. So a thread does it that then waits for the warden, which somebody has to anyway.
 fn start_and_wait(mut command: Command, tell: &SyncSender<io::Result<OwnedFd>>) {
     let started = command.spawn().and_then(|process| {
         let pidfd = pidfd_open(Pid::from_child(&process), PidfdFlags::empty())?;
@@ -151,8 +151,8 @@ pub(crate) fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
 impl Drop for Zygote {
     fn drop(&mut self) {
         // It also ends by itself at the end of its socket; the kill makes the wait short.
-        if let Some((keeper, waits)) = self.keeper.take() {
-            let _ = pidfd_send_signal(&keeper, Signal::KILL);
+        if let Some((warden, waits)) = self.warden.take() {
+            let _ = pidfd_send_signal(&warden, Signal::KILL);
             let _ = waits.join();
         }
     }

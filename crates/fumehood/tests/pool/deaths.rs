@@ -129,7 +129,7 @@ pub(crate) fn dead_templates_are_replaced() -> Result<(), Failed> {
     })
 }
 
-/// Its keeper has another at once: nobody even asks for one.
+/// Its warden has another at once: nobody even asks for one.
 pub(crate) fn zygotes_lose_no_run() -> Result<(), Failed> {
     run(async {
         let pool = pool(2);
@@ -138,7 +138,7 @@ pub(crate) fn zygotes_lose_no_run() -> Result<(), Failed> {
         let long = job.clone();
         let cold = tokio::spawn(async move { Sandbox::new().run(&long).await });
         let runs = begin(&[&pool], &job).await;
-        let keeper = own(Role::Keeper);
+        let warden = own(Role::Warden);
         for _ in 0..3 {
             killed(own(Role::Zygote)).await;
             let short = Sandbox::new().run(&Job::new(["echo", "ran"])).await?;
@@ -147,14 +147,14 @@ pub(crate) fn zygotes_lose_no_run() -> Result<(), Failed> {
         all_ran(runs).await;
         assert_eq!(cold.await.expect("no panic")?.stdout.data, b"began\nran\n");
         assert_eq!(prints(&pool, &job).await?, "began\nran\n");
-        assert_eq!((pool.metrics().hits, own(Role::Keeper)), (2, keeper), "all as before");
+        assert_eq!((pool.metrics().hits, own(Role::Warden)), (2, warden), "all as before");
         Ok(())
     })
 }
 
 /// Whatever it cloned dies with it, so that nothing outlives its owner: that is told at once, and the
 /// next run has another.
-pub(crate) fn keepers_that_die_are_noticed() -> Result<(), Failed> {
+pub(crate) fn wardens_that_die_are_noticed() -> Result<(), Failed> {
     run(async {
         let pool = pool(2);
         let job = shell("echo began; sleep 30; echo ran");
@@ -162,7 +162,7 @@ pub(crate) fn keepers_that_die_are_noticed() -> Result<(), Failed> {
         let began = Instant::now();
         let lost = begin(&[&pool], &job).await.remove(0);
         let cells = [inits(), own(Role::Template), own(Role::Zygote)].concat();
-        killed(own(Role::Keeper)).await;
+        killed(own(Role::Warden)).await;
         assert!(gone(cells).await, "they are its children");
         let error = lost.await.expect("no panic").expect_err("its cell died");
         assert!(matches!(error.kind(), ErrorKind::Internal { .. }), "{error}");

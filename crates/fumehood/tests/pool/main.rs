@@ -36,7 +36,7 @@ const TESTS: [(&str, Test); 25] = [
     ("a_template_that_dies_loses_no_run", deaths::templates_lose_no_run),
     ("a_template_that_died_is_replaced", deaths::dead_templates_are_replaced),
     ("a_zygote_that_dies_loses_no_run", deaths::zygotes_lose_no_run),
-    ("a_keeper_that_dies_leaves_nobody_waiting", deaths::keepers_that_die_are_noticed),
+    ("a_warden_that_dies_leaves_nobody_waiting", deaths::wardens_that_die_are_noticed),
     ("a_thread_that_ends_takes_no_cell_along", owner::threads_come_and_go),
     ("nothing_outlives_an_owner_that_is_killed", owner::killed),
     ("nothing_outlives_an_owner_of_which_there_is_a_copy", owner::copied),

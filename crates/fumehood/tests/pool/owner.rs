@@ -60,19 +60,19 @@ impl Owner {
         let copy = said.trim().parse().expect("a process id");
         let below = descendants(process.id());
         let count = |role| of(process.id(), role).len();
-        assert_eq!([count(Role::Keeper), count(Role::Zygote), count(Role::Template)], [1, 1, 1]);
+        assert_eq!([count(Role::Warden), count(Role::Zygote), count(Role::Template)], [1, 1, 1]);
         assert!(count(Role::Init) >= 2, "one that is parked and one that runs");
         Self { process, below, copy }
     }
 
     /// Kills it, and waits for those to end that were started for it.
     async fn killed(mut self) -> Result<(), Failed> {
-        let keeper = of(self.process.id(), Role::Keeper);
+        let warden = of(self.process.id(), Role::Warden);
         let cells: Vec<_> =
-            keeper.iter().flat_map(|&pid| descendants(pid.unsigned_abs())).collect();
+            warden.iter().flat_map(|&pid| descendants(pid.unsigned_abs())).collect();
         self.process.kill()?;
         self.process.wait()?;
-        let all_gone = gone([keeper, cells].concat()).await;
+        let all_gone = gone([warden, cells].concat()).await;
         if self.copy != 0 {
             signal(self.copy, Signal::KILL);
         }
@@ -98,9 +98,9 @@ pub(crate) fn copied() -> Result<(), Failed> {
 pub(crate) fn stopped() -> Result<(), Failed> {
     wait_for(async {
         let owner = Owner::start("stopped");
-        let keeper = of(owner.process.id(), Role::Keeper);
-        let cells = keeper.iter().flat_map(|&pid| descendants(pid.unsigned_abs()));
-        cells.chain(keeper.clone()).for_each(|pid| signal(pid, Signal::STOP));
+        let warden = of(owner.process.id(), Role::Warden);
+        let cells = warden.iter().flat_map(|&pid| descendants(pid.unsigned_abs()));
+        cells.chain(warden.clone()).for_each(|pid| signal(pid, Signal::STOP));
         owner.killed().await
     })
 }
@@ -113,17 +113,17 @@ fn wait_for(test: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed
 pub(crate) fn threads_come_and_go() -> Result<(), Failed> {
     run(async {
         // The next one is started by whoever runs something first.
-        crate::processes::killed(own(Role::Keeper)).await;
+        crate::processes::killed(own(Role::Warden)).await;
         let first = std::thread::spawn(|| {
             blocking::block_on(Sandbox::new().run(&Job::new(["true"]))).map(|run| run.is_ok())
         });
         let first = tokio::task::spawn_blocking(|| first.join()).await.expect("no panic");
         assert!(first.expect("no panic").expect("a runtime"), "it ran");
-        let keeper = own(Role::Keeper);
+        let warden = own(Role::Warden);
         let pool = pool(1);
         pool.warm(&Job::new(["true"])).await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!((keeper.len(), own(Role::Keeper)), (1, keeper), "it is still the same");
+        assert_eq!((warden.len(), own(Role::Warden)), (1, warden), "it is still the same");
         prints(&pool, &Job::new(["true"])).await?;
         assert_eq!(pool.metrics().hits, 1, "it was parked");
         Ok(())

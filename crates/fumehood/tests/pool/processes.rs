@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// an init is told by the process namespace that it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    Keeper,
+    Warden,
     Zygote,
     Template,
     Init,
@@ -48,7 +48,7 @@ fn role_of(pid: i32) -> Option<Role> {
         return lives(pid).then_some(Role::Init);
     }
     match field("Name:")? {
-        "fumehood-keeper" => Some(Role::Keeper),
+        "fumehood-warden" => Some(Role::Warden),
         "fumehood-zygote" => Some(Role::Zygote),
         "fumehood-templ" => Some(Role::Template),
         _ => None,
