@@ -64,10 +64,12 @@ impl Owner {
         BufReader::new(out).read_line(&mut said).expect("it says something");
         let copy = said.trim().parse().expect("a process id");
         let below = descendants(process.id());
+        let owner = Self { process, below, copy };
+        let process = &owner.process;
         let count = |role| of(process.id(), role).len();
         assert_eq!([count(Role::Warden), count(Role::Zygote), count(Role::Template)], [1, 1, 1]);
         assert!(count(Role::Init) >= 2, "one that is parked and one that runs");
-        Self { process, below, copy }
+        owner
     }
 
     /// Kills it, and waits for those to end that were started for it.
@@ -82,10 +84,22 @@ impl Owner {
             signal(self.copy, Signal::KILL);
         }
         let rest_gone = gone(self.below.clone()).await;
-        let left: Vec<_> = self.below.into_iter().filter(|&pid| lives(pid)).collect();
+        let left: Vec<_> =
+            std::mem::take(&mut self.below).into_iter().filter(|&pid| lives(pid)).collect();
         left.iter().for_each(|&pid| signal(pid, Signal::KILL));
         assert!(all_gone && rest_gone, "something outlives it, and at last {left:?}");
         Ok(())
+    }
+}
+
+/// Nothing is left of a test that failed in between.
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if self.copy != 0 {
+            signal(self.copy, Signal::KILL);
+        }
     }
 }
 
