@@ -34,7 +34,7 @@ const fn in_pool(name: &'static str, red: &'static [&'static str]) -> Mechanism 
     Mechanism { name, backend: "native", suite: Suite::Pool, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 50] = [
+pub(crate) const MECHANISMS: [Mechanism; 51] = [
     mechanism(
         "net",
         &[
@@ -62,6 +62,7 @@ pub(crate) const MECHANISMS: [Mechanism; 50] = [
     mechanism("loopback", &["network::loopback_works_inside"]),
     mechanism("tmpfs", &["filesystem::scratch_can_be_written_and_starts_empty"]),
     mechanism("mask", &["filesystem::sensitive_files_of_proc_are_masked"]),
+    mechanism("private-trees", &["images::a_directory_is_a_root"]),
     mechanism("seal-root", &["filesystem::every_other_mount_is_read_only"]),
     mechanism(
         "pivot",

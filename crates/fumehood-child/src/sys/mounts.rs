@@ -236,6 +236,24 @@ pub fn mount_at(kind: &CStr, target: &CStr, options: &CStr, attributes: u64) -> 
         .map(drop)
 }
 
+/// Cuts a detached mount and all below it from the propagation of what it was cloned from: nothing that
+/// is mounted on the one appears on the other.
+///
+/// # Errors
+/// As for [`set_mount_attr`].
+pub fn make_private(mount: Fd) -> Result<()> {
+    let attr = [0, 0, u64::from(nr::MS_PRIVATE), 0];
+    plain!(
+        __NR_mount_setattr,
+        mount.word(),
+        c"".as_ptr(),
+        nr::AT_EMPTY_PATH | nr::AT_RECURSIVE,
+        attr.as_ptr(),
+        size_of::<[u64; 4]>()
+    )
+    .map(drop)
+}
+
 /// Has a detached mount show files of one owner as another's: `mount_setattr(2)` with
 /// `MOUNT_ATTR_IDMAP` and a user namespace whose maps say who becomes who.
 ///

@@ -1,5 +1,6 @@
 //! Mounts that only the supervisor can clone.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -49,6 +50,7 @@ impl Trees {
                 | OpenTreeFlags::AT_EMPTY_PATH;
             let tree = open_tree(layer, c"", flags)
                 .map_err(|errno| Error::internal("clone the mount of a layer", errno))?;
+            part(&tree).map_err(|error| Error::internal("clone the mount of a layer", error))?;
             self.layers.push((index, tree));
         }
         Ok(())
@@ -108,13 +110,22 @@ fn clone(source: &Path) -> Result<Option<OwnedFd>> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
+    let failed = |error| Error::internal(format!("clone the mount of {}", source.display()), error);
     match open_tree(CWD, source, flags) {
-        Ok(tree) => Ok(Some(tree)),
+        Ok(tree) => part(&tree).map(|()| Some(tree)).map_err(failed),
         Err(rustix::io::Errno::PERM) => Ok(None),
-        Err(error) => {
-            Err(Error::internal(format!("clone the mount of {}", source.display()), error))
-        }
+        Err(error) => Err(failed(error.into())),
     }
+}
+
+/// A clone belongs to the peers of the mount that it was made of. Where those are shared, as systemd has
+/// them, what a cell mounts on it would appear on the host, and what the host mounts there in the cell.
+fn part(tree: &OwnedFd) -> io::Result<()> {
+    if leaves_out("private-trees") {
+        return Ok(());
+    }
+    let parted = sys::make_private(Fd(tree.as_raw_fd()));
+    parted.map_err(|errno| io::Error::from_raw_os_error(errno.0))
 }
 
 /// Source and target of a mount that asks to be the program's, and whether the program can reach the
