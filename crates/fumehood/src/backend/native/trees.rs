@@ -156,7 +156,7 @@ async fn map(
     }
     if writable && (uid == 0 || gid == 0) {
         // The plan has refused it; whoever exchanged the directory since then gains nothing.
-        let source = std::io::Error::other("it belongs to root now");
+        let source = io::Error::other("it belongs to root now");
         return Err(Error::internal(doing(), source));
     }
     let maps = [format!("{uid} {} 1\n", who.host_uid), format!("{gid} {} 1\n", who.host_gid)];
@@ -165,5 +165,5 @@ async fn map(
         Err(why) => return Ok(Err(why)),
     };
     let mapped = sys::map_ids(Fd(tree.as_fd().as_raw_fd()), Fd(namespace.as_raw_fd()));
-    Ok(mapped.map_err(|errno| std::io::Error::from_raw_os_error(errno.0).to_string()))
+    Ok(mapped.map_err(|errno| io::Error::from_raw_os_error(errno.0).to_string()))
 }
