@@ -11,9 +11,8 @@ const ROOT_SIZE: &core::ffi::CStr = c"16m";
 const ROOT_INODES: &core::ffi::CStr = c"16384";
 
 /// The namespaces that an init can make for itself: all that need no new process to enter them, but
-/// for its group's, which has to wait for the group. A clone that makes them takes longer than the
-/// clone and this together, for as long as its caller waits for it; and where one is refused, the
-/// step says which.
+/// for its group's, which has to wait for the group. So who clones it does not wait for them; and where
+/// one is refused, the step says which.
 pub const NAMESPACES: u64 = MOUNTS | UTS | IPC | NETWORK;
 const MOUNTS: u64 = nr::CLONE_NEWNS as u64;
 const UTS: u64 = nr::CLONE_NEWUTS as u64;
