@@ -134,6 +134,12 @@ pub fn clone_tree(path: &CStr, recursive: bool) -> Result<Fd> {
     plain!(__NR_open_tree, Fd::CWD.word(), path.as_ptr(), flags).map(|fd| Fd(fd as i32))
 }
 
+/// `mount_setattr(2)`; `attr` is what to set, what to clear, the propagation, and a user namespace.
+fn mount_setattr(dir: Fd, path: &CStr, flags: u32, attr: [u64; 4]) -> Result<()> {
+    let (attr, size) = (attr.as_ptr(), size_of::<[u64; 4]>());
+    plain!(__NR_mount_setattr, dir.word(), path.as_ptr(), flags, attr, size).map(drop)
+}
+
 /// `mount_setattr(2)`: sets attributes on a mount, or on it and all below it.
 ///
 /// # Errors
@@ -141,15 +147,7 @@ pub fn clone_tree(path: &CStr, recursive: bool) -> Result<Fd> {
 pub fn set_mount_attr(mount: Fd, attributes: u64, recursive: bool) -> Result<()> {
     let recursive = if recursive { nr::AT_RECURSIVE } else { 0 };
     let attr = [attributes, 0, 0, 0];
-    plain!(
-        __NR_mount_setattr,
-        mount.word(),
-        c"".as_ptr(),
-        nr::AT_EMPTY_PATH | recursive,
-        attr.as_ptr(),
-        size_of::<[u64; 4]>()
-    )
-    .map(drop)
+    mount_setattr(mount, c"", nr::AT_EMPTY_PATH | recursive, attr)
 }
 
 /// `move_mount(2)` of a detached mount onto an open directory or file.
@@ -186,15 +184,7 @@ pub fn attach_at(mount: Fd, dir: Fd, path: &CStr) -> Result<()> {
 pub fn set_mount_attr_at(path: &CStr, attributes: u64, recursive: bool) -> Result<()> {
     let recursive = if recursive { nr::AT_RECURSIVE } else { 0 };
     let attr = [attributes, 0, 0, 0];
-    plain!(
-        __NR_mount_setattr,
-        Fd::CWD.word(),
-        path.as_ptr(),
-        nr::AT_SYMLINK_NOFOLLOW | recursive,
-        attr.as_ptr(),
-        size_of::<[u64; 4]>()
-    )
-    .map(drop)
+    mount_setattr(Fd::CWD, path, nr::AT_SYMLINK_NOFOLLOW | recursive, attr)
 }
 
 /// Makes a mount and all below it have these attributes, but for the one at the top, which stays
@@ -205,15 +195,7 @@ pub fn set_mount_attr_at(path: &CStr, attributes: u64, recursive: bool) -> Resul
 pub fn set_mount_attr_below(top: Fd, attributes: u64) -> Result<()> {
     set_mount_attr(top, attributes, true)?;
     let attr = [0, u64::from(nr::MOUNT_ATTR_RDONLY), 0, 0];
-    plain!(
-        __NR_mount_setattr,
-        top.word(),
-        c"".as_ptr(),
-        nr::AT_EMPTY_PATH,
-        attr.as_ptr(),
-        size_of::<[u64; 4]>()
-    )
-    .map(drop)
+    mount_setattr(top, c"", nr::AT_EMPTY_PATH, attr)
 }
 
 /// `mount(2)` with `MS_BIND`: shows what is at one path at another, too. One call where a detached
@@ -243,15 +225,7 @@ pub fn mount_at(kind: &CStr, target: &CStr, options: &CStr, attributes: u64) -> 
 /// As for [`set_mount_attr`].
 pub fn make_private(mount: Fd) -> Result<()> {
     let attr = [0, 0, u64::from(nr::MS_PRIVATE), 0];
-    plain!(
-        __NR_mount_setattr,
-        mount.word(),
-        c"".as_ptr(),
-        nr::AT_EMPTY_PATH | nr::AT_RECURSIVE,
-        attr.as_ptr(),
-        size_of::<[u64; 4]>()
-    )
-    .map(drop)
+    mount_setattr(mount, c"", nr::AT_EMPTY_PATH | nr::AT_RECURSIVE, attr)
 }
 
 /// Has a detached mount show files of one owner as another's: `mount_setattr(2)` with
@@ -261,15 +235,7 @@ pub fn make_private(mount: Fd) -> Result<()> {
 /// `EINVAL` where the file system cannot do that, `EPERM`, `ENOSYS` before Linux 5.12.
 pub fn map_ids(mount: Fd, user_namespace: Fd) -> Result<()> {
     let attr = [u64::from(nr::MOUNT_ATTR_IDMAP), 0, 0, user_namespace.0 as u64];
-    plain!(
-        __NR_mount_setattr,
-        mount.word(),
-        c"".as_ptr(),
-        nr::AT_EMPTY_PATH | nr::AT_RECURSIVE,
-        attr.as_ptr(),
-        size_of::<[u64; 4]>()
-    )
-    .map(drop)
+    mount_setattr(mount, c"", nr::AT_EMPTY_PATH | nr::AT_RECURSIVE, attr)
 }
 
 /// Whether a file can have attributes of a user's: sets one and takes it away.
