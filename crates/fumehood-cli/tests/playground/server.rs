@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
@@ -71,9 +72,12 @@ impl Server {
         value.unwrap_or_else(|| panic!("no figure {name} in {}", status.text()))
     }
 
-    /// Sends a signal to every process below the service.
+    /// Sends a signal to every process below the service that is still there when its turn comes.
     pub(crate) fn signal_children(&self, signal: &str) {
-        below(&self.pid().to_string()).iter().for_each(|pid| kill(pid, signal));
+        for pid in below(&self.pid().to_string()) {
+            let is_sent = sent(&pid, signal);
+            assert!(is_sent || !Path::new("/proc").join(&pid).exists(), "kill -{signal} {pid}");
+        }
     }
 
     /// Most memory that it ever had, in MiB.
@@ -114,8 +118,11 @@ pub(crate) fn stop_shared() {
 }
 
 pub(crate) fn kill(pid: &str, signal: &str) {
-    let status = Command::new("kill").args([&format!("-{signal}"), pid]).status().unwrap();
-    assert!(status.success(), "kill -{signal} {pid}");
+    assert!(sent(pid, signal), "kill -{signal} {pid}");
+}
+
+fn sent(pid: &str, signal: &str) -> bool {
+    Command::new("kill").args([&format!("-{signal}"), pid]).status().unwrap().success()
 }
 
 /// Waits for something that must come, however slow the machine is.
