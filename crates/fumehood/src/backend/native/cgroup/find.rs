@@ -18,7 +18,7 @@ use super::label::Owner;
 use super::locate::{CgroupMount, Membership, Place, Version};
 use super::locate::{parse_memberships, parse_mounts, place_of_dir, places};
 use super::v1::Controller;
-use super::{v1, v2};
+use super::{usual, v1, v2};
 use crate::sabotage::leaves_out;
 use crate::{Guarantee, Layer, Limits, Missing};
 
@@ -213,27 +213,22 @@ struct View {
     memberships: Vec<Membership>,
     mounts: Vec<CgroupMount>,
     around: Surroundings,
-    owner: Owner,
 }
 
 impl View {
     fn look() -> io::Result<Self> {
-        Ok(Self {
-            memberships: parse_memberships(&read_proc("/proc/self/cgroup")?),
-            mounts: mounts()?,
-            around: Surroundings::look(),
-            owner: Owner::current()?,
-        })
+        let memberships = parse_memberships(&read_proc("/proc/self/cgroup")?);
+        let mounts = usual::mounts(&memberships).map_or_else(mounts, Ok)?;
+        Ok(Self { memberships, mounts, around: Surroundings::look() })
     }
 
     fn own_v2(&self) -> Result<Place, Blocked> {
         let membership = self.memberships.iter().find(|one| one.version() == Version::V2);
-        membership.and_then(|one| places(one, &self.mounts).into_iter().find(is_ours)).ok_or_else(
-            || Blocked {
-                reason: "no mount shows the control group of this process".to_owned(),
-                fix: Some("mount -t cgroup2 none /sys/fs/cgroup".to_owned()),
-            },
-        )
+        let shown = |mounts: &[CgroupMount]| places(membership?, mounts).into_iter().find(is_ours);
+        shown(&self.mounts).or_else(|| shown(&mounts().ok()?)).ok_or_else(|| {
+            let reason = "no mount shows the control group of this process";
+            Blocked::new(reason, "mount -t cgroup2 none /sys/fs/cgroup")
+        })
     }
 
     /// Where there is no hierarchy of version 1, nobody wants to read why it cannot be used.
@@ -262,7 +257,7 @@ impl View {
 
     fn find_at(&self, path: &Path, companions: &[Pid]) -> Result<Hierarchy, Blocked> {
         let dir = path.canonicalize()?;
-        let place = place_of_dir(&dir, &self.mounts).ok_or_else(|| {
+        let place = place_of_dir(&dir, &mounts()?).ok_or_else(|| {
             let reason = format!("{} is not in a version 2 hierarchy", path.display());
             Blocked { reason, fix: None }
         })?;
@@ -276,20 +271,21 @@ impl View {
         let controllers = delegate::enable(base, &dir, pids, self.around)?;
         // Only now: enabling may have moved this process.
         delegate::require_common_ancestor(&Self::look()?.own_v2()?, base, self.around)?;
-        janitor::engage([dir.as_fd()].into_iter(), &self.owner);
+        let owner = Owner::current()?;
+        janitor::engage([dir.as_fd()].into_iter(), &owner);
         let parent = Arc::new(v2::Parent { dir, group: base.group.clone(), controllers });
-        let spare = try_together(&Parent::V2(Arc::clone(&parent)), &self.owner);
-        let tried = spare.is_some();
-        let holds = Resource::ALL.map(|one| (one, self.try_v2(one, &parent, tried))).into();
+        let spare = try_together(&Parent::V2(Arc::clone(&parent)), &owner);
+        let untried = if spare.is_some() { None } else { Some(&owner) };
+        let holds = Resource::ALL.map(|one| (one, self.try_v2(one, &parent, untried))).into();
         let spare = Mutex::new(spare);
-        Ok(Hierarchy { parent: Parent::V2(parent), owner: self.owner, holds, spare })
+        Ok(Hierarchy { parent: Parent::V2(parent), owner, holds, spare })
     }
 
     fn try_v2(
         &self,
         resource: Resource,
         parent: &Arc<v2::Parent>,
-        tried: bool,
+        untried: Option<&Owner>,
     ) -> Result<String, Blocked> {
         let (controller, files) = match resource {
             Resource::Memory => ("memory", "memory.max with memory.swap.max = 0"),
@@ -301,8 +297,8 @@ impl View {
             let reason = format!("{controller} is not handed down to {}", parent.group);
             return Err(Blocked::new(reason, self.around.controllers()));
         }
-        if !tried {
-            try_group(&Parent::V2(Arc::clone(parent)), &self.owner, resource)?;
+        if let Some(owner) = untried {
+            try_group(&Parent::V2(Arc::clone(parent)), owner, resource)?;
         }
         Ok(format!("cgroup v2 {files}"))
     }
@@ -312,13 +308,14 @@ impl View {
         if branches.is_empty() {
             return Err(Blocked::new("no hierarchy can be written to", advice::UNIFIED));
         }
-        janitor::engage(branches.iter().map(|branch| branch.dir.as_fd()), &self.owner);
+        let owner = Owner::current()?;
+        janitor::engage(branches.iter().map(|branch| branch.dir.as_fd()), &owner);
         let parent = Arc::new(v1::Parent { branches });
-        let spare = try_together(&Parent::V1(Arc::clone(&parent)), &self.owner);
-        let tried = spare.is_some();
-        let holds = Resource::ALL.map(|one| (one, self.try_v1(one, &parent, tried))).into();
+        let spare = try_together(&Parent::V1(Arc::clone(&parent)), &owner);
+        let untried = if spare.is_some() { None } else { Some(&owner) };
+        let holds = Resource::ALL.map(|one| (one, self.try_v1(one, &parent, untried))).into();
         let spare = Mutex::new(spare);
-        Ok(Hierarchy { parent: Parent::V1(parent), owner: self.owner, holds, spare })
+        Ok(Hierarchy { parent: Parent::V1(parent), owner, holds, spare })
     }
 
     fn branch(&self, membership: &Membership) -> Option<v1::Branch> {
@@ -336,7 +333,7 @@ impl View {
         &self,
         resource: Resource,
         parent: &Arc<v1::Parent>,
-        tried: bool,
+        untried: Option<&Owner>,
     ) -> Result<String, Blocked> {
         let (controller, files) = match resource {
             Resource::Memory => (Controller::Memory, "memory.limit_in_bytes, swap included"),
@@ -347,8 +344,8 @@ impl View {
         if parent.branch(controller).is_none() {
             return Err(self.no_branch(controller));
         }
-        if !tried {
-            try_group(&Parent::V1(Arc::clone(parent)), &self.owner, resource)?;
+        if let Some(owner) = untried {
+            try_group(&Parent::V1(Arc::clone(parent)), owner, resource)?;
         }
         Ok(format!("cgroup v1 {files}"))
     }
@@ -383,9 +380,8 @@ fn is_ours(place: &Place) -> bool {
 /// that of our own group is not asked, since listing the members of a large group takes long; that a
 /// cell gets into its group is asserted for every cell anyway.
 fn is_version_1(place: &Place) -> bool {
-    const CGROUP_SUPER_MAGIC: u64 = 0x27e0eb;
     rustix::fs::statfs(&place.dir)
-        .is_ok_and(|stat| stat.f_type.cast_unsigned() == CGROUP_SUPER_MAGIC)
+        .is_ok_and(|stat| stat.f_type.cast_unsigned() == usual::CGROUP_SUPER_MAGIC)
 }
 
 fn may_write(dir: &Path) -> bool {

@@ -18,6 +18,7 @@ mod label;
 mod locate;
 mod remains;
 mod systemd;
+mod usual;
 mod v1;
 mod v2;
 
