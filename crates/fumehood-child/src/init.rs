@@ -19,8 +19,14 @@ const STACK_LEN: usize = 64 * 1024;
 const KILL: i32 = 9;
 
 /// Lives the life of an init; `socket` leads to the supervisor, and `release` becomes readable
-/// when the ids of the user namespace are set. A `prelude` is done unasked.
-pub fn main(socket: Fd, release: Fd, prelude: Option<&Prelude>) -> ! {
+/// when the ids of the user namespace are set. `home` are the processors that it is to run on when it
+/// was set aside for its beginning. A `prelude` is done unasked.
+pub fn main(
+    socket: Fd,
+    release: Fd,
+    prelude: Option<&Prelude>,
+    home: Option<&sys::Processors>,
+) -> ! {
     // For the init itself, too: a launcher may ignore SIGCHLD, which would have the kernel reap the
     // program unseen. What the init has, its program starts with.
     (1..=64).for_each(sys::default_signal);
@@ -30,7 +36,7 @@ pub fn main(socket: Fd, release: Fd, prelude: Option<&Prelude>) -> ! {
     if sys::read(release, &mut byte) != Ok(1) {
         sys::exit(1);
     }
-    let status = i32::from(live(sys::keep_only(socket), prelude).is_err());
+    let status = i32::from(live(sys::keep_only(socket), prelude, home).is_err());
     sys::exit(status)
 }
 
@@ -41,7 +47,7 @@ pub(crate) fn main_in_template(socket: Fd, prelude: Option<&Prelude>) -> ! {
     sys::exit(status)
 }
 
-fn live(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
+fn live(socket: Fd, prelude: Option<&Prelude>, home: Option<&sys::Processors>) -> Result<()> {
     let mut cell = Cell::new(Laps::new()?);
     if let Some(prelude) = prelude {
         let done = cell.begin(prelude);
@@ -49,6 +55,8 @@ fn live(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
     }
     let mut fds = [Fd(-1); MAX_FDS];
     let (list, count) = expect(socket, Kind::Cell, &mut fds)?;
+    // It goes on where it is, but nobody that it starts is bound to that.
+    home.map_or(Ok(()), |home| home.confine(0))?;
     live_on(socket, cell, list, fds, count)
 }
 

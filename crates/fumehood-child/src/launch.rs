@@ -24,6 +24,8 @@ pub struct Launch<'a> {
     pub socket: Fd,
     /// What the init does before anything is asked of it.
     pub prelude: Option<Prelude>,
+    /// Whether it begins on another processor than its launcher's, which has to go on meanwhile.
+    pub aside: bool,
 }
 
 /// Lines for the id maps of a user namespace (`user_namespaces(7)`).
@@ -119,15 +121,19 @@ impl Spawned {
 /// The step that failed and the kernel's errno.
 pub fn launch(launch: &Launch<'_>) -> core::result::Result<Spawned, LaunchError> {
     let (waiting, release) = sys::pipe().map_err(|errno| (LaunchStep::Message, errno))?;
+    let home = if launch.aside { sys::Processors::of_this_thread().ok() } else { None };
     let cloned = sys::fork(launch.flags, launch.cgroup);
     if let Ok(Cloned::Child) = cloned {
         // Held open here, the writing end would hide the launcher's death.
         sys::close(release);
-        crate::init::main(launch.socket, waiting, launch.prelude.as_ref());
+        crate::init::main(launch.socket, waiting, launch.prelude.as_ref(), home.as_ref());
     }
     sys::close(waiting);
     let spawned = match cloned {
-        Ok(Cloned::Parent { pid, pidfd }) => Spawned { pid, pidfd, release },
+        Ok(Cloned::Parent { pid, pidfd }) => {
+            set_aside(pid, home);
+            Spawned { pid, pidfd, release }
+        }
         Ok(Cloned::Child) => return Err((LaunchStep::Clone, Errno::INVAL)),
         Err(errno) => {
             sys::close(release);
@@ -141,6 +147,14 @@ pub fn launch(launch: &Launch<'_>) -> core::result::Result<Spawned, LaunchError>
             sys::close(spawned.pidfd);
             Err(error)
         }
+    }
+}
+
+/// Moves an init to another processor. Not all kernels look for one that idles when they clone, and
+/// then each waits while the other works. Where there is none, or the kernel refuses, nothing is lost.
+fn set_aside(pid: i32, home: Option<sys::Processors>) {
+    if let Some(others) = home.and_then(sys::Processors::others) {
+        let _ = others.confine(pid);
     }
 }
 

@@ -110,6 +110,7 @@ mod landlock;
 mod listing;
 mod mounts;
 mod process;
+mod processors;
 mod schedule;
 
 pub use credentials::*;
@@ -118,4 +119,5 @@ pub use landlock::*;
 pub use listing::*;
 pub use mounts::*;
 pub use process::*;
+pub use processors::*;
 pub use schedule::*;

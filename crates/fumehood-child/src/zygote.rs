@@ -49,7 +49,7 @@ impl<'a> Request<'a> {
             gid: self.gid_map,
             deny_setgroups: self.deny_setgroups,
         });
-        Launch { flags: self.flags, ids, cgroup, socket, prelude: self.prelude }
+        Launch { flags: self.flags, ids, cgroup, socket, prelude: self.prelude, aside: false }
     }
 
     /// Writes the request down.

@@ -51,14 +51,18 @@ pub(crate) enum Command {
 ///
 /// Mostly something is to be run, and then the parser is told of that alone: to tell it of all
 /// commands takes a tenth of such a run.
-pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-    let mut words: Vec<OsString> = line.into_iter().collect();
-    if words.get(1).is_none_or(|word| word != RUN) {
+pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Command, clap::Error> {
+    if !is_run(&words) {
         return Cli::try_parse_from(words).map(|cli| cli.command);
     }
     words.remove(0);
     let matches = run_alone().try_get_matches_from(words)?;
     RunArgs::from_arg_matches(&matches).map(Command::Run)
+}
+
+/// Whether something is to be run.
+pub(crate) fn is_run(words: &[OsString]) -> bool {
+    words.get(1).is_some_and(|word| word == RUN)
 }
 
 const RUN: &str = "run";
@@ -397,7 +401,7 @@ mod tests {
                 Err(error) => error.render().to_string(),
             };
             let whole = Cli::try_parse_from(words()).map(|cli| cli.command);
-            assert_eq!(read(parse(words())), read(whole), "{line}");
+            assert_eq!(read(parse(words().collect())), read(whole), "{line}");
         }
     }
 }

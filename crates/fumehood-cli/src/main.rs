@@ -27,22 +27,25 @@ mod validate;
 use std::process::ExitCode;
 
 use args::Command;
+use fumehood::Sandbox;
 
 fn main() -> ExitCode {
     fumehood::init();
     if validate::is_runner() {
         return validate::runner().into();
     }
-    match args::parse(std::env::args_os()) {
-        Ok(command) => dispatch(&command),
+    let words: Vec<_> = std::env::args_os().collect();
+    let sandbox = if args::is_run(&words) { Sandbox::expecting() } else { Sandbox::direct() };
+    match args::parse(words) {
+        Ok(command) => dispatch(&command, &sandbox),
         Err(error) => output::usage(&error),
     }
     .into()
 }
 
-fn dispatch(command: &Command) -> u8 {
+fn dispatch(command: &Command, sandbox: &Sandbox) -> u8 {
     match command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, sandbox),
         Command::Check(args) => check::check(args),
         Command::Explain(args) => explain::explain(args),
         Command::Gc(args) => gc::gc(args),

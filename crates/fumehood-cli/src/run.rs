@@ -15,14 +15,14 @@ use crate::terminal::{self, Raw};
 use crate::{changes, exit, lower, output};
 
 /// Runs what the arguments say, and returns the exit status.
-pub(crate) fn run(args: &RunArgs) -> u8 {
+pub(crate) fn run(args: &RunArgs, sandbox: &Sandbox) -> u8 {
     let file = match args.report.as_deref().map(ReportFile::at).transpose() {
         Ok(file) => file,
         Err(error) => return output::failed(&error),
     };
     let ran = lower::job(&args.job)
         .and_then(|job| has_somewhere_to_go(job, args))
-        .and_then(|job| supervise(&job, args.json));
+        .and_then(|job| supervise(&job, sandbox, args.json));
     let (mut result, changes) = match ran {
         Ok((report, changes)) => (Ok(report), changes),
         Err(error) => (Err(error), None),
@@ -62,13 +62,12 @@ fn deliver(result: &Result<Report>, json: bool, file: Option<&ReportFile>) -> Re
     if json { output::print(&output::document(result)?) } else { Ok(()) }
 }
 
-fn supervise(job: &Job, captured: bool) -> Result<(Report, Option<Changes>)> {
+fn supervise(job: &Job, sandbox: &Sandbox, captured: bool) -> Result<(Report, Option<Changes>)> {
     let streams = streams(job, captured).map_err(internal("pass output on"))?;
     // A pull may take minutes before anything else is to be seen.
     fumehood::on_pull(output::say);
     fumehood::blocking::block_on(async {
         let mut signals = Signals::watch(job.tty).map_err(internal("watch for signals"))?;
-        let sandbox = Sandbox::direct();
         let running = tokio::select! {
             running = sandbox.spawn(job, streams) => running?,
             // Inputs may keep us waiting, and there is no program yet to pass a signal on to.

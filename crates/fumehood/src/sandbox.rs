@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -43,6 +43,8 @@ const PIPED: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     pub(crate) launcher: Launcher,
+    /// An init for the first job.
+    begun: Option<Arc<Mutex<Option<Ahead>>>>,
 }
 
 impl Default for Sandbox {
@@ -57,7 +59,7 @@ impl Sandbox {
     #[must_use]
     pub fn new() -> Self {
         static SHARED: OnceLock<Arc<Mutex<Option<Zygote>>>> = OnceLock::new();
-        Self { launcher: Launcher::Zygote(Arc::clone(SHARED.get_or_init(Arc::default))) }
+        Self::by(Launcher::Zygote(Arc::clone(SHARED.get_or_init(Arc::default))))
     }
 
     /// A sandbox whose cells are cloned from the calling process itself.
@@ -68,7 +70,26 @@ impl Sandbox {
     /// the thread that cloned it (`PR_SET_PDEATHSIG`).
     #[must_use]
     pub const fn direct() -> Self {
-        Self { launcher: Launcher::Direct }
+        Self::by(Launcher::Direct)
+    }
+
+    /// A [direct](Self::direct) sandbox whose first job is about to come: what most jobs need is begun
+    /// at once, and goes on while the caller still finds out what to run. A job that needs something
+    /// else has that made for it as ever.
+    #[must_use]
+    pub fn expecting() -> Self {
+        let launcher = Launcher::Direct;
+        let begun = Ahead::of_most(&launcher).map(|ahead| Arc::new(Mutex::new(Some(ahead))));
+        Self { launcher, begun }
+    }
+
+    pub(crate) const fn by(launcher: Launcher) -> Self {
+        Self { launcher, begun: None }
+    }
+
+    fn take_begun(&self) -> Option<Ahead> {
+        let begun = self.begun.as_ref()?;
+        begun.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs a job to its end and captures its output. Dropping the future kills the program and
@@ -162,7 +183,7 @@ impl Sandbox {
         terminal: Option<TerminalSize>,
     ) -> Result<(Plan, Started, Ends)> {
         let host = Host::current();
-        let (made, mut ahead) = Ahead::while_planning(&self.launcher, job, host);
+        let (made, mut ahead) = Ahead::while_planning(self.take_begun(), &self.launcher, job, host);
         let mut plan = match made {
             Ok(plan) => plan,
             Err(error) => {

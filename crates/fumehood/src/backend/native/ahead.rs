@@ -20,15 +20,24 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Plans a job, and has its init cloned meanwhile where it can be told what it will be like.
+    /// Has the init of a job cloned that nothing is known of yet, as most need one.
+    pub(crate) fn of_most(launcher: &Launcher) -> Option<Self> {
+        let shape = foreseen(&Job::new(["true"]), Host::current())?;
+        Some(Self::ask(launcher, shape))
+    }
+
+    /// Plans a job, and has its init cloned meanwhile where it can be told what it will be like, unless
+    /// one was begun that is like it.
     pub(crate) fn while_planning(
+        begun: Option<Self>,
         launcher: &Launcher,
         job: &Job,
         host: &Host,
     ) -> (Result<Plan>, Option<Self>) {
         let plan = || Plan::make(job, host, Vec::new());
         let Some(shape) = foreseen(job, host) else { return (plan(), None) };
-        let ahead = Self::ask(launcher, shape);
+        let begun = begun.filter(|begun| begun.shape == shape);
+        let ahead = begun.unwrap_or_else(|| Self::ask(launcher, shape));
         (plan(), Some(ahead))
     }
 

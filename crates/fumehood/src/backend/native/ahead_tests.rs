@@ -4,16 +4,20 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::backend::native::cell::Cell;
-use crate::{Network, blocking};
+use crate::{Network, Sandbox, blocking};
 
 /// The plan of a job, and the init that was asked for meanwhile, by its process id and a descriptor of
 /// it. None where that has to be born in its control group, or no init can be made.
 fn ahead(job: &Job) -> Option<(Plan, Ahead, i32, OwnedFd)> {
-    let (plan, ahead) = Ahead::while_planning(&Launcher::Direct, job, Host::current());
+    let (plan, ahead) = Ahead::while_planning(None, &Launcher::Direct, job, Host::current());
     let ahead = ahead?;
-    let Ok(Pending::There(init)) = &ahead.asked else { return None };
-    let (pid, pidfd) = (init.pid, init.pidfd.try_clone().unwrap());
+    let (pid, pidfd) = spawned(&ahead)?;
     Some((plan.unwrap(), ahead, pid, pidfd))
+}
+
+fn spawned(ahead: &Ahead) -> Option<(i32, OwnedFd)> {
+    let (pid, pidfd) = ahead.asked.as_ref().ok()?.spawned.as_ref()?;
+    Some((*pid, pidfd.try_clone().unwrap()))
 }
 
 #[test]
@@ -43,4 +47,71 @@ fn an_init_that_does_not_fit_is_not_used_and_ends() {
         assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None), Ok(1));
     })
     .unwrap();
+}
+
+#[test]
+fn an_init_that_was_begun_for_any_job_is_that_of_an_ordinary_one() {
+    let Some(begun) = Ahead::of_most(&Launcher::Direct) else {
+        eprintln!("skipped: no init is cloned ahead here");
+        return;
+    };
+    let Some((pid, _)) = spawned(&begun) else {
+        eprintln!("skipped: no init can be made here");
+        return;
+    };
+    let (job, host) = (Job::new(["true"]), Host::current());
+    let (_, ahead) = Ahead::while_planning(Some(begun), &Launcher::Direct, &job, host);
+    assert_eq!(spawned(&ahead.unwrap()).unwrap().0, pid);
+}
+
+#[test]
+fn an_init_that_was_begun_for_any_job_is_not_that_of_an_unusual_one() {
+    let Some((_, begun, pid, pidfd)) =
+        blocking::block_on(async { ahead(&Job::new(["true"])) }).unwrap()
+    else {
+        eprintln!("skipped: no init is cloned ahead here");
+        return;
+    };
+    let (job, host) = (Job::new(["true"]).network(Network::Host), Host::current());
+    let (_, ahead) = Ahead::while_planning(Some(begun), &Launcher::Direct, &job, host);
+    assert_ne!(spawned(&ahead.unwrap()).unwrap().0, pid);
+    // Without an answer it waits for ever: that it ends is the promise.
+    assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None), Ok(1));
+}
+
+fn allowed(status: &str) -> &str {
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"));
+    line.unwrap().trim()
+}
+
+#[test]
+fn an_init_begins_on_another_processor_than_its_launcher() {
+    let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let Some(begun) = Ahead::of_most(&Launcher::Direct) else {
+        eprintln!("skipped: no init is cloned ahead here");
+        return;
+    };
+    let Some((pid, _)) = spawned(&begun) else {
+        eprintln!("skipped: no init can be made here");
+        return;
+    };
+    let aside = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let has_one = u128::from_str_radix(&allowed(&own).replace(',', ""), 16)
+        .is_ok_and(|mask| mask.count_ones() == 1);
+    assert_eq!(allowed(&aside) == allowed(&own), has_one, "{aside}");
+}
+
+#[test]
+fn a_program_may_run_wherever_its_caller_may() {
+    let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let job = Job::new(["cat", "/proc/self/status"]);
+    for sandbox in [Sandbox::expecting(), Sandbox::direct()] {
+        match blocking::block_on(sandbox.run(&job)).unwrap() {
+            Ok(report) => {
+                let status = String::from_utf8(report.stdout.data).unwrap();
+                assert_eq!(allowed(&status), allowed(&own));
+            }
+            Err(error) => eprintln!("skipped: {error}"),
+        }
+    }
 }

@@ -63,14 +63,15 @@ impl Launcher {
         shape: &Shape,
         group: Option<BorrowedFd<'_>>,
     ) -> Result<Pending, NotLaunched> {
-        let (ours, theirs) = sockets().map_err(|error| Error::internal("make a socket", error))?;
-        let control =
-            Control::new(ours).map_err(|error| Error::internal("watch a socket", error))?;
+        let (line, theirs) = sockets().map_err(|error| Error::internal("make a socket", error))?;
         match self {
-            Self::Direct => Ok(Pending::There(direct(control, &theirs, shape, group)?)),
+            Self::Direct => {
+                let spawned = direct(&theirs, shape, group)?;
+                Ok(Pending { line, spawned: Some(spawned) })
+            }
             Self::Zygote(zygote) => {
                 with_zygote(zygote, &shape.request(), theirs.as_fd(), group)?;
-                Ok(Pending::Asked(control))
+                Ok(Pending { line, spawned: None })
             }
             Self::Template(template) => {
                 if group.is_some() {
@@ -80,7 +81,7 @@ impl Launcher {
                 }
                 let asked = template.request(&shape.request(), theirs.as_fd());
                 asked.map_err(|error| Error::internal("ask a template", error))?;
-                Ok(Pending::Asked(control))
+                Ok(Pending { line, spawned: None })
             }
         }
     }
@@ -121,19 +122,22 @@ impl Launcher {
     }
 }
 
-/// An init that has been asked for.
+/// An init that has been asked for. There need not be a runtime yet.
 #[derive(Debug)]
-pub(crate) enum Pending {
-    There(Init),
-    Asked(Control),
+pub(crate) struct Pending {
+    line: OwnedFd,
+    /// Its process id and pidfd; none where the launcher will tell.
+    pub(super) spawned: Option<(i32, OwnedFd)>,
 }
 
 impl Pending {
     /// Waits until it is there.
     pub(crate) async fn init(self) -> Result<Init, NotLaunched> {
-        match self {
-            Self::There(init) => Ok(init),
-            Self::Asked(control) => spawned(control).await,
+        let control = Control::new(self.line);
+        let control = control.map_err(|error| Error::internal("watch a socket", error))?;
+        match self.spawned {
+            Some((pid, pidfd)) => Ok(Init { control, pid, pidfd }),
+            None => spawned(control).await,
         }
     }
 }
@@ -274,11 +278,10 @@ impl Maps {
 }
 
 fn direct(
-    control: Control,
     theirs: &OwnedFd,
     shape: &Shape,
     group: Option<BorrowedFd<'_>>,
-) -> Result<Init, NotLaunched> {
+) -> Result<(i32, OwnedFd), NotLaunched> {
     let ids = shape.maps.as_ref().map(|maps| IdMaps {
         uid: maps.uid.as_bytes(),
         gid: maps.gid.as_bytes(),
@@ -288,11 +291,12 @@ fn direct(
     let refused = |(step, errno)| NotLaunched::Refused { step, errno };
     let cgroup = group.map(|group| Fd(group.as_raw_fd()));
     let Shape { flags, prelude, .. } = *shape;
-    let spawned = launch(&Launch { flags, ids, cgroup, socket, prelude }).map_err(refused)?;
+    let spawned =
+        launch(&Launch { flags, ids, cgroup, socket, prelude, aside: true }).map_err(refused)?;
     let pid = spawned.pid;
     let pidfd = own(spawned.pidfd);
     spawned.release().map_err(|errno| refused((LaunchStep::Message, errno)))?;
-    Ok(Init { control, pid, pidfd })
+    Ok((pid, pidfd))
 }
 
 #[expect(unsafe_code, reason = "a raw descriptor becomes an owned one")]
