@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backend::native::cell::Handle;
 use crate::backend::native::cgroup::Group;
@@ -251,13 +251,22 @@ async fn bring_back(
     })
 }
 
+/// How long it may take on a machine with far too much to do until the kernel has freed what the
+/// processes of a cell had.
+const LONG: Duration = Duration::from_secs(10);
+
 /// Leaves what is left of a cell to whoever wants it, or waits until nothing is.
 async fn let_go(tether: Tether, group: Option<Group>, taker: Option<mpsc::UnboundedSender<Spent>>) {
     match (tether, taker) {
         (Tether::Native { init, .. }, Some(taker)) => {
             return drop(taker.send(Spent { init, group }));
         }
-        (Tether::Native { init, .. }, None) => drop(init),
+        (Tether::Native { mut init, .. }, None) => {
+            if group.is_some() {
+                // A group is removed when the last of its processes is dead, not while it dies.
+                let _ = timeout(LONG, init.ended()).await;
+            }
+        }
         (Tether::Foreign(program), _) => program.remove().await,
     }
     if let Some(mut group) = group {
@@ -319,11 +328,9 @@ async fn collect_from(root: Option<OwnedFd>, plan: &Plan, sink: Option<Sink>) ->
 }
 
 /// Removes a group whose processes are ending. That takes well below a millisecond, and others of
-/// this runtime are not kept waiting for longer than that at a time. On a machine with far too much
-/// to do it can take seconds until the kernel has freed what they had.
+/// this runtime are not kept waiting for longer than that at a time.
 async fn remove(group: &mut Group) {
     const BRIEF: Duration = Duration::from_millis(1);
-    const LONG: Duration = Duration::from_secs(10);
     let deadline = Instant::now() + LONG;
     // What cannot be removed by then is kept in mind and tried again; see `Group::drop`.
     while group.destroy(BRIEF).is_err() && Instant::now() < deadline {

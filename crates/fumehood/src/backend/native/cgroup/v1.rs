@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::dir::{Dir, Procs, keyed, parse_procs};
 use super::gauge::Gauge;
@@ -412,9 +412,17 @@ impl Control for Parts {
         killed
     }
 
-    /// Version 1 tells nobody when a group has become empty.
+    /// Version 1 tells nobody when a group has become empty. What dies is mostly gone in less time than
+    /// it takes to be woken by a timer.
     fn wait(&self, pause: Duration) -> io::Result<()> {
-        thread::sleep(pause);
+        const SHORT: Duration = Duration::from_micros(100);
+        let since = Instant::now();
+        if pause > SHORT {
+            thread::sleep(pause);
+        }
+        while since.elapsed() < pause {
+            thread::yield_now();
+        }
         Ok(())
     }
 }
