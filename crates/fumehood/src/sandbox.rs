@@ -87,7 +87,7 @@ impl Sandbox {
         Self { launcher, begun: None }
     }
 
-    fn take_begun(&self) -> Option<Ahead> {
+    pub(crate) fn take_begun(&self) -> Option<Ahead> {
         let begun = self.begun.as_ref()?;
         begun.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -236,6 +236,8 @@ impl Sandbox {
         feeds: bool,
         terminal: Option<TerminalSize>,
     ) -> Result<(Plan, Started, Ends)> {
+        // What was begun is of no use to somebody else's sandbox.
+        drop(self.take_begun());
         let mut plan = Plan::for_others(job, Host::current())?;
         let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
         let (ends, stdio) = ends(&plan, feeds, terminal)?;

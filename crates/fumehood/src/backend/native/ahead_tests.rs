@@ -4,7 +4,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::backend::native::cell::Cell;
-use crate::{Network, Sandbox, blocking};
+use crate::{BackendName, Guarantee, Network, Sandbox, blocking};
 
 /// The plan of a job, and the init that was asked for meanwhile, by its process id and a descriptor of
 /// it. None where that has to be born in its control group, or no init can be made.
@@ -77,6 +77,19 @@ fn an_init_that_was_begun_for_any_job_is_not_that_of_an_unusual_one() {
     assert_ne!(spawned(&ahead.unwrap()).unwrap().0, pid);
     // Without an answer it waits for ever: that it ends is the promise.
     assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None), Ok(1));
+}
+
+#[test]
+fn an_init_that_was_begun_is_not_kept_for_a_job_of_another_backend() {
+    if Ahead::of_most(&Launcher::Direct).is_none() {
+        eprintln!("skipped: no init is cloned ahead here");
+        return;
+    }
+    let sandbox = Sandbox::expecting();
+    let mut job = Job::new(["true"]).backend(BackendName::Unconfined);
+    job.waive = Guarantee::ALL.into();
+    blocking::block_on(sandbox.run(&job)).unwrap().unwrap();
+    assert!(sandbox.take_begun().is_none());
 }
 
 fn allowed(status: &str) -> &str {
