@@ -82,9 +82,13 @@ fn live_on(
     let done = cell.build(list, fds, count);
     answer(socket, &cell, done, true)?;
     let shares_root = cell.shared.is_some();
-    let (list, count) = stage_until_program(socket, &cell, &mut fds)?;
-    let children = sys::signalfd(nr::SIGCHLD)?;
-    let (program, watched) = start(socket, list, fds.get(..count).unwrap_or(&[]), &cell)?;
+    // Whatever does not need to know the program is done before somebody waits for it.
+    let stack = sys::map(STACK_LEN)?;
+    touch(stack);
+    let children = sys::dup_above(sys::signalfd(nr::SIGCHLD)?, ABOVE)?;
+    let Order { socket, list, count, stdio } = stage_until_program(socket, &cell, &mut fds)?;
+    let fds = fds.get(..count).unwrap_or(&[]);
+    let (program, watched) = start(socket, list, streams(fds, stdio), stack, &cell)?;
     let Ok(reaped) = watch(socket, children, program) else {
         // A supervisor that was killed with something of ours unread is a broken line and no end.
         abandon(program)
@@ -108,24 +112,75 @@ fn expect(socket: Fd, kind: Kind, fds: &mut [Fd; MAX_FDS]) -> Result<(&'static m
     }
 }
 
-/// Writes inputs as they are sent, until the program is.
-fn stage_until_program(
+/// Has the kernel give the page of a stack that is used first.
+fn touch(stack: &mut [u8]) {
+    if let Some(first) = stack.last_mut() {
+        // What is never read would not have to be written.
+        *core::hint::black_box(first) = 0;
+    }
+}
+
+/// The order to start a program.
+struct Order {
+    /// Where the line to the supervisor is by now.
     socket: Fd,
-    cell: &Cell,
-    fds: &mut [Fd; MAX_FDS],
-) -> Result<(&'static mut [u8], usize)> {
+    /// The steps of the program.
+    list: &'static mut [u8],
+    /// How many descriptors came with it.
+    count: usize,
+    /// Whether its streams came before, and are at their numbers.
+    stdio: bool,
+}
+
+/// Takes in what a program will need, until it is to be started.
+fn stage_until_program(mut socket: Fd, cell: &Cell, fds: &mut [Fd; MAX_FDS]) -> Result<Order> {
+    let mut stdio = false;
     loop {
         match wire::receive(socket, fds)? {
+            Some((message, 3)) if message.kind == Kind::Stdio && !stdio => {
+                socket = sys::dup_above(socket, ABOVE)?;
+                place([fds[0], fds[1], fds[2]])?;
+                stdio = true;
+            }
             Some((message, 1)) if message.kind == Kind::Stage => write_inputs(socket, fds[0])?,
             Some((message, 1)) if message.kind == Kind::Template => {
                 let compares = message.body == [1];
                 crate::template::main(fds[0], cell.host_proc.ok_or(Errno::PROTO)?, compares)
             }
             Some((message, count)) if message.kind == Kind::Program => {
-                return Ok((message.body, count));
+                return Ok(Order { socket, list: message.body, count, stdio });
             }
             _ => return Err(Errno::PROTO),
         }
+    }
+}
+
+/// Numbers from here on are in nobody's way.
+const ABOVE: i32 = 8;
+
+/// Puts a program's streams where it will have them. They may themselves have these numbers in another
+/// order.
+fn place(mut stdio: [Fd; 3]) -> Result<()> {
+    for fd in &mut stdio {
+        let moved = sys::dup_above(*fd, ABOVE)?;
+        sys::close(*fd);
+        *fd = moved;
+    }
+    for (number, fd) in (0..).zip(stdio) {
+        sys::dup_onto(fd, Fd(number))?;
+        sys::close(fd);
+    }
+    Ok(())
+}
+
+/// The program's streams, if it gets no terminal: those that came with it go before those that came
+/// earlier.
+fn streams(fds: &[Fd], placed: bool) -> Option<[Fd; 3]> {
+    match (fds, placed) {
+        (&[stdin, stdout, stderr], _) => Some([stdin, stdout, stderr]),
+        (&[stdin], true) => Some([stdin, Fd(1), Fd(2)]),
+        (&[], true) => Some([Fd(0), Fd(1), Fd(2)]),
+        _ => None,
     }
 }
 
@@ -187,10 +242,11 @@ fn fail(socket: Fd, kind: Kind, error: StepError, interpreter: bool) -> Result<(
 fn start(
     socket: Fd,
     list: &'static [u8],
-    fds: &[Fd],
+    streams: Option<[Fd; 3]>,
+    stack: &'static mut [u8],
     cell: &Cell,
 ) -> Result<(i32, Option<&'static Watched>)> {
-    let (stdio, controller) = match stdio(list, fds) {
+    let (stdio, controller) = match stdio(list, streams) {
         Ok(found) => found,
         Err(errno) => {
             fail(socket, Kind::ProgramFailed, StepError { index: 0, errno }, false)?;
@@ -210,7 +266,7 @@ fn start(
         let program = announce(socket, watched.started(), watched.start(), controller)?;
         return Ok((program, Some(watched)));
     }
-    let started = start.run(sys::map(STACK_LEN)?);
+    let started = start.run(stack);
     close_all(&stdio, cell.ruleset);
     Ok((announce(socket, started, &start, controller)?, None))
 }
@@ -244,13 +300,12 @@ fn announce(
 }
 
 /// The program's three descriptors, and the controlling end of its terminal if it gets one.
-fn stdio(list: &[u8], fds: &[Fd]) -> Result<([Fd; 3], Option<Fd>)> {
+fn stdio(list: &[u8], streams: Option<[Fd; 3]>) -> Result<([Fd; 3], Option<Fd>)> {
     if let Some(Step::Terminal { rows, columns }) = Step::decode(&mut Reader::new(list)) {
         let (controller, peer) = terminal::open(rows, columns)?;
         return Ok(([peer; 3], Some(controller)));
     }
-    let stdio = fds.get(..3).and_then(|fds| fds.try_into().ok()).ok_or(Errno::PROTO)?;
-    Ok((stdio, None))
+    Ok((streams.ok_or(Errno::PROTO)?, None))
 }
 
 /// The program has its own copies; one kept here would hold a pipe open.

@@ -160,6 +160,9 @@ impl<'a> Start<'a> {
 
     /// Moves the three out of the way first: they may themselves be 0, 1 and 2 in another order.
     fn set_stdio(&self) -> Result<()> {
+        if self.stdio == [Fd(0), Fd(1), Fd(2)] {
+            return Ok(());
+        }
         let mut moved = [Fd(-1); 3];
         for (to, &from) in moved.iter_mut().zip(&self.stdio) {
             *to = sys::dup_above(from, 3)?;

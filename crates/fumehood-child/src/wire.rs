@@ -15,8 +15,8 @@ pub const HEADER_LEN: usize = 8;
 pub enum Kind {
     /// Supervisor to init: the steps of the cell. Descriptors: those that the steps name.
     Cell = 1,
-    /// Supervisor to init: the steps of the program. Descriptors: its stdin, stdout and stderr,
-    /// or none if it gets a terminal.
+    /// Supervisor to init: the steps of the program. Descriptors: its stdin, stdout and stderr, those
+    /// that came before it ([`Self::Stdio`]) left out; none if it gets a terminal.
     Program = 2,
     /// Supervisor to init: send a signal to the program. Body: [`Signal`].
     Signal = 3,
@@ -27,6 +27,9 @@ pub enum Kind {
     /// test wants its networks to be lent again without a look. Descriptor: the packet socket for its
     /// requests.
     Template = 5,
+    /// Supervisor to init, before the program: what its stdin, stdout and stderr will be. Descriptors:
+    /// these three.
+    Stdio = 6,
     /// Launcher to supervisor: the init exists. Body: its process id. Descriptor: its pidfd.
     Spawned = 10,
     /// Launcher to supervisor: there is no init. Body: [`Failure`], whose index is a
@@ -69,6 +72,7 @@ impl Kind {
             3 => Self::Signal,
             4 => Self::Stage,
             5 => Self::Template,
+            6 => Self::Stdio,
             10 => Self::Spawned,
             11 => Self::NotSpawned,
             12 => Self::Ready,

@@ -2,6 +2,7 @@
 
 mod build;
 mod keeper;
+mod recipe;
 mod stock;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,14 +13,14 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::{Job, Report, Result, Running, Sandbox, Streams};
 
-use stock::Stock;
+use stock::{Stock, Taken};
 
 /// How many cells a [`Pool`] keeps, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolConfig {
     /// Cells that are kept parked for each kind of job. A parked cell costs some 300 KiB of kernel
-    /// memory, a hundred more where it has a control group, eight descriptors of this process, and no
+    /// memory, a hundred more where it has a control group, ten descriptors of this process, and no
     /// CPU time. No more are kept than three quarters
     /// of its descriptors (`RLIMIT_NOFILE`) allow; [`Pool::warm`] says so.
     pub parked: usize,
@@ -179,16 +180,23 @@ impl Pool {
         let progress = InProgress::new(&self.0);
         let (parked, spent) = self.0.take(job);
         let running = match parked {
-            Some((before, cell)) => {
+            Some(Taken { plan: before, cell, recipe, told }) => {
                 count(&self.0.counts.hits);
-                let plan = before.again(job)?;
-                self.0.sandbox.spawn_in(plan, &before, cell, streams).await?
+                let sandbox = &self.0.sandbox;
+                match recipe {
+                    Some(recipe) => sandbox.spawn_by(job, &recipe, cell, told, streams).await?,
+                    None => {
+                        let plan = before.again(job)?;
+                        Box::pin(sandbox.spawn_in(plan, &before, cell, streams)).await?
+                    }
+                }
             }
             None => {
                 count(&self.0.counts.misses);
                 let running = Box::pin(self.0.spawn_new(job, streams)).await?;
                 if job.can_be_parked() {
                     self.0.open_shelf(job);
+                    self.0.ask(job);
                     self.keep();
                 }
                 running
@@ -201,18 +209,20 @@ impl Pool {
     ///
     /// # Errors
     /// Why no cell can be built: as for [`Sandbox::run`]; and if this process may not have as many
-    /// descriptors as so many cells take, eight each.
+    /// descriptors as so many cells take, ten each.
     pub async fn warm(&self, job: &Job) -> Result<()> {
         if !job.can_be_parked() {
             return Ok(());
         }
         self.0.has_room()?;
         self.0.prepare(job).await?;
+        self.0.ask(job);
         self.keep();
         while let Some(shape) = self.0.wanting(|shelf| shelf.shape.same_cell(job)) {
             let (plan, cell) = self.0.build(&shape).await?;
             self.0.park(plan, cell);
         }
+        self.0.learn();
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use crate::host::Host;
 use crate::plan::{Plan, others};
 use crate::pool::InProgress;
 use crate::stream::{Drain, Feed};
-use crate::supervise::{self, Ends, Order, Spent, Wiring};
+use crate::supervise::{self, Ends, Order, Spent, Told, Wiring};
 use crate::workspace::{collect, intake};
 use crate::zygote::Zygote;
 use crate::{BackendName, Changes, Error, ErrorKind, Job, Report, Result, Stdin};
@@ -130,8 +130,10 @@ impl Sandbox {
             }
         };
         let (started, wiring) = tokio::join!(started, wire(stdin, [stdout, stderr]));
-        let (plan, started, ends) = started?;
-        Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, sink, asked)))
+        let (mut plan, started, ends) = started?;
+        let told = Told::take(&mut plan);
+        let plan = Arc::new(plan);
+        Ok(Running::new(supervise::Running::new(plan, told, started, ends, wiring, sink, asked)))
     }
 
     /// Starts a job in a cell that was built for its plan, which was made of another.
@@ -160,7 +162,7 @@ impl Sandbox {
         let standing = async { before.guarantees.clone() };
         let (tried, wiring, standing) =
             tokio::join!(started, wire(stdin, [stdout, stderr]), standing);
-        let (plan, started, ends) = match tried {
+        let (mut plan, started, ends) = match tried {
             Ok((started, ends)) => {
                 plan.stand_as(standing);
                 (plan, started, ends)
@@ -172,11 +174,13 @@ impl Sandbox {
                 Box::pin(self.start(&plan.job, feeds, terminal)).await?
             }
         };
-        Ok(Running::new(supervise::Running::new(plan, started, ends, wiring, sink, asked)))
+        let told = Told::take(&mut plan);
+        let plan = Arc::new(plan);
+        Ok(Running::new(supervise::Running::new(plan, told, started, ends, wiring, sink, asked)))
     }
 
     /// Tries the full plan, and weaker ones only as far as the job waives what they lack.
-    async fn start(
+    pub(crate) async fn start(
         &self,
         job: &Job,
         feeds: bool,
@@ -310,8 +314,25 @@ async fn start_in(
         Box::pin(cell.stage(plan)).await?;
     }
     let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
-    let (ends, stdio) = ends(plan, feeds, terminal)?;
+    let (ends, stdio) = streams(&mut cell, plan, feeds, terminal)?;
     Ok((cell.start(plan, stdio, terminal).await?.into(), ends))
+}
+
+/// Our ends of a program's streams, and those of its own that its init does not have yet.
+pub(crate) fn streams(
+    cell: &mut Cell,
+    plan: &Plan,
+    feeds: bool,
+    terminal: Option<TerminalSize>,
+) -> Result<(Ends, Vec<OwnedFd>)> {
+    match cell.take_ends().filter(|_| terminal.is_none()) {
+        None => ends(plan, feeds, terminal),
+        Some(ends) if !feeds => Ok((ends, Vec::new())),
+        Some(mut ends) => {
+            let theirs = ends.add_feeder(plan);
+            Ok((ends, vec![theirs.map_err(|error| Error::internal("make pipes", error))?]))
+        }
+    }
 }
 
 /// Our ends of a program's streams, and its own; none where it has a terminal.
@@ -324,13 +345,13 @@ fn ends(plan: &Plan, feeds: bool, terminal: Option<TerminalSize>) -> Result<(End
 
 /// Joins up the streams while the kernel is busy with the cell: whoever awaits both gets there first
 /// when the other waits.
-async fn wire(stdin: Feed, outputs: [Drain; 2]) -> Wiring {
+pub(crate) async fn wire(stdin: Feed, outputs: [Drain; 2]) -> Wiring {
     Wiring::watch(stdin, outputs)
 }
 
 const DEFAULT_SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };
 
-fn source(job: &Job, chosen: Option<Feed>) -> Result<Feed> {
+pub(crate) fn source(job: &Job, chosen: Option<Feed>) -> Result<Feed> {
     if let Some(feed) = chosen {
         return Ok(feed);
     }
@@ -356,9 +377,9 @@ fn source(job: &Job, chosen: Option<Feed>) -> Result<Feed> {
 /// Where the streams of a program lead.
 #[derive(Debug)]
 pub struct Streams {
-    stdin: Option<Feed>,
-    stdout: Drain,
-    stderr: Drain,
+    pub(crate) stdin: Option<Feed>,
+    pub(crate) stdout: Drain,
+    pub(crate) stderr: Drain,
     terminal: Option<TerminalSize>,
 }
 
@@ -436,7 +457,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn new(inner: supervise::Running) -> Self {
+    pub(crate) fn new(inner: supervise::Running) -> Self {
         let (orders, received) = mpsc::channel(ORDERS);
         let handle = Handle { orders, pid: inner.pid() };
         Self { state: Some((inner, received, None)), changes: None, handle }

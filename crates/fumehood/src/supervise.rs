@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -79,32 +80,49 @@ pub(crate) struct Ends {
 /// Makes the pipes of a program: our ends, and its own in the order 0, 1, 2.
 pub(crate) fn pipes(plan: &Plan, feeds: bool) -> io::Result<(Ends, Vec<OwnedFd>)> {
     let (stdin, feeder) = if feeds {
-        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (theirs, ours) = feeder(plan)?;
         (theirs, Some(ours))
     } else {
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
         (rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?, None)
     };
-    let (stdout, stdout_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (stderr, stderr_theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-    for ours in feeder.iter().chain([&stdout, &stderr]) {
-        rustix::io::ioctl_fionbio(ours, true)?;
+    let (stdout, stdout_theirs) = output(plan)?;
+    let (stderr, stderr_theirs) = output(plan)?;
+    let ends = Ends { stdin: feeder, stdout: Some(stdout), stderr: Some(stderr) };
+    Ok((ends, vec![stdin, stdout_theirs, stderr_theirs]))
+}
+
+impl Ends {
+    /// Has somebody feed a program whose outputs are there already: its end of the new pipe.
+    pub(crate) fn add_feeder(&mut self, plan: &Plan) -> io::Result<OwnedFd> {
+        let (theirs, ours) = feeder(plan)?;
+        self.stdin = Some(ours);
+        Ok(theirs)
     }
-    let theirs = vec![stdin, stdout_theirs, stderr_theirs];
-    if plan.identity.by_root {
-        give(plan, theirs.get(usize::from(!feeds)..).unwrap_or(&[]));
-    }
-    let stdin = feeder.map(Descriptor::new).transpose()?;
-    let [stdout, stderr] = [Descriptor::new(stdout)?, Descriptor::new(stderr)?];
-    Ok((Ends { stdin, stdout: Some(stdout), stderr: Some(stderr) }, theirs))
+}
+
+/// A program's end of its standard input, and ours.
+fn feeder(plan: &Plan) -> io::Result<(OwnedFd, Descriptor)> {
+    let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+    give(plan, &theirs);
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((theirs, Descriptor::new(ours)?))
+}
+
+/// Our end of an output, and the program's.
+fn output(plan: &Plan) -> io::Result<(Descriptor, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    give(plan, &theirs);
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((Descriptor::new(ours)?, theirs))
 }
 
 /// A program opens `/dev/stdout` as the owner of the pipe behind it, or not at all. It has the
 /// descriptor in any case, so root that may not give files away, as in some containers, goes on.
-fn give(plan: &Plan, pipes: &[OwnedFd]) {
-    let uid = rustix::fs::Uid::from_raw(plan.identity.host_uid);
-    let gid = rustix::fs::Gid::from_raw(plan.identity.host_gid);
-    for pipe in pipes {
+fn give(plan: &Plan, pipe: &OwnedFd) {
+    if plan.identity.by_root {
+        let uid = rustix::fs::Uid::from_raw(plan.identity.host_uid);
+        let gid = rustix::fs::Gid::from_raw(plan.identity.host_gid);
         let _ = rustix::fs::fchown(pipe, Some(uid), Some(gid));
     }
 }
@@ -112,19 +130,18 @@ fn give(plan: &Plan, pipes: &[OwnedFd]) {
 /// A program that runs under supervision. Dropping it kills everything in its cell.
 #[derive(Debug)]
 pub(crate) struct Running {
-    plan: Plan,
+    plan: Arc<Plan>,
+    told: Told,
     // Dropped in this order: the group is removed when nothing runs in it any more.
     tether: Tether,
     group: Option<Group>,
     /// Where the changes to copy-on-write mounts go, and what was there before.
     changes: Option<(OwnedFd, Base)>,
-    notes: Vec<MountNote>,
     /// Where its files go.
     sink: Option<Sink>,
     ends: Ends,
     terminal: Option<OwnedFd>,
     wiring: Wiring,
-    timing: Timing,
     started: Instant,
     /// Who wants the cell back when it has been used.
     spent: Option<mpsc::UnboundedSender<Spent>>,
@@ -140,7 +157,8 @@ pub(crate) struct Spent {
 
 impl Running {
     pub(crate) fn new(
-        plan: Plan,
+        plan: Arc<Plan>,
+        mut told: Told,
         started: Started,
         ends: Ends,
         wiring: Wiring,
@@ -148,18 +166,19 @@ impl Running {
         asked: Instant,
     ) -> Self {
         let now = Instant::now();
-        let setup_us = u64::try_from((now - asked).as_micros()).unwrap_or(u64::MAX);
+        told.timing.setup_us = u64::try_from((now - asked).as_micros()).unwrap_or(u64::MAX);
+        told.timing.steps = started.steps;
+        told.mounts.extend(started.notes);
         Self {
             plan,
+            told,
             tether: started.tether,
             group: started.group,
             changes: started.changes,
-            notes: started.notes,
             sink,
             ends,
             terminal: started.terminal,
             wiring,
-            timing: Timing { setup_us, steps: started.steps },
             started: now,
             spent: None,
         }
@@ -180,22 +199,21 @@ impl Running {
         self,
         mut orders: mpsc::Receiver<Order>,
     ) -> Result<(Report, Option<Changes>)> {
-        let (layers, notes) = (self.changes, self.notes);
+        let layers = self.changes;
         let Self {
-            mut plan,
+            plan,
+            told,
             mut tether,
             group,
             sink,
             ends,
             terminal,
             wiring,
-            timing,
             started,
             spent,
             ..
         } = self;
-        // While the program runs there is time for what is known already.
-        let told = Told::take(&mut plan, notes, timing);
+
         let (stdout, stderr) = (Carried::default(), Carried::default());
         let size = terminal.as_ref().and_then(|end| end.try_clone().ok());
         let exceeded = [Notify::new(), Notify::new()];
@@ -408,8 +426,8 @@ async fn deliver(
 }
 
 /// What a report says that is known before its program has ended.
-#[derive(Debug)]
-struct Told {
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
     confinement: Confinement,
     mounts: Vec<MountNote>,
     timing: Timing,
@@ -417,15 +435,14 @@ struct Told {
 
 impl Told {
     /// Takes out of a plan what nobody asks of it any more.
-    fn take(plan: &mut Plan, notes: Vec<MountNote>, timing: Timing) -> Self {
+    pub(crate) fn take(plan: &mut Plan) -> Self {
         let confinement = Confinement {
             backend: plan.backend().name().to_owned(),
             guarantees: std::mem::take(&mut plan.guarantees),
             waived: plan.job.waive.iter().copied().collect(),
         };
-        let mut mounts = std::mem::take(&mut plan.notes);
-        mounts.extend(notes);
-        Self { confinement, mounts, timing }
+        let mounts = std::mem::take(&mut plan.notes);
+        Self { confinement, mounts, timing: Timing::default() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which jobs can have the same cell.
 
-use super::{Access, BackendName, Job, Limits, Root};
+use super::{Access, BackendName, Job, Limits, Root, Stdin};
 
 impl Job {
     /// Whether a cell for it can be built before it is there: only our own are. A directory or an image as root has a
@@ -67,6 +67,57 @@ impl Job {
             && *waive == other.waive
             && *seccomp == other.seccomp
             && *backend == other.backend
+    }
+}
+
+impl Job {
+    /// Whether all that is done for it depends on the job alone: not on the caller's environment, nor on
+    /// inputs, nor on the size of a terminal.
+    pub(crate) fn has_recipe(&self) -> bool {
+        !self.tty && self.inputs.is_empty() && self.env.inherit.is_empty()
+    }
+
+    /// The same without what it runs and feeds.
+    pub(crate) fn without_program(&self) -> Self {
+        Self { args: vec!["true".to_owned()], stdin: Stdin::None, ..self.clone() }
+    }
+
+    /// Whether the two differ only in the program that is run, and in its standard input, and each
+    /// [has a recipe](Self::has_recipe): then they have the same plan but for where the program is
+    /// looked for.
+    ///
+    /// Every field is named here, so that none that is added is forgotten.
+    pub(crate) fn same_plan(&self, other: &Self) -> bool {
+        let Self {
+            args: _,
+            env,
+            cwd,
+            stdin: _,
+            tty,
+            root: _,
+            mounts: _,
+            tmpfs: _,
+            inputs,
+            input_limits,
+            collect,
+            network: _,
+            hostname: _,
+            limits,
+            require,
+            waive: _,
+            seccomp: _,
+            backend: _,
+        } = self;
+        self.has_recipe()
+            && *inputs == other.inputs
+            && *tty == other.tty
+            && *env == other.env
+            && *cwd == other.cwd
+            && *input_limits == other.input_limits
+            && *collect == other.collect
+            && *limits == other.limits
+            && *require == other.require
+            && self.same_cell(other)
     }
 }
 

@@ -26,11 +26,10 @@ impl Job {
     ///
     /// [`InvalidJob`](crate::ErrorKind::InvalidJob), which names the first field that is wrong.
     pub fn validate(&self) -> Result<()> {
-        args(&self.args, &self.root)?;
+        self.validate_program()?;
         root(&self.root)?;
         env::check(&self.env)?;
         inside("cwd", &self.cwd)?;
-        stdin(&self.stdin, self.tty)?;
         mounts(&self.mounts, &self.tmpfs)?;
         validate_files::check(self)?;
         network(&self.network, self.backend)?;
@@ -40,6 +39,14 @@ impl Job {
             Seccomp::Profile(path) => on_host("seccomp.profile", path),
             Seccomp::Default => Ok(()),
         }
+    }
+}
+
+impl Job {
+    /// The part of it in which jobs that have the [same plan](Self::same_plan) may differ.
+    pub(crate) fn validate_program(&self) -> Result<()> {
+        args(&self.args, &self.root)?;
+        stdin(&self.stdin, self.tty)
     }
 }
 
@@ -76,7 +83,11 @@ fn args(args: &[String], root: &Root) -> Result<()> {
     if args.first().is_none_or(String::is_empty) && !by_image {
         return refuse("args", format_args!("{args:?}"), "must start with the name of a program");
     }
-    args.iter().enumerate().try_for_each(|(index, arg)| no_nul(&format!("args[{index}]"), arg))
+    // Names of fields are written only where one is wrong: this is on the way to every program.
+    match args.iter().enumerate().find(|(_, arg)| arg.contains('\0')) {
+        Some((index, arg)) => no_nul(&format!("args[{index}]"), arg),
+        None => Ok(()),
+    }
 }
 
 fn root(root: &Root) -> Result<()> {
@@ -135,15 +146,15 @@ pub(super) fn inside(field: &str, path: &Path) -> Result<()> {
 }
 
 fn stdin(stdin: &Stdin, tty: bool) -> Result<()> {
-    let given = match stdin {
-        Stdin::Bytes(bytes) => format!("{} bytes", bytes.len()),
-        Stdin::File(path) => {
-            on_host("stdin.file", path)?;
-            format!("{path:?}")
-        }
-        Stdin::None | Stdin::Inherit => return Ok(()),
-    };
+    if let Stdin::File(path) = stdin {
+        on_host("stdin.file", path)?;
+    }
     if tty {
+        let given = match stdin {
+            Stdin::Bytes(bytes) => format!("{} bytes", bytes.len()),
+            Stdin::File(path) => format!("{path:?}"),
+            Stdin::None | Stdin::Inherit => return Ok(()),
+        };
         let problem = "a job with a tty reads from its terminal; set tty to false, or stdin to \
                        \"none\" or \"inherit\"";
         return refuse("stdin", given, problem);

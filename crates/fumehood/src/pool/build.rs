@@ -79,7 +79,7 @@ impl Inner {
     async fn build_in_template(&self, job: &Job) -> Option<Built> {
         let (plan, template) = self.template(job)?;
         let built = match self.begin(&template, &plan).await {
-            Ok(cell) => cell.park().await,
+            Ok(cell) => park(cell, &plan).await,
             Err(error) => Err(error),
         };
         match &built {
@@ -94,7 +94,7 @@ impl Inner {
         let mut plan = Plan::make(job, host, Vec::new())?;
         loop {
             let built = match self.begin(&self.sandbox.launcher, &plan).await {
-                Ok(cell) => cell.park().await,
+                Ok(cell) => park(cell, &plan).await,
                 Err(error) => Err(error),
             };
             match built {
@@ -197,4 +197,11 @@ impl Inner {
             };
         }
     }
+}
+
+/// Waits until a cell stands, and gives it what its program will need.
+async fn park(cell: Cell, plan: &Plan) -> Result<Cell, NotBuilt> {
+    let mut cell = cell.park().await?;
+    cell.furnish(plan).await?;
+    Ok(cell)
 }

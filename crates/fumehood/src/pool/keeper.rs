@@ -28,6 +28,7 @@ pub(super) async fn keep(pool: Weak<Inner>, mut spent: mpsc::UnboundedReceiver<S
         }
         take_back(&inner, &mut leaving);
         inner.tidy();
+        inner.learn();
         if let Some(shape) = inner.due() {
             match inner.build(&shape).await {
                 Ok((plan, cell)) => {

@@ -3,17 +3,19 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::recipe::Recipe;
 use super::{Inner, count};
 use crate::backend::native::cell::Cell;
 use crate::backend::native::cgroup::Group;
 use crate::backend::native::template::Template;
 use crate::plan::Plan;
-use crate::supervise::Spent;
+use crate::supervise::{Spent, Told};
 use crate::{Error, Job, Result};
 
 /// A cell, and the plan that it was built by.
@@ -36,6 +38,42 @@ pub(super) struct Shelf {
     pub(super) shape: Arc<Job>,
     pub(super) origin: Origin,
     pub(super) cells: VecDeque<Parked>,
+    /// How to use one for the job that was asked for last, or one like it.
+    pub(super) recipe: Option<Arc<Recipe>>,
+    /// A job for which there should be one.
+    pub(super) unknown: Option<Box<Job>>,
+}
+
+impl Shelf {
+    fn new(shape: Arc<Job>) -> Self {
+        let (origin, cells) = (Origin::Unknown, VecDeque::new());
+        Self { shape, origin, cells, recipe: None, unknown: None }
+    }
+
+    /// Adds what is known of the job. If nothing is, it is noted down to be found out; a recipe that
+    /// was just made stays for a while, whoever asks for what else in between.
+    fn give(&mut self, parked: Parked, job: &Job) -> Taken {
+        const LEAST: Duration = Duration::from_secs(1);
+        let Parked { plan, cell, told, .. } = parked;
+        let recipe = self.recipe.as_ref().filter(|recipe| recipe.is_of(&plan, job)).cloned();
+        let is_new = |recipe: &Arc<Recipe>| recipe.since.elapsed() < LEAST;
+        if recipe.is_none() && !self.recipe.as_ref().is_some_and(is_new) && job.has_recipe() {
+            self.unknown = Some(Box::new(job.without_program()));
+        }
+        let told = told.filter(|(of, _)| recipe.as_ref().is_some_and(|one| Arc::ptr_eq(of, one)));
+        Taken { plan, cell, recipe, told: told.map(|(_, told)| told) }
+    }
+
+    /// Works out how to use its cells for a job.
+    fn learn(&mut self, job: &Job) {
+        let Some(plan) = self.cells.back().map(|parked| Arc::clone(&parked.plan)) else { return };
+        // A job that cannot be run says so itself.
+        self.recipe = Recipe::new(&plan, job).ok().map(Arc::new);
+        for parked in &mut self.cells {
+            let recipe = self.recipe.as_ref().filter(|recipe| recipe.is_for(&parked.plan));
+            parked.told = recipe.map(|recipe| (Arc::clone(recipe), recipe.told()));
+        }
+    }
 }
 
 /// What the cells of a shelf are made of.
@@ -52,13 +90,34 @@ pub(super) enum Origin {
 /// A cell with the plan that it was built by: later plans of its kind may differ as the host does.
 #[derive(Debug)]
 pub(super) struct Parked {
-    plan: Arc<Plan>,
-    cell: Cell,
+    pub(super) plan: Arc<Plan>,
+    pub(super) cell: Cell,
     since: Instant,
+    /// What the report of a job by the recipe of its shelf begins with.
+    told: Option<(Arc<Recipe>, Told)>,
+}
+
+impl Parked {
+    fn new(plan: Arc<Plan>, cell: Cell, recipe: Option<&Arc<Recipe>>) -> Self {
+        let recipe = recipe.filter(|recipe| recipe.is_for(&plan));
+        let told = recipe.map(|recipe| (Arc::clone(recipe), recipe.told()));
+        Self { plan, cell, since: Instant::now(), told }
+    }
+}
+
+/// What a job is started with.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) plan: Arc<Plan>,
+    pub(super) cell: Cell,
+    /// How to use it, if that is known.
+    pub(super) recipe: Option<Arc<Recipe>>,
+    /// What its report begins with, if that is laid out.
+    pub(super) told: Option<Told>,
 }
 
 /// Descriptors that a parked cell takes.
-const EACH: u64 = 8;
+const EACH: u64 = 10;
 
 /// For how many parked cells there are descriptors: a quarter is for what is kept open to save time.
 fn room() -> usize {
@@ -105,8 +164,8 @@ impl Inner {
         since.elapsed() >= self.config.max_age
     }
 
-    /// A parked cell for this job with the plan that it was built by, and where it goes after.
-    pub(super) fn take(&self, job: &Job) -> (Option<Built>, Option<mpsc::UnboundedSender<Spent>>) {
+    /// A parked cell for this job, and where it goes after.
+    pub(super) fn take(&self, job: &Job) -> (Option<Taken>, Option<mpsc::UnboundedSender<Spent>>) {
         let mut stock = self.stock();
         let spent = stock.spent.clone();
         let found = stock.shelves.iter().position(|shelf| shelf.shape.same_cell(job));
@@ -114,9 +173,9 @@ impl Inner {
         let shelf = stock.shelves.remove(index);
         stock.shelves.push(shelf);
         let Some(shelf) = stock.shelves.last_mut() else { return (None, spent) };
-        while let Some(Parked { plan, cell, since }) = shelf.cells.pop_front() {
-            if !self.is_old(since) && cell.is_alive() {
-                return (Some((plan, cell)), spent);
+        while let Some(parked) = shelf.cells.pop_front() {
+            if !self.is_old(parked.since) && parked.cell.is_alive() {
+                return (Some(shelf.give(parked, job)), spent);
             }
             count(&self.counts.discarded);
         }
@@ -130,7 +189,7 @@ impl Inner {
             return;
         }
         let shape = Arc::new(job.shape());
-        stock.shelves.push(Shelf { shape, origin: Origin::Unknown, cells: VecDeque::new() });
+        stock.shelves.push(Shelf::new(shape));
         let excess = stock.shelves.len().saturating_sub(self.config.kinds);
         stock.shelves.drain(..excess);
     }
@@ -153,7 +212,10 @@ impl Inner {
     pub(super) fn park(&self, plan: Arc<Plan>, cell: Cell) {
         let mut stock = self.stock();
         match stock.shelf(&plan.job).filter(|shelf| shelf.cells.len() < self.config.parked) {
-            Some(shelf) => shelf.cells.push_back(Parked { plan, cell, since: Instant::now() }),
+            Some(shelf) => {
+                let parked = Parked::new(plan, cell, shelf.recipe.as_ref());
+                shelf.cells.push_back(parked);
+            }
             None => count(&self.counts.discarded),
         }
     }
@@ -168,10 +230,34 @@ impl Inner {
         None
     }
 
+    /// Notes a job down of which it should be known how to run it.
+    pub(super) fn ask(&self, job: &Job) {
+        if job.has_recipe()
+            && let Some(shelf) = self.stock().shelf(job)
+            && !shelf.recipe.as_ref().is_some_and(|recipe| recipe.suits(job))
+        {
+            shelf.unknown = Some(Box::new(job.without_program()));
+        }
+    }
+
+    /// Finds out what was noted down.
+    pub(super) fn learn(&self) {
+        for shelf in &mut self.stock().shelves {
+            if !shelf.cells.is_empty()
+                && let Some(job) = shelf.unknown.take()
+            {
+                shelf.learn(&job);
+            }
+        }
+    }
+
     /// Throws away what is too old.
     pub(super) fn tidy(&self) {
         let mut old = Vec::new();
         for shelf in &mut self.stock().shelves {
+            if shelf.recipe.as_ref().is_some_and(|recipe| self.is_old(recipe.since)) {
+                shelf.recipe = None;
+            }
             while shelf.cells.front().is_some_and(|parked| self.is_old(parked.since)) {
                 old.extend(shelf.cells.pop_front());
                 count(&self.counts.discarded);

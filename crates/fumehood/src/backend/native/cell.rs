@@ -20,6 +20,7 @@ use super::script::{self, Script, Split, TerminalSize};
 use super::{overlay, tree, watch};
 use crate::plan::Plan;
 use crate::plan::without::Blocked;
+use crate::supervise::{self, Ends};
 use crate::support::Facts;
 use crate::workspace::changes::Base;
 use crate::{Error, ErrorKind, MountNote, Result, StepTime};
@@ -42,6 +43,8 @@ pub(crate) struct Cell {
     script: Arc<Script>,
     /// How long its steps took, once they are known to be done.
     parked: Option<Vec<StepTime>>,
+    /// Our ends of its program's streams, where the init has the others already.
+    ends: Option<Ends>,
 }
 
 /// The line to an init, and the certainty that it ends.
@@ -174,7 +177,18 @@ impl Cell {
         let init = Handle { control, pidfd, pid };
         send(&init, Kind::Cell, &script, &fds).await?;
         let (changes, root, mounts) = (None, None, None);
-        Ok(Self { init, group, changes, root, mounts, base, notes, script, parked: None })
+        Ok(Self {
+            init,
+            group,
+            changes,
+            root,
+            mounts,
+            base,
+            notes,
+            script,
+            parked: None,
+            ends: None,
+        })
     }
 
     /// The process id of its init.
@@ -191,10 +205,12 @@ impl Cell {
         terminal: Option<TerminalSize>,
     ) -> Result<Started, NotBuilt> {
         let program = script::program(plan, terminal)?;
+
         self.start_by(program, stdio, |script, body| program_failed(plan, script, body)).await
     }
 
-    async fn start_by(
+    /// Starts a program by its steps, with those of its streams that its init does not have yet.
+    pub(crate) async fn start_by(
         mut self,
         program: Script,
         stdio: Vec<OwnedFd>,
@@ -265,6 +281,21 @@ impl Cell {
             self.parked = Some(steps);
         }
         Ok(())
+    }
+
+    /// Gives the init of a cell the streams of whatever program it will get, while nobody waits for it.
+    pub(crate) async fn furnish(&mut self, plan: &Plan) -> Result<()> {
+        let pipes = supervise::pipes(plan, false);
+        let (ends, theirs) = pipes.map_err(|error| Error::internal("make pipes", error))?;
+        let fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        self.init.control.send(Kind::Stdio, &[], &fds).await.map_err(sending)?;
+        self.ends = Some(ends);
+        Ok(())
+    }
+
+    /// Our ends of the program's streams, where its init has the others.
+    pub(crate) fn take_ends(&mut self) -> Option<Ends> {
+        self.ends.take()
     }
 
     /// Adds a step to those that the report lists.
@@ -472,7 +503,7 @@ fn step_failed(label: &str, errno: i32) -> NotBuilt {
     refused(&Refusal { step, errno, kind: None }, label)
 }
 
-fn program_failed(plan: &Plan, script: &Script, body: &[u8]) -> NotBuilt {
+pub(crate) fn program_failed(plan: &Plan, script: &Script, body: &[u8]) -> NotBuilt {
     let failure = failure(body);
     let label = label(&script.labels, failure.index);
     if !label.starts_with("exec") {

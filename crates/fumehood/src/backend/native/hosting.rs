@@ -36,7 +36,18 @@ impl Cell {
         send(&init, Kind::Cell, &script, &fds).await?;
         let script = Arc::new(script);
         let (changes, root, mounts, base, notes) = (None, None, None, None, Vec::new());
-        let cell = Self { init, group, changes, root, mounts, base, notes, script, parked: None };
+        let cell = Self {
+            init,
+            group,
+            changes,
+            root,
+            mounts,
+            base,
+            notes,
+            script,
+            parked: None,
+            ends: None,
+        };
         cell.park().await
     }
 

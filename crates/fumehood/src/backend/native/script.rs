@@ -16,6 +16,7 @@ use linux_raw_sys::general as nr;
 use super::launch;
 use super::tree::Join;
 use super::trees::Trees;
+use crate::env::Environment;
 use crate::job::Access;
 use crate::plan::layout::{EMPTY_DIR, EMPTY_FILE, Entry, cover_of, inside};
 use crate::plan::{Identity, Plan};
@@ -102,6 +103,18 @@ impl Script {
         if std::mem::replace(&mut self.mounts, Mounts::Various) == Mounts::Host {
             self.push(&Step::ReadOnly { attributes: u64::from(READ_ONLY) });
         }
+    }
+
+    /// The same list for another child, where nothing goes along.
+    pub(crate) fn without_descriptors(&self) -> Self {
+        let Self { bytes, labels, fds: _, mounts } = self;
+        let mut copy = Self { mounts: *mounts, ..Self::default() };
+        // The execution is still to come.
+        copy.bytes.reserve(bytes.len() + 1024);
+        copy.bytes.extend_from_slice(bytes);
+        copy.labels.reserve(labels.len() + 1);
+        copy.labels.extend_from_slice(labels);
+        copy
     }
 
     /// The name of a step without its object.
@@ -467,6 +480,14 @@ pub(crate) struct TerminalSize {
 
 /// The steps of the program, done in the process that becomes it.
 pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Script> {
+    let mut script = before_execution(plan, terminal)?;
+    let candidates = plan.candidates.iter().map(|path| path.as_os_str().as_bytes());
+    execution(&mut script, &plan.job.args, candidates, &variables(&plan.env)?)?;
+    Ok(script)
+}
+
+/// Those of them that come before its execution.
+pub(crate) fn before_execution(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Script> {
     let mut script = Script::default();
     if let Some(TerminalSize { rows, columns }) = terminal {
         script.push(&Step::Terminal { rows: rows.into(), columns: columns.into() });
@@ -497,7 +518,6 @@ pub(crate) fn program(plan: &Plan, terminal: Option<TerminalSize>) -> Result<Scr
     if !is_filtered_ahead(plan) {
         filter(&mut script, plan);
     }
-    exec(&mut script, plan)?;
     Ok(script)
 }
 
@@ -518,26 +538,33 @@ fn nice() -> u32 {
     (own + GIVES_WAY).clamp(0, NICEST).unsigned_abs()
 }
 
-fn exec(script: &mut Script, plan: &Plan) -> Result<()> {
-    let mut candidates = Vec::new();
-    for path in &plan.candidates {
-        append(&mut candidates, path.as_os_str().as_bytes())?;
-    }
-    let mut args = Vec::new();
-    for argument in &plan.job.args {
-        append(&mut args, argument.as_bytes())?;
-    }
-    let mut env = Vec::new();
-    for (name, value) in plan.env.iter() {
-        append(&mut env, &[name.as_bytes(), b"=", value.as_bytes()].concat())?;
-    }
+/// The last step of a program, with its [`variables`].
+pub(crate) fn execution<'a>(
+    script: &mut Script,
+    args: &[String],
+    candidates: impl IntoIterator<Item = &'a [u8]>,
+    variables: &[u8],
+) -> Result<()> {
+    let mut paths = Vec::with_capacity(256);
+    candidates.into_iter().try_for_each(|path| append(&mut paths, path))?;
+    let mut words = Vec::with_capacity(256);
+    args.iter().try_for_each(|argument| append(&mut words, argument.as_bytes()))?;
     let step = Step::Exec {
-        candidates: Strings::new(&candidates),
-        args: Strings::new(&args),
-        env: Strings::new(&env),
+        candidates: Strings::new(&paths),
+        args: Strings::new(&words),
+        env: Strings::new(variables),
     };
-    script.push_for(&step, plan.job.args.first().map_or("", String::as_str));
+    script.push_for(&step, args.first().map_or("", String::as_str));
     Ok(())
+}
+
+/// An environment as a program gets it.
+pub(crate) fn variables(env: &Environment) -> Result<Vec<u8>> {
+    let mut variables = Vec::new();
+    for (name, value) in env.iter() {
+        append(&mut variables, &[name.as_bytes(), b"=", value.as_bytes()].concat())?;
+    }
+    Ok(variables)
 }
 
 fn append(strings: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
