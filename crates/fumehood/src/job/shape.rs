@@ -149,7 +149,7 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
-    use crate::{ByteSize, Job, Network};
+    use crate::{ByteSize, Guarantee, Input, Job, Limit, Network};
 
     #[test]
     fn data_do_not_shape_a_cell() {
@@ -166,6 +166,30 @@ mod tests {
         let job = job.mount("/srv", "/srv").collect("out").hostname("other");
         assert!(job.same_cell(&job.shape()));
         assert!(!format!("{:?}", job.shape()).contains("private"));
+    }
+
+    #[test]
+    fn only_the_program_and_its_input_shape_no_plan() {
+        let one = Job::new(["true"]).env("A", "a");
+        assert!(one.same_plan(&Job::new(["cat"]).env("A", "a").stdin(b"in".as_slice())));
+        assert!(one.same_plan(&one.without_program()));
+        let differing = [
+            one.clone().env("B", "b"),
+            one.clone().inherit_env("B"),
+            one.clone().cwd("/tmp"),
+            one.clone().input(Input::bytes("in")),
+            one.clone().collect("out"),
+            one.clone().limits(|limits| limits.open_files = Some(64.into())),
+            one.clone().limits(|limits| limits.wall_time = Some(Limit::Unlimited)),
+            one.clone().hostname("other"),
+            Job { tty: true, ..one.clone() },
+            Job { require: [Guarantee::Memory].into(), ..one.clone() },
+        ];
+        for other in differing {
+            assert!(!one.same_plan(&other) && !other.same_plan(&one), "{other:?}");
+        }
+        let inherits = one.inherit_env("B");
+        assert!(!inherits.same_plan(&inherits), "what the caller has may change");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What jobs have in common that run the same cell in the same way, worked out once.
 
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -17,7 +18,6 @@ use crate::{Job, Result, Running, Sandbox};
 /// A job's plan without its program, and what is left to do when a program comes.
 ///
 /// What it says of this process, its own limits and its nice value, is as old as the recipe is.
-#[derive(Debug)]
 pub(super) struct Recipe {
     /// The plan that the cells were built by.
     before: Arc<Plan>,
@@ -30,6 +30,13 @@ pub(super) struct Recipe {
     /// The environment, as a program gets it.
     variables: Vec<u8>,
     pub(super) since: Instant,
+}
+
+/// Whoever prints a pool shall not see what programs are given.
+impl fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recipe").field("since", &self.since).finish_non_exhaustive()
+    }
 }
 
 impl Recipe {

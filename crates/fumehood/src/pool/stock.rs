@@ -1,6 +1,7 @@
 //! What a pool holds.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,7 +33,6 @@ pub(super) struct Stock {
 }
 
 /// The cells for one kind of job.
-#[derive(Debug)]
 pub(super) struct Shelf {
     /// A job of that kind, without anything that is a job's own.
     pub(super) shape: Arc<Job>,
@@ -42,6 +42,16 @@ pub(super) struct Shelf {
     pub(super) recipe: Option<Arc<Recipe>>,
     /// A job for which there should be one.
     pub(super) unknown: Option<Box<Job>>,
+}
+
+/// Without the job that is noted down: its environment is its own.
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shape, origin, cells, recipe, unknown: _ } = self;
+        let mut shelf = f.debug_struct("Shelf");
+        shelf.field("shape", shape).field("origin", origin).field("cells", cells);
+        shelf.field("recipe", recipe).finish_non_exhaustive()
+    }
 }
 
 impl Shelf {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fumehood::{ByteSize, ErrorKind, Input, InputSource, Job, Outcome};
+use fumehood::{ByteSize, ErrorKind, Input, InputSource, Job, Outcome, Report, Sandbox};
 use libtest_mimic::Failed;
 
 use crate::common::run;
@@ -19,6 +19,56 @@ pub(crate) fn gives_what_the_job_says() -> Result<(), Failed> {
         assert_eq!(report.outcome, Outcome::Exited { code: 7 });
         assert_eq!(report.stdout.data, b"b\n/tmp\nin");
         assert_eq!((pool.metrics().hits, pool.metrics().misses), (1, 0), "it was parked");
+        Ok(())
+    })
+}
+
+/// What is worked out once for jobs that are alike counts for no other.
+pub(crate) fn recipes() -> Result<(), Failed> {
+    run(async {
+        let job = shell("echo $A; pwd; ulimit -n");
+        let alike = job.clone().env("A", "a").cwd("/tmp");
+        let others = [
+            (alike.clone(), "a\n/tmp\n"),
+            (alike.clone().env("A", "b"), "b\n/tmp\n"),
+            (alike.clone().cwd("/"), "a\n/\n"),
+            (job.clone().cwd("/tmp"), "\n/tmp\n"),
+        ];
+        let pool = pool(2);
+        for files in [64, 65] {
+            for (other, expected) in &others {
+                pool.warm(&alike).await?;
+                let limited = other.clone().limits(|limits| limits.open_files = Some(files.into()));
+                assert_eq!(prints(&pool, &limited).await?, format!("{expected}{files}\n"));
+                // Of both kinds one was learned by now, so that each gets one that is not its own.
+                assert_eq!(prints(&pool, other).await?.lines().count(), 3);
+            }
+        }
+        let metrics = pool.metrics();
+        assert_eq!((metrics.hits, metrics.misses), (16, 0), "all were parked");
+        Ok(())
+    })
+}
+
+/// By a recipe a program is told what it is fed, what it lacks is said, and the report is the same.
+pub(crate) fn by_recipe() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(4);
+        pool.warm(&Job::new(["true"])).await?;
+        let fed = Job::new(["cat"]).stdin(b"in".as_slice());
+        assert_eq!(prints(&pool, &fed).await?, "in");
+        let error = pool.run(&Job::new(["no-such-program"])).await.expect_err("it is missing");
+        assert!(matches!(error.kind(), ErrorKind::ProgramNotFound { .. }), "{error}");
+        assert!(error.to_string().contains("no-such-program"), "{error}");
+        let error = pool.run(&Job::new(["a", "\0"])).await.expect_err("no argument has a NUL");
+        assert!(error.to_string().contains("args[1]"), "{error}");
+        let by_recipe = pool.run(&Job::new(["echo", "one"])).await?;
+        assert_eq!((pool.metrics().hits, pool.metrics().misses), (4, 0), "all were parked");
+        let without = Sandbox::new().run(&Job::new(["echo", "one"])).await?;
+        assert_eq!(by_recipe.confinement, without.confinement);
+        assert_eq!(by_recipe.stdout, without.stdout);
+        let last = |report: &Report| report.timing.steps.last().map(|step| step.step.clone());
+        assert_eq!(last(&by_recipe), last(&without), "the step that executes");
         Ok(())
     })
 }

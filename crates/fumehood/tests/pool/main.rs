@@ -15,8 +15,10 @@ use libtest_mimic::Arguments;
 
 use common::Test;
 
-const TESTS: [(&str, Test); 25] = [
+const TESTS: [(&str, Test); 27] = [
     ("a_parked_cell_gives_what_the_job_says", jobs::gives_what_the_job_says),
+    ("what_is_worked_out_for_one_job_counts_for_no_other", jobs::recipes),
+    ("what_is_worked_out_before_a_job_is_right_for_it", jobs::by_recipe),
     ("jobs_that_differ_in_confinement_share_no_cell", jobs::no_cell_is_shared),
     ("what_cannot_be_built_is_an_error_of_the_job", jobs::not_built),
     ("inputs_go_into_a_parked_cell_and_files_come_back", jobs::files),
