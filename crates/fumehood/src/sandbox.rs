@@ -1,7 +1,8 @@
 //! The front door: runs jobs.
 
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+mod ends;
+
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::io::DuplexStream;
@@ -21,7 +22,9 @@ use crate::stream::{Drain, Feed};
 use crate::supervise::{self, Ends, Order, Spent, Told, Wiring};
 use crate::workspace::{collect, intake};
 use crate::zygote::Zygote;
-use crate::{BackendName, Changes, Error, ErrorKind, Job, Report, Result, Stdin};
+use crate::{BackendName, Changes, Error, ErrorKind, Job, Report, Result};
+use ends::ends;
+pub(crate) use ends::{source, streams};
 
 /// How many orders a caller can give before the supervisor has taken one.
 const ORDERS: usize = 16;
@@ -318,31 +321,6 @@ async fn start_in(
     Ok((cell.start(plan, stdio, terminal).await?.into(), ends))
 }
 
-/// Our ends of a program's streams, and those of its own that its init does not have yet.
-pub(crate) fn streams(
-    cell: &mut Cell,
-    plan: &Plan,
-    feeds: bool,
-    terminal: Option<TerminalSize>,
-) -> Result<(Ends, Vec<OwnedFd>)> {
-    match cell.take_ends().filter(|_| terminal.is_none()) {
-        None => ends(plan, feeds, terminal),
-        Some(ends) if !feeds => Ok((ends, Vec::new())),
-        Some(mut ends) => {
-            let theirs = ends.add_feeder(plan);
-            Ok((ends, vec![theirs.map_err(|error| Error::internal("make pipes", error))?]))
-        }
-    }
-}
-
-/// Our ends of a program's streams, and its own; none where it has a terminal.
-fn ends(plan: &Plan, feeds: bool, terminal: Option<TerminalSize>) -> Result<(Ends, Vec<OwnedFd>)> {
-    if terminal.is_some() {
-        return Ok((Ends::default(), Vec::new()));
-    }
-    supervise::pipes(plan, feeds).map_err(|error| Error::internal("make pipes", error))
-}
-
 /// Joins up the streams while the kernel is busy with the cell: whoever awaits both gets there first
 /// when the other waits.
 pub(crate) async fn wire(stdin: Feed, outputs: [Drain; 2]) -> Wiring {
@@ -350,29 +328,6 @@ pub(crate) async fn wire(stdin: Feed, outputs: [Drain; 2]) -> Wiring {
 }
 
 const DEFAULT_SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };
-
-pub(crate) fn source(job: &Job, chosen: Option<Feed>) -> Result<Feed> {
-    if let Some(feed) = chosen {
-        return Ok(feed);
-    }
-    Ok(match &job.stdin {
-        Stdin::None if job.tty => Feed::Bytes(Vec::new()),
-        Stdin::None => Feed::Nothing,
-        Stdin::Bytes(bytes) => Feed::Bytes(bytes.clone()),
-        Stdin::File(path) => {
-            let file = File::open(path).map_err(|error| {
-                Error::invalid("stdin.file", path.display(), format!("cannot be read: {error}"))
-            })?;
-            Feed::Fd(file.into())
-        }
-        Stdin::Inherit => Feed::Fd(
-            std::io::stdin()
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|error| Error::internal("take over standard input", error))?,
-        ),
-    })
-}
 
 /// Where the streams of a program lead.
 #[derive(Debug)]
