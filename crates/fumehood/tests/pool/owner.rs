@@ -10,7 +10,7 @@ use libtest_mimic::Failed;
 use rustix::process::Signal;
 
 use crate::common::run;
-use crate::processes::{Role, descendants, gone, lives, of, own, signal};
+use crate::processes::{Role, descendants, gone, lives, of, own, signal, until_inits};
 use crate::{pool, prints, shell};
 
 /// Says what this program is to do instead of testing.
@@ -24,6 +24,9 @@ pub(crate) fn become_one() {
     let waited = blocking::block_on(async {
         pool.warm(&long).await.expect("a cell");
         let _running = pool.spawn(&long, Streams::captured()).await.expect("a program");
+        // Two may have been built at a time, of which one is not kept. An init that is stopped before it
+        // could ask to die with its parent would wait for ever to do so.
+        until_inits(2).await;
         let copy = if kind == "copied" { copy() } else { 0 };
         say(copy);
         std::future::pending::<()>().await;
