@@ -40,8 +40,9 @@ pub(crate) fn recipes() -> Result<(), Failed> {
                 pool.warm(&alike).await?;
                 let limited = other.clone().limits(|limits| limits.open_files = Some(files.into()));
                 assert_eq!(prints(&pool, &limited).await?, format!("{expected}{files}\n"));
-                // Of both kinds one was learned by now, so that each gets one that is not its own.
-                assert_eq!(prints(&pool, other).await?.lines().count(), 3);
+                // What is known is how to run the first of them.
+                let printed = prints(&pool, other).await?;
+                assert!(printed.starts_with(expected), "{printed:?} and not {expected:?}");
             }
         }
         let metrics = pool.metrics();
