@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::http::{Connection, Reply};
 use super::kinds::{Kind, Kinds};
 use super::random::Random;
+use super::slowest::Span;
 use super::stats::Times;
 
 /// What a level of load comes to.
@@ -21,6 +22,8 @@ pub(super) struct Seen {
     pub(super) wrong: Vec<String>,
     /// Requests that got no answer.
     pub(super) lost: Vec<String>,
+    /// When what was asked for and answered, be it right or not.
+    pub(super) spans: Vec<Span>,
     pub(super) took: Duration,
 }
 
@@ -32,6 +35,7 @@ impl Seen {
         self.refused += other.refused;
         self.wrong.extend(other.wrong);
         self.lost.extend(other.lost);
+        self.spans.extend(other.spans);
         self.took = self.took.max(other.took);
     }
 
@@ -87,7 +91,10 @@ fn client(
             What::Mixed(kinds) => kinds.draw(random.next()),
         };
         let asked = Instant::now();
-        match ask(&mut connection, address, kind) {
+        let answer = ask(&mut connection, address, kind);
+        let took = asked.elapsed();
+        seen.spans.push(Span { name: kind.name, client: number, began: asked, took });
+        match answer {
             Ok(reply) if is_refusal(&reply) => {
                 seen.refused += 1;
                 // As a client should, and not all at the same moment.
@@ -95,7 +102,7 @@ fn client(
                 thread::sleep(Duration::from_millis(base + random.next() % 50));
             }
             Ok(reply) => match kind.fault(&reply) {
-                None => seen.answers.entry(kind.name).or_default().add(asked.elapsed()),
+                None => seen.answers.entry(kind.name).or_default().add(took),
                 Some(fault) => seen.wrong.push(fault),
             },
             Err(error) => {

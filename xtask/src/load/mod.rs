@@ -9,6 +9,7 @@ mod level;
 mod overhead;
 mod random;
 mod server;
+mod slowest;
 mod stats;
 mod verdict;
 
@@ -270,6 +271,9 @@ impl Trial<'_> {
                 seen.refused
             );
             self.seen.levels.push((clients, seen.throughput(), hello));
+            if self.load.only.is_some() {
+                print!("{}", slowest::Company::of("hello", &seen.spans));
+            }
             self.seen.crowded.push(self.server.memory().0);
             self.note(clients, seen);
         }
