@@ -92,8 +92,8 @@ pub struct PoolMetrics {
 /// Every cell is used once. Which cell fits which job is decided by all that shapes the confinement:
 /// mounts, network, limits that the kernel holds, filter, waivers. The first job of a kind is built
 /// as by [`Sandbox`], and cells for the next ones are parked in the background, while no run is in
-/// progress or as soon as there is none left. Jobs whose root is a directory or an image, and those
-/// with copy-on-write mounts, are always built when they come.
+/// progress, or when one ends and fewer than half are left. Jobs whose root is a directory or an image,
+/// and those with copy-on-write mounts, are always built when they come.
 ///
 /// A pool belongs to the runtime that it is first used on. Copies share their cells; dropping the
 /// last one ends them.
@@ -265,7 +265,7 @@ impl Pool {
     }
 }
 
-/// A run in progress; while there is one, nothing is built ahead.
+/// A run in progress; while there is one, only a shelf that is less than half full is filled.
 #[derive(Debug)]
 pub(crate) struct InProgress(Arc<Inner>);
 

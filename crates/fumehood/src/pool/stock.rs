@@ -212,10 +212,13 @@ impl Inner {
         stock.shelves.iter().rev().find(short).map(|shelf| Arc::clone(&shelf.shape))
     }
 
-    /// A job for which a cell should be built now: nothing runs, or its shelf is empty.
+    /// A job for which a cell should be built now: nothing runs, or its shelf is less than half full. Under
+    /// load every run takes a cell, and so one has to be built for each, sooner or later; a shelf that was
+    /// let run empty would have nothing for runs that come faster than cells can be built beside them.
     pub(super) fn due(&self) -> Option<Arc<Job>> {
         let idle = self.running.load(Ordering::Relaxed) == 0;
-        self.wanting(|shelf| idle || shelf.cells.is_empty())
+        let few = self.config.parked.div_ceil(2);
+        self.wanting(|shelf| idle || shelf.cells.len() < few)
     }
 
     /// Puts a cell on its shelf, unless that is full or gone.

@@ -15,7 +15,7 @@ use libtest_mimic::Arguments;
 
 use common::Test;
 
-const TESTS: [(&str, Test); 27] = [
+const TESTS: [(&str, Test); 28] = [
     ("a_parked_cell_gives_what_the_job_says", jobs::gives_what_the_job_says),
     ("what_is_worked_out_for_one_job_counts_for_no_other", jobs::recipes),
     ("what_is_worked_out_before_a_job_is_right_for_it", jobs::by_recipe),
@@ -30,6 +30,7 @@ const TESTS: [(&str, Test); 27] = [
     ("a_socket_that_outlives_its_cell_is_in_nobodys_network", apart::sockets_that_stay),
     ("a_template_has_as_many_cells_as_there_are_descriptors_for", stock::many_cells),
     ("more_cells_than_descriptors_allow_are_refused", stock::too_many_cells),
+    ("half_of_the_cells_are_replaced_beside_runs", stock::replaced_beside_runs),
     ("old_cells_are_thrown_away", stock::old_cells_go),
     ("draining_ends_what_is_parked", stock::drained),
     ("a_cell_that_died_parked_is_replaced", deaths::dead_cells_are_replaced),

@@ -1,8 +1,8 @@
 //! What is parked: how much, and for how long.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fumehood::{Job, Pool, PoolConfig, Sandbox};
+use fumehood::{Job, Pool, PoolConfig, Sandbox, Streams};
 use libtest_mimic::Failed;
 
 use crate::common::run;
@@ -30,6 +30,29 @@ pub(crate) fn too_many_cells() -> Result<(), Failed> {
         let reason = std::error::Error::source(&error).expect("a reason").to_string();
         assert!(reason.contains("RLIMIT_NOFILE"), "{reason}");
         assert_eq!(pool.metrics().parked, 0);
+        Ok(())
+    })
+}
+
+/// Programs that go on took every cell. When one of them ends, half of the cells are replaced; the rest
+/// waits for the others to end.
+pub(crate) fn replaced_beside_runs() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(4);
+        let job = Job::new(["sleep", "100"]);
+        pool.warm(&job).await?;
+        let mut running = Vec::new();
+        for _ in 0..4 {
+            running.push(pool.spawn(&job, Streams::captured()).await?);
+        }
+        drop(running.pop());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while pool.metrics().parked < 2 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let metrics = pool.metrics();
+        assert_eq!((metrics.parked, metrics.running, metrics.misses), (2, 3, 0), "{metrics:?}");
+        drop(running);
         Ok(())
     })
 }
