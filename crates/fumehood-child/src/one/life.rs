@@ -60,7 +60,7 @@ fn try_to_live(Started { args, env }: Started) -> Option<i32> {
         }
         Err(failure) => End { status: 0, failure },
     };
-    sys::replace(file, end.record(token).bytes()).ok()?;
+    sys::write_over(file, end.record(token).bytes()).ok()?;
     Some(end.code())
 }
 
@@ -180,6 +180,7 @@ impl End {
         record.number(whole(peak));
         record.number(whole(self.failure.errno.into()));
         record.number(self.failure.interpreter.into());
+        record.end();
         record
     }
 

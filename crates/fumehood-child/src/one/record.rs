@@ -1,4 +1,4 @@
-//! What process 1 writes down in the end: words in ASCII, a space between any two.
+//! What process 1 writes down in the end: a line of words in ASCII, a space between any two.
 
 /// Longest token that is taken.
 pub(super) const LONGEST_TOKEN: usize = 64;
@@ -35,6 +35,11 @@ impl Record {
         digits.iter().skip(digits.len() - used).for_each(|digit| self.push(*digit));
     }
 
+    /// The end of the line, behind which nothing counts.
+    pub(super) fn end(&mut self) {
+        self.push(b'\n');
+    }
+
     /// What is lost for lack of space is missed by the reader, who counts words.
     fn push(&mut self, byte: u8) {
         if let Some(place) = self.bytes.get_mut(self.len) {
@@ -59,14 +64,16 @@ mod tests {
     fn a_record_is_words() {
         let mut record = Record::new(b"secret");
         [0, 7, 10, 9999, u64::MAX].into_iter().for_each(|number| record.number(number));
+        record.end();
         let text = std::str::from_utf8(record.bytes()).unwrap();
-        assert_eq!(text, format!("secret 0 7 10 9999 {}", u64::MAX));
+        assert_eq!(text, format!("secret 0 7 10 9999 {}\n", u64::MAX));
     }
 
     #[test]
     fn seven_numbers_of_any_size_fit() {
         let mut record = Record::new(&[b'a'; LONGEST_TOKEN]);
         (0..7).for_each(|_| record.number(u64::MAX));
-        assert!(record.bytes().ends_with(b"615"), "{:?}", record.bytes());
+        record.end();
+        assert!(record.bytes().ends_with(b"615\n"), "{:?}", record.bytes());
     }
 }

@@ -100,13 +100,18 @@ pub(super) fn open(path: &CStr) -> Result<usize> {
     unsafe { call(nr::NR_OPENAT, nr::AT_FDCWD as usize, path.as_ptr() as usize, flags, 0) }
 }
 
-/// Has these bytes in place of all that a file holds.
-pub(super) fn replace(file: usize, bytes: &[u8]) -> Result<()> {
+/// Writes these bytes over what a file begins with. Only where that fails, for somebody has used up the
+/// space with the very file, all else in it goes: to say so takes an application kernel a millisecond.
+pub(super) fn write_over(file: usize, bytes: &[u8]) -> Result<()> {
     // SAFETY: numbers; the kernel reads the bytes.
-    let written = unsafe {
-        call(nr::NR_FTRUNCATE, file, 0, 0, 0)?;
+    let write = || unsafe {
         call(nr::NR_PWRITE64, file, bytes.as_ptr() as usize, bytes.len(), 0)
     };
+    let written = write().or_else(|_| {
+        // SAFETY: numbers.
+        unsafe { call(nr::NR_FTRUNCATE, file, 0, 0, 0) }?;
+        write()
+    });
     if written? == bytes.len() { Ok(()) } else { Err(0) }
 }
 

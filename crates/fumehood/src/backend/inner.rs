@@ -40,9 +40,11 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// What was written, if it was process 1 that wrote.
+    /// What was written, if it was process 1 that wrote: the first line. Behind it may be whatever the
+    /// program wrote there before.
     pub(crate) fn read(text: &str, token: &str) -> Option<Self> {
-        let words: Vec<_> = text.split(' ').collect();
+        let (line, _) = text.split_once('\n')?;
+        let words: Vec<_> = line.split(' ').collect();
         let [word, status, user, system, maxrss, errno, interpreter] = words[..] else {
             return None;
         };
@@ -66,19 +68,20 @@ mod tests {
 
     #[test]
     fn only_who_knows_the_word_is_believed() {
-        let text = "secret 9 1 2 3 0 1";
+        let text = "secret 9 1 2 3 0 1\nguess 0 0 0 0 0 0\n";
         let (user_us, system_us, maxrss_kib) = (1, 2, 3);
         let end = End { status: 9, user_us, system_us, maxrss_kib, errno: 0, interpreter: true };
         assert_eq!(End::read(text, "secret"), Some(end));
         assert_eq!(End::read(text, "guess"), None);
-        assert_eq!(End::read(" 9 1 2 3 0 1", ""), None);
+        assert_eq!(End::read(" 9 1 2 3 0 1\n", ""), None);
         assert_eq!(End::read("", ""), None);
     }
 
     #[test]
     fn half_a_record_is_none() {
-        assert_eq!(End::read("secret 9 1 2 3 0", "secret"), None);
-        assert_eq!(End::read("secret 9 1 2 3 0 1 1", "secret"), None);
-        assert_eq!(End::read("secret 9 1 2 3 x 1", "secret"), None);
+        assert_eq!(End::read("secret 9 1 2 3 0\n", "secret"), None);
+        assert_eq!(End::read("secret 9 1 2 3 0 1 1\n", "secret"), None);
+        assert_eq!(End::read("secret 9 1 2 3 x 1\n", "secret"), None);
+        assert_eq!(End::read("secret 9 1 2 3 0 1", "secret"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! A directory of a home, written to from outside before its tool runs.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -86,23 +86,13 @@ impl Place {
         statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_size > 0)
     }
 
-    /// What a file holds; none if it is not there.
+    /// What a file holds, as far as it is text; none if it is not there.
     pub(in crate::backend) fn read(&self, path: &str) -> Option<String> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = openat2(&self.0, path, flags, Mode::empty(), WITHIN).ok()?;
-        io::read_to_string(io::Read::take(std::fs::File::from(file), LONGEST)).ok()
-    }
-
-    /// What the files of a directory hold, as far as they can be read.
-    pub(in crate::backend) fn logs(&self, path: &Path) -> Vec<String> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Ok(dir) = openat2(&self.0, path, flags, Mode::empty(), WITHIN) else {
-            return Vec::new();
-        };
-        let entries = Dir::read_from(&dir).into_iter().flatten().flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let place = Self(dir);
-        names.filter_map(|name| place.read(&name)).collect()
+        let mut bytes = Vec::new();
+        Read::take(std::fs::File::from(file), LONGEST).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Gives a file to somebody.
