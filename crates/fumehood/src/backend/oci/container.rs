@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::home::Lodging;
 use super::place::Place;
+use super::sign::{self, Sign};
 use super::tenant::{self, Judge, Tenant, not_built};
 use super::{Kind, Runtime, as_is, config, failure};
 use crate::backend::inner::End;
@@ -23,9 +25,6 @@ use crate::{Error, ErrorKind, Figure, Network, Result, Source, StepTime};
 /// How long a runtime may take until its container is there. gVisor's takes a tenth of a second; on a
 /// crowded machine fifty at once take some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often it is looked for meanwhile.
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where gVisor's kernel says why it crashed. Not its log, where it says what it does as well: to write that
 /// down takes a tenth of a run.
@@ -83,9 +82,10 @@ async fn attempt(
     if let Some(config) = config? {
         place.file(Path::new("bundle/config.json"), config.as_bytes())?;
     }
+    let sign = Sign::expect(runtime.kind, &place).map(Arc::new)?;
     let began = Instant::now();
     let started = cell.start_tool(&tool, stdio, None).await.map_err(not_built)?;
-    let judge = Container { kind: runtime.kind, token: lodging.token, plan: plan.clone() };
+    let judge = Container { kind: runtime.kind, token: lodging.token, plan: plan.clone(), sign };
     let mut tenant = Tenant { init: started.init, place, judge, early: None };
     stands(&mut tenant).await?;
     let us = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
@@ -135,7 +135,7 @@ fn tool(runtime: &Runtime, plan: &Plan, lodging: &Lodging, platform: Option<&str
         Kind::Runc => args.push("--rootless=true".into()),
     }
     args.extend(["run", "--pid-file"].map(OsString::from));
-    args.push(lodging.path("pid").into());
+    args.push(lodging.path(sign::FILE).into());
     args.push("--bundle".into());
     let bundle = as_is::dir(plan).map_or_else(|| lodging.path("bundle"), Path::to_path_buf);
     args.push(bundle.clone().into());
@@ -169,10 +169,12 @@ struct Container {
     /// The word by which process 1 proves itself, if it is ours.
     token: Option<String>,
     plan: Plan,
+    sign: Arc<Sign>,
 }
 
 /// Waits until the container is there.
 async fn stands(tenant: &mut Tenant<Container>) -> Result<()> {
+    let sign = Arc::clone(&tenant.judge.sign);
     let deadline = Instant::now() + PATIENCE;
     loop {
         tokio::select! {
@@ -185,22 +187,17 @@ async fn stands(tenant: &mut Tenant<Container>) -> Result<()> {
                     None => Err(died(tenant.judge.kind)),
                 };
             }
-            () = sleep(PAUSE) => {}
+            () = sign.wait() => {}
+            () = sleep_until(deadline) => {
+                let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                let step = format!("{} run", tenant.judge.kind.name());
+                return Err(ErrorKind::Start { step, source }.into());
+            }
         }
-        if is_there(&tenant.place) {
+        if sign.is_there(&tenant.place) {
             return Ok(());
         }
-        if Instant::now() > deadline {
-            let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
-            let step = format!("{} run", tenant.judge.kind.name());
-            return Err(ErrorKind::Start { step, source }.into());
-        }
     }
-}
-
-/// Whether the runtime got so far as to make the container.
-fn is_there(place: &Place) -> bool {
-    place.has("pid")
 }
 
 impl Judge for Container {
@@ -225,7 +222,7 @@ impl Judge for Container {
             let source = std::io::Error::other(last_words);
             return Err(Error::internal("run the program: gVisor's kernel crashed", source));
         }
-        if code != 0 && !is_there(place) {
+        if code != 0 && !self.sign.is_there(place) {
             let said = format!("it ended with status {code} before there was a container");
             let step = format!("{} run", self.kind.name());
             return Err(ErrorKind::Start { step, source: std::io::Error::other(said) }.into());

@@ -14,6 +14,7 @@ mod guarantees;
 pub(super) mod home;
 pub(super) mod place;
 mod rules;
+mod sign;
 pub(super) mod tenant;
 
 use std::os::fd::OwnedFd;

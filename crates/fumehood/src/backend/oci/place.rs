@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fchmod,
-    mkdirat, openat2, statat, symlinkat,
+    mkdirat, mknodat, openat2, statat, symlinkat,
 };
 use rustix::io::Errno;
 
@@ -68,6 +68,15 @@ impl Place {
         let file = openat2(&self.0, path, flags, Mode::from_raw_mode(mode), WITHIN)
             .map_err(|errno| failed("write", path, errno))?;
         fill(file, path, data, mode)
+    }
+
+    /// Makes a pipe, open to be read from without waiting.
+    pub(super) fn pipe(&self, path: &Path) -> Result<OwnedFd> {
+        let mode = Mode::RUSR.union(Mode::WUSR);
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        mknodat(&self.0, path, FileType::Fifo, mode, 0)
+            .and_then(|()| openat2(&self.0, path, flags, Mode::empty(), WITHIN))
+            .map_err(|errno| failed("make", path, errno))
     }
 
     /// Makes a file unless something is there: in writable mounts of the host that is the host's, and
