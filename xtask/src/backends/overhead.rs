@@ -1,22 +1,22 @@
 //! `cargo xtask backends --overhead`: what a run by us costs beside the same run by the tool alone.
 //!
 //! A tool by hand gets the very settings that we give it: a run of ours is looked at while it lasts, and the
-//! tool's arguments, and the files that we made for it, are copied. All is started by shells that do nothing
-//! else, one run of each in turn, so whatever else the machine does hits all alike.
+//! tool's arguments, and the files that we made for it, are copied. The limit that we hold for it by a control
+//! group of every run it is told to hold itself; besides, it is measured without any. All is started by shells
+//! that do nothing else, one run of each in turn, so whatever else the machine does hits all alike.
 
 mod capture;
 mod engines;
+mod shells;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
 
 use crate::Outcome;
 use crate::build::binary_alone;
 use crate::components::{self, find};
 use crate::user::{Stage, is_root};
+use shells::Shells;
 
 /// Each as ours, and as the tool by hand.
 pub(super) struct Pair {
@@ -24,6 +24,8 @@ pub(super) struct Pair {
     pub(super) ours: String,
     /// `{n}` stands for a number that is never used twice.
     pub(super) hand: String,
+    /// The same without a limit of memory, in control groups that are there already.
+    pub(super) unlimited: Option<String>,
 }
 
 const RUNS: usize = 30;
@@ -68,7 +70,7 @@ pub(super) fn overhead(args: &[&str]) -> Outcome {
     }
     let measured = measure(&native, &pairs, runs);
     drop(engines);
-    remove_groups();
+    shells::remove_groups();
     Ok(report(&measured?, &pairs, runs))
 }
 
@@ -86,45 +88,6 @@ fn arguments<'a>(args: &[&'a str]) -> Result<(usize, Vec<&'a str>), String> {
     Ok((runs, names))
 }
 
-/// A shell that runs one line after another.
-struct Shell {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Shell {
-    /// With this before its first line.
-    fn start(mut command: Command, before: &str) -> Result<Self, String> {
-        let script = format!("{before} while read -r line; do $line </dev/null >&2; echo $?; done");
-        command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
-        let stdin = child.stdin.take();
-        let stdout = BufReader::new(child.stdout.take().ok_or("it is piped")?);
-        Ok(Self { child, stdin, stdout })
-    }
-
-    /// Microseconds of a run that must succeed.
-    fn time(&mut self, line: &str) -> Result<u128, String> {
-        let started = Instant::now();
-        let mut status = String::new();
-        self.stdin
-            .as_mut()
-            .map_or(Ok(()), |stdin| writeln!(stdin, "{line}"))
-            .and_then(|()| self.stdout.read_line(&mut status))
-            .map_err(|error| format!("{line}: {error}"))?;
-        let micros = started.elapsed().as_micros();
-        if status.trim() == "0" { Ok(micros) } else { Err(format!("{line}: {}", status.trim())) }
-    }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        self.stdin = None;
-        drop(self.child.wait());
-    }
-}
-
 /// Microseconds: the median, and the least, which other work on the machine touches least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Cost {
@@ -138,94 +101,86 @@ fn cost(mut micros: Vec<u128>) -> Cost {
     Cost { median: at(micros.len() / 2), least: at(0) }
 }
 
-/// Of the native run, and of ours and by hand for each.
-struct Measured {
-    native: Cost,
-    pairs: Vec<(Cost, Cost)>,
+/// Of runs by us, by hand, and by hand without limits.
+#[derive(Clone, Copy, Debug)]
+struct Costs {
+    ours: Cost,
+    hand: Cost,
+    unlimited: Option<Cost>,
 }
 
-/// What limits cost is a part of the settings: a tool by hand runs in control groups, too, and as nice as it
-/// does for us. On a machine with other work to do, that decides how long it waits for a processor.
-const GROUPS: &str = "for c in cpu cpuacct memory pids; do g=/sys/fs/cgroup/$c/fumehood-overhead; \
-    test -e /sys/fs/cgroup/$c/tasks && mkdir -p $g && echo $$ >$g/cgroup.procs; done; \
-    renice -n 10 $$ >/dev/null;";
-
-/// Removes them when nothing is in them any more.
-fn remove_groups() {
-    for controller in ["cpu", "cpuacct", "memory", "pids"] {
-        drop(fs::remove_dir(format!("/sys/fs/cgroup/{controller}/fumehood-overhead")));
-    }
+/// Of the native run, and of each pair.
+struct Measured {
+    native: Cost,
+    pairs: Vec<Costs>,
 }
 
 fn measure(native: &str, pairs: &[Pair], runs: usize) -> Result<Measured, String> {
-    let mut plain = Command::new("sh");
-    plain.arg("-c");
-    let mut ours = Shell::start(plain, "")?;
-    // crun refuses hosts with both versions of control groups, even where it is to leave them alone; a
-    // home of ours covers them, too.
-    let mut covered = Command::new("unshare");
-    covered.args(["-m", "sh", "-c"]);
-    let before = format!("{GROUPS} mount -t tmpfs none /sys/fs/cgroup;");
-    let mut hand = Shell::start(covered, &before)?;
-    let mut plain = Command::new("sh");
-    plain.arg("-c");
-    let mut plainly = Shell::start(plain, GROUPS)?;
-    let mut plain = Command::new("sh");
-    plain.arg("-c");
-    let mut client = Shell::start(plain, "")?;
+    let mut shells = Shells::start()?;
     let mut natives = Vec::new();
-    let mut all: Vec<_> = pairs.iter().map(|_| (Vec::new(), Vec::new())).collect();
+    let mut all: Vec<_> = pairs.iter().map(|_| [Vec::new(), Vec::new(), Vec::new()]).collect();
     for round in 0..WARM_UP + runs {
-        let native = ours.time(native)?;
-        for (pair, (by_us, by_hand)) in pairs.iter().zip(&mut all) {
-            let line = pair.hand.replace("{n}", &round.to_string());
-            let us = ours.time(&pair.ours)?;
-            let tool = match pair.name {
-                "runsc" | "crun" => &mut hand,
-                // What their clients start is the engine's.
-                "docker" | "podman" => &mut client,
-                _ => &mut plainly,
-            };
-            let tool = tool.time(&line)?;
+        let micros = |times: &mut Vec<u128>, micros| {
             if round >= WARM_UP {
-                by_us.push(us);
-                by_hand.push(tool);
+                times.push(micros);
+            }
+        };
+        micros(&mut natives, shells.plain.time(native)?);
+        for (pair, [ours, hand, unlimited]) in pairs.iter().zip(&mut all) {
+            micros(ours, shells.plain.time(&pair.ours)?);
+            micros(hand, shells.by_hand(pair.name).time(&numbered(&pair.hand, round))?);
+            if let Some(line) = &pair.unlimited {
+                let line = numbered(line, WARM_UP + runs + round);
+                micros(unlimited, shells.without_limits(pair.name).time(&line)?);
             }
         }
-        if round >= WARM_UP {
-            natives.push(native);
-        }
     }
-    let pairs = all.into_iter().map(|(us, tool)| (cost(us), cost(tool))).collect();
-    Ok(Measured { native: cost(natives), pairs })
+    let costs = all.into_iter().map(|[ours, hand, unlimited]| Costs {
+        ours: cost(ours),
+        hand: cost(hand),
+        unlimited: (!unlimited.is_empty()).then(|| cost(unlimited)),
+    });
+    Ok(Measured { native: cost(natives), pairs: costs.collect() })
+}
+
+fn numbered(line: &str, number: usize) -> String {
+    line.replace("{n}", &number.to_string())
 }
 
 /// Prints it; whether all is within the target.
 fn report(measured: &Measured, pairs: &[Pair], runs: usize) -> bool {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("\n{runs} interleaved runs of `true`, load {}", load.trim());
-    println!("the least of each in microseconds, and ratios of the least and of the medians");
-    let head = ["ours", "by hand", "/ native", "/ by hand", "/ native", "/ by hand"];
-    println!("{:<8}{}", "", head.map(|word| format!("{word:>11}")).concat());
+    println!("the least of each in microseconds, ratios of the least, and ratios of the medians");
+    let costs = ["ours", "by hand", "no limit"];
+    let ratios = ["/ native", "/ by hand", "/ no limit"];
+    let head = costs.into_iter().chain(ratios).chain(ratios);
+    println!("{:<8}{}", "", head.map(|word| format!("{word:>11}")).collect::<String>());
     println!("{:<8}{:>11}", "native", measured.native.least);
     let mut good = true;
-    for (pair, (ours, hand)) in pairs.iter().zip(&measured.pairs) {
-        let ratio = |one: u128, other: u128| one * 100 / other.max(1);
+    for (pair, costs) in pairs.iter().zip(&measured.pairs) {
+        let least = hundredths(costs, measured.native, |cost| cost.least);
+        let medians = hundredths(costs, measured.native, |cost| cost.median);
+        let micros = [Some(costs.ours), Some(costs.hand), costs.unlimited];
+        let micros = micros.map(|cost| cell(cost.map(|cost| cost.least.to_string()))).concat();
         let shown = |hundredths: u128| format!("{}.{:02}", hundredths / 100, hundredths % 100);
-        let least = ratio(ours.least, hand.least);
-        let native = measured.native;
-        let ratios = [
-            ratio(ours.least, native.least),
-            least,
-            ratio(ours.median, native.median),
-            ratio(ours.median, hand.median),
-        ];
-        let ratios = ratios.map(|ratio| format!("{:>11}", shown(ratio))).concat();
-        let mark = if least > MOST { "  too much" } else { "" };
-        println!("{:<8}{:>11}{:>11}{ratios}{mark}", pair.name, ours.least, hand.least);
-        good &= least <= MOST;
+        let ratios = least.into_iter().chain(medians).map(|ratio| cell(ratio.map(shown)));
+        let is_much = least[1].is_none_or(|ratio| ratio > MOST);
+        let mark = if is_much { "  too much" } else { "" };
+        println!("{:<8}{micros}{}{mark}", pair.name, ratios.collect::<String>());
+        good &= !is_much;
     }
     good
+}
+
+/// Of ours to the native run, to the tool by hand, and to that without limits.
+fn hundredths(costs: &Costs, native: Cost, of: impl Fn(Cost) -> u128) -> [Option<u128>; 3] {
+    [Some(native), Some(costs.hand), costs.unlimited]
+        .map(|other| other.map(|other| of(costs.ours) * 100 / of(other).max(1)))
+}
+
+fn cell(text: Option<String>) -> String {
+    format!("{:>11}", text.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -239,12 +194,15 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_times_what_succeeds_and_names_what_does_not() {
-        let mut sh = Command::new("sh");
-        sh.arg("-c");
-        let mut shell = Shell::start(sh, "").unwrap();
-        assert!(shell.time("true").is_ok());
-        assert!(shell.time("false").unwrap_err().contains("false: 1"));
+    fn ratios_are_to_each_other() {
+        let cost = |least| Cost { median: 2 * least, least };
+        let costs = Costs { ours: cost(110), hand: cost(100), unlimited: None };
+        let ratios = hundredths(&costs, cost(50), |cost| cost.least);
+        assert_eq!(ratios, [Some(220), Some(110), None]);
+    }
+
+    #[test]
+    fn the_median_and_the_least_count() {
         assert_eq!(cost(vec![3, 1, 2]), Cost { median: 2, least: 1 });
     }
 }

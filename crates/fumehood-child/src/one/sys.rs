@@ -104,9 +104,7 @@ pub(super) fn open(path: &CStr) -> Result<usize> {
 /// space with the very file, all else in it goes: to say so takes an application kernel a millisecond.
 pub(super) fn write_over(file: usize, bytes: &[u8]) -> Result<()> {
     // SAFETY: numbers; the kernel reads the bytes.
-    let write = || unsafe {
-        call(nr::NR_PWRITE64, file, bytes.as_ptr() as usize, bytes.len(), 0)
-    };
+    let write = || unsafe { call(nr::NR_PWRITE64, file, bytes.as_ptr() as usize, bytes.len(), 0) };
     let written = write().or_else(|_| {
         // SAFETY: numbers.
         unsafe { call(nr::NR_FTRUNCATE, file, 0, 0, 0) }?;

@@ -82,7 +82,7 @@ impl Engine {
         // Podman would raise it to more than its own limit.
         let more = if self.name == "podman" { "--ulimit nproc=1024:1024" } else { "" };
         let hand = format!("{} run {SETTINGS} {more} {IMAGE} /payload/true", self.client);
-        Pair { name: self.name, ours, hand }
+        Pair { name: self.name, ours, hand, unlimited: None }
     }
 }
 
