@@ -3,13 +3,21 @@
 //! Version 1.40 (Docker 19.03, Podman 3) has all of it. What an engine says is read leniently, for
 //! the two differ in what they leave out; what it is told is written by [`super::preset`].
 
+use std::time::Duration;
+
 use hyper::Method;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use super::http::{Client, Failure, Hijacked, Pieces, escape};
 
 const API: &str = "/v1.40";
+
+/// How often a list of containers is asked for while one of them ends, which takes an engine some
+/// milliseconds, and on a crowded machine a second.
+const LISTINGS: u32 = 100;
+const BETWEEN_LISTINGS: Duration = Duration::from_millis(20);
 
 /// `GET /version`.
 #[derive(Debug, Deserialize)]
@@ -176,7 +184,14 @@ impl Client {
     /// started.
     pub(super) async fn labelled(&self, label: &str) -> Result<Vec<Listed>, Failure> {
         let filters = serde_json::json!({ "label": [label] }).to_string();
-        self.get(&format!("/containers/json?all=1&filters={}", escape(&filters))).await
+        let path = format!("/containers/json?all=1&filters={}", escape(&filters));
+        for _ in 1..LISTINGS {
+            match self.get(&path).await {
+                Err(failure) if failure.is_of_one_that_ends() => sleep(BETWEEN_LISTINGS).await,
+                other => return other,
+            }
+        }
+        self.get(&path).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
@@ -194,4 +209,63 @@ fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failure> {
 
 fn unreadable(error: serde_json::Error) -> Failure {
     Failure::Broken(std::io::Error::other(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    /// What a list of containers comes to with an engine that gives these answers, and how many were left.
+    async fn listed(test: &str, answers: &[(u16, &str)]) -> (Result<usize, Failure>, usize) {
+        let name = format!("fumehood-fake-engine-{test}-{}", std::process::id());
+        let socket = std::env::temp_dir().join(name);
+        let listener = UnixListener::bind(&socket).unwrap();
+        let left: Vec<_> =
+            answers.iter().map(|&(status, body)| (status, body.to_owned())).collect();
+        let engine = thread::spawn(move || {
+            let mut left = left.into_iter();
+            while let Some((mut stream, _)) = left.len().gt(&0).then(|| listener.accept().unwrap())
+            {
+                let mut request = [0; 4096];
+                // Whoever connects without asking wants the engine to end.
+                if stream.read(&mut request).unwrap() == 0 {
+                    break;
+                }
+                let (status, body) = left.next().unwrap();
+                let length = body.len();
+                let head = "Content-Type: application/json\r\nConnection: close";
+                write!(
+                    stream,
+                    "HTTP/1.1 {status} -\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}"
+                )
+                .unwrap();
+            }
+            left.len()
+        });
+        let listed = Client::new(&socket).labelled("x").await.map(|listed| listed.len());
+        drop(std::os::unix::net::UnixStream::connect(&socket));
+        let left = engine.join().unwrap();
+        std::fs::remove_file(&socket).unwrap();
+        (listed, left)
+    }
+
+    const ENDS: (u16, &str) = (500, r#"{"message":"container 7: no such process"}"#);
+
+    #[tokio::test]
+    async fn a_list_is_asked_for_again_while_a_container_ends() {
+        let (listed, left) = listed("again", &[ENDS, ENDS, (200, "[]")]).await;
+        assert_eq!((listed.unwrap(), left), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn no_other_refusal_is_asked_about_again() {
+        for refusal in [(500, r#"{"message":"no space left"}"#), (404, ENDS.1)] {
+            let (listed, left) = listed("once", &[refusal, (200, "[]")]).await;
+            assert!(listed.is_err() && left == 1, "{refusal:?}: {listed:?}, {left} left");
+        }
+    }
 }

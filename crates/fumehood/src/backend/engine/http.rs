@@ -47,6 +47,11 @@ impl Failure {
         matches!(self, Self::Refused { status, .. } if *status == wanted)
     }
 
+    /// Whether it is what Podman says instead of a list while a container of it ends.
+    pub(super) fn is_of_one_that_ends(&self) -> bool {
+        matches!(self, Self::Refused { status: 500, message } if message.contains("no such process"))
+    }
+
     fn broken(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Broken(io::Error::other(error))
     }
