@@ -2,23 +2,37 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 /// Mounts of the host and files with our name.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct Traces {
     mounts: Vec<String>,
     files: BTreeSet<String>,
 }
 
 impl Traces {
-    /// Other tests run at the same time, but none of them mounts anything here, and all of their
-    /// files are named otherwise.
+    /// Other tests run at the same time, but none of them mounts anything here, and their files are named
+    /// otherwise, or after the process that made them and still lives, as no run that was killed does.
     pub(crate) fn now() -> Self {
         let dirs = ["/tmp", "/run", "/dev/shm", "/var/tmp", "/run/lock"];
         // Whoever else tests this project on this machine has a directory for it.
         let ours = |name: &String| name.contains("fumehood") && !name.contains("fumehood-xtask-");
-        let files = dirs.iter().flat_map(|dir| names(dir)).filter(ours).collect();
-        Self { mounts: mounts(), files }
+        let others = |name: &String| {
+            let pid = name.rsplit('-').next().filter(|pid| pid.parse::<u32>().is_ok());
+            pid.is_some_and(|pid| Path::new("/proc").join(pid).exists())
+        };
+        let files = dirs.iter().flat_map(|dir| names(dir)).filter(ours);
+        Self { mounts: mounts(), files: files.filter(|name| !others(name)).collect() }
+    }
+
+    /// That mounts are what they were, and no file has come: others may have gone meanwhile.
+    #[track_caller]
+    pub(crate) fn are_all(&self) {
+        let now = Self::now();
+        assert_eq!(now.mounts, self.mounts);
+        let come: Vec<_> = now.files.difference(&self.files).collect();
+        assert!(come.is_empty(), "files are left: {come:?}");
     }
 }
 
