@@ -9,8 +9,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Fumehood, Promise, TempDir, host_tool, needs_control_groups, promises, require_tools, run,
-    run_reported,
+    Fumehood, Promise, Ran, TempDir, flag, given_time, host_tool, needs_control_groups, promises,
+    require_tools, run, run_reported,
 };
 
 use tricks::TRICKS;
@@ -131,10 +131,15 @@ fn files_come_back_however_the_program_ended() -> Promise {
         [("exit 7", "exited"), ("kill -SEGV $$", "signaled"), ("sleep 60", "timed-out")]
     {
         let script = format!("echo 1 >a; {script}");
-        let flags = ["--timeout", "1s", "--collect", "a"];
-        let ran = run_reported(&flags, &["sh", "-c", &script]);
+        let ends = |time| {
+            let flags = ["--timeout", &flag(time), "--collect", "a"];
+            Ok(run_reported(&flags, &["sh", "-c", &script]))
+        };
+        let expected = [("a".to_owned(), "1\n".to_owned())];
+        let wrote = |ran: &Ran| ran.outcome() == outcome && artifacts(ran.report()) == expected;
+        let ran = given_time(ends, wrote)?;
         assert_eq!(ran.outcome(), outcome);
-        assert_eq!(artifacts(ran.report()), [("a".to_owned(), "1\n".to_owned())], "{outcome}");
+        assert_eq!(artifacts(ran.report()), expected, "{outcome}");
     }
     Ok(())
 }
@@ -230,8 +235,10 @@ fn a_link_that_a_mount_swaps_in_leads_nowhere() -> Promise {
         }
     });
     let volume = dir.volume("/data", "rw");
-    let mut seen = 0;
-    for _ in 0..20 {
+    // As many as it takes for it to have been there once, of which each has one chance in four.
+    let (mut runs, mut seen) = (0, 0);
+    while runs < 20 || (seen == 0 && runs < 500) {
+        runs += 1;
         let flags = ["--volume", &volume, "--collect", "/data/d/a", "--collect", "/data/*/a"];
         let ran = run_reported(&flags, &["true"]);
         for (path, content) in artifacts(ran.report()) {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::{
-    Feed, Fumehood, Images, Promise, Ran, TempDir, busybox, host_tool, marker, needs_root,
-    promises, python, require_tools, run,
+    Feed, Fumehood, Images, Promise, Ran, TempDir, busybox, flag, given_time, host_tool, marker,
+    needs_root, promises, python, require_tools, run,
 };
 
 promises![
@@ -301,9 +301,13 @@ fn what_must_not_come_to_the_host_is_refused() -> Promise {
 
 fn a_killed_program_leaves_a_diff_too() -> Promise {
     let dir = project();
-    let flags = ["--diff", "--timeout", "300ms", "--grace", "50ms"];
-    let ran = here(&dir, &flags, "trap '' TERM; echo x >new; sleep 60 & sleep 60; sleep 60");
-    assert_eq!(ran.exits(124).text(), "added     new");
+    let killed = |time| {
+        let flags = ["--diff", "--timeout", &flag(time), "--grace", "50ms"];
+        let script = "trap '' TERM; echo x >new; sleep 60 & sleep 60; sleep 60";
+        Ok(here(&dir, &flags, script).exits(124))
+    };
+    let ran = given_time(killed, |ran| !ran.text().is_empty())?;
+    assert_eq!(ran.text(), "added     new");
     Ok(())
 }
 

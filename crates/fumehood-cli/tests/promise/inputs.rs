@@ -303,7 +303,7 @@ fn an_interrupt_ends_a_stalled_input() -> Promise {
     let live = Fumehood::new(&["--input-tar", "-"], &["true"])
         .under(&["sh", "-c", "exec \"$@\" <\"$0\"", &pipe])
         .spawn();
-    let end = Instant::now() + Duration::from_secs(20) * slowness();
+    let end = Instant::now() + Duration::from_secs(40) * slowness();
     // The thread that reads is there when the handlers of signals are.
     let tasks = format!("/proc/{}/task", live.pid());
     while fs::read_dir(&tasks).map_or(0, Iterator::count) < 2 && Instant::now() < end {

@@ -162,7 +162,7 @@ fn a_process_limit_is_enforced_or_refused() -> Promise {
 
 fn a_cpu_time_limit_is_enforced_or_refused() -> Promise {
     let script = "while :; do :; done & while :; do :; done";
-    let flags = ["--cpu-time", "1s", "--timeout", &format!("{}s", 40 * slowness())];
+    let flags = ["--cpu-time", "1s", "--timeout", &format!("{}s", 50 * slowness())];
     let ran = run_reported(&flags, &["sh", "-c", script]);
     match ran.status.code() {
         Some(124) => assert_eq!(ran.report()["outcome"]["limit"], "cpu"),

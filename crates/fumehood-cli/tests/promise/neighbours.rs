@@ -84,7 +84,9 @@ const KEY: &str = "1179993156";
 
 /// A cell that offers what can be found by name: socket, System V IPC, files.
 fn offering(word: &str) -> Result<Live, Skip> {
-    let live = Probe::get()?.neighbour(&["offer", word, KEY]).feed(Feed::Held).spawn();
+    let neighbour = Probe::get()?.neighbour(&["offer", word, KEY]);
+    // It has to outlast whoever reaches for it.
+    let live = neighbour.flag("--timeout=60s").feed(Feed::Held).spawn();
     live.confined();
     Ok(live)
 }

@@ -230,7 +230,7 @@ impl Live {
     /// The confined program, seen from outside: the process whose arguments are the program's.
     /// The arguments must hold a [`marker`] for that.
     pub(crate) fn confined(&self) -> Process {
-        let end = Instant::now() + Duration::from_secs(20) * slowness();
+        let end = Instant::now() + Duration::from_secs(60) * slowness();
         while Instant::now() < end {
             if let Some(process) = Process::with_argv(&self.program) {
                 return process;
@@ -273,7 +273,7 @@ impl Live {
         let status = self.wait(end);
         let elapsed = self.started.elapsed();
         // After the end of fumehood nobody may hold its streams: a moment is for our own threads.
-        let moment = Duration::from_secs(5) * slowness();
+        let moment = Duration::from_secs(30) * slowness();
         let stdout = self.stdout.recv_timeout(moment).expect("stdout is held open after the end");
         let stderr = self.stderr.recv_timeout(moment).expect("stderr is held open after the end");
         let report = self.report.as_ref().and_then(|dir| read_report(&dir.join("report.json")));

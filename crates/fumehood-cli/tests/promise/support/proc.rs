@@ -118,7 +118,7 @@ pub(crate) fn processes_naming(word: &str) -> Vec<u32> {
 /// Waits until no process has `word` in its arguments: the kernel takes a moment to tear down.
 #[track_caller]
 pub(crate) fn wait_until_gone(word: &str) {
-    let end = Instant::now() + Duration::from_secs(20) * super::slowness();
+    let end = Instant::now() + Duration::from_secs(60) * super::slowness();
     loop {
         let left = processes_naming(word);
         if left.is_empty() {
