@@ -1,7 +1,8 @@
 //! A service of the tests' own.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -34,15 +35,19 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("serve.toml");
         fs::write(&config, settings).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_fumehood"));
-        command.args(["serve", "--listen", &address.to_string(), "--config"]).arg(config);
-        let log = fs::File::create(dir.path().join("log")).unwrap();
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let server = Self { child: command.spawn().unwrap(), address, dir };
-        eventually("the service is ready", || {
-            std::net::TcpStream::connect(address).is_ok() && server.get("/readyz").status == 200
+        command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(config);
+        let log = dir.path().join("log");
+        let out = fs::File::create(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        let child = command.spawn().unwrap();
+        let mut address = None;
+        eventually("the service listens", || {
+            address = listens(&fs::read_to_string(&log).unwrap());
+            address.is_some()
         });
+        let server = Self { child, address: address.unwrap(), dir };
+        eventually("the service is ready", || server.get("/readyz").status == 200);
         server
     }
 
@@ -72,11 +77,20 @@ impl Server {
         value.unwrap_or_else(|| panic!("no figure {name} in {}", status.text()))
     }
 
-    /// Sends a signal to every process below the service that is still there when its turn comes.
+    /// Sends a signal to every process below the service that is still there when its turn comes, and
+    /// to those that they have started meanwhile.
     pub(crate) fn signal_children(&self, signal: &str) {
-        for pid in below(&self.pid().to_string()) {
-            let is_sent = sent(&pid, signal);
-            assert!(is_sent || !Path::new("/proc").join(&pid).exists(), "kill -{signal} {pid}");
+        let mut known = BTreeSet::new();
+        loop {
+            let all = below(&self.pid().to_string());
+            let new: Vec<_> = all.into_iter().filter(|pid| known.insert(pid.clone())).collect();
+            if new.is_empty() {
+                return;
+            }
+            for pid in new {
+                let is_sent = sent(&pid, signal);
+                assert!(is_sent || !Path::new("/proc").join(&pid).exists(), "kill -{signal} {pid}");
+            }
         }
     }
 
@@ -109,6 +123,12 @@ impl Drop for Server {
     }
 }
 
+/// The address that a service says that it listens on.
+fn listens(log: &str) -> Option<SocketAddr> {
+    let (said, _) = log.split_once("listening on ")?.1.split_once('\n')?;
+    said.parse().ok()
+}
+
 /// Ends the service of all tests, which nobody drops, if one of them wanted it.
 pub(crate) fn stop_shared() {
     if let Some(server) = ALL.get() {
@@ -123,6 +143,18 @@ pub(crate) fn kill(pid: &str, signal: &str) {
 
 fn sent(pid: &str, signal: &str) -> bool {
     Command::new("kill").args([&format!("-{signal}"), pid]).status().unwrap().success()
+}
+
+/// What comes of something that is tried again, ten times at most, as long as it is not as it can be.
+pub(crate) fn tried<T>(mut attempt: impl FnMut() -> T, is_right: impl Fn(&T) -> bool) -> T {
+    let mut found = attempt();
+    for _ in 1..10 {
+        if is_right(&found) {
+            break;
+        }
+        found = attempt();
+    }
+    found
 }
 
 /// Waits for something that must come, however slow the machine is.

@@ -71,8 +71,15 @@ fn a_token_may_have_few_places_and_profiles() -> Promise {
     };
     named("a").is(200);
     named("b").problem(404, "not-found");
+    // A place is free again when the answer has been taken, which may be a moment after it was read.
+    wait_until("its place is free", || {
+        let figures = service.ask(&with_token(Request::get("/metrics"), SECRET)).is(200).text();
+        figures.lines().any(|line| line == "fumehood_running 0")
+    });
     let mut holds = service.client();
-    let sleeper = Request::run(&json!({ "args": ["sh", "-c", "echo; sleep 50"] })).streaming();
+    let limits = json!({ "wall_time": "1m" });
+    let job = json!({ "args": ["sh", "-c", "echo; sleep 500"], "limits": limits });
+    let sleeper = Request::run(&job).streaming();
     holds.tell(&with_token(sleeper, SECRET));
     let (head, mut events) = holds.begin();
     head.is(200);

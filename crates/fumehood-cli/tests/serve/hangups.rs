@@ -21,7 +21,9 @@ fn a_client_that_is_gone_takes_its_program_with_it() -> Promise {
         let mut client = service.client();
         // What it leaves behind must go, too.
         let script = "setsid sleep 50 & sleep 50";
-        client.tell(&Request::run(&json!({ "args": ["sh", "-c", script, marker] })));
+        let limits = json!({ "wall_time": "1m" });
+        let job = json!({ "args": ["sh", "-c", script, marker], "limits": limits });
+        client.tell(&Request::run(&job));
         wait_until("it runs", || has_process(&marker));
         drop(client);
         wait_until("it is gone", || !has_process(&marker));
@@ -50,7 +52,7 @@ fn a_stream_that_nobody_reads_ends_with_its_client() -> Promise {
 fn who_leaves_the_line_is_not_run() -> Promise {
     let service = Service::start("[line]\nslots = 1\nwait_time = '10m'");
     let mut first = service.client();
-    first.tell(&Request::run(&json!({ "args": ["sleep", "50"] })));
+    first.tell(&Request::sleeper());
     wait_until("it runs", || service.figure("fumehood_running") == 1);
     let marker = marker();
     let mut second = service.client();

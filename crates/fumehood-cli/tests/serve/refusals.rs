@@ -91,10 +91,12 @@ fn limits_stay_below_their_ceilings() -> Promise {
 }
 
 fn a_ceiling_below_a_default_takes_its_place() -> Promise {
-    let service = Service::start("[ceilings]\nwall_time = '100ms'\noutput = '1KiB'");
-    let run = |args: &[&str]| service.run(args)["outcome"]["kind"].clone();
-    assert_eq!(run(&["sleep", "60"]), "timed-out");
-    assert_eq!(run(&["yes"]), "output-limit");
+    let run = |ceiling: &str, args: &[&str]| {
+        let service = Service::start(&format!("[ceilings]\n{ceiling}"));
+        service.run(args)["outcome"]["kind"].clone()
+    };
+    assert_eq!(run("wall_time = '100ms'", &["sleep", "60"]), "timed-out");
+    assert_eq!(run("output = '1KiB'", &["sh", "-c", "head -c 2000 /dev/zero"]), "output-limit");
     Ok(())
 }
 

@@ -170,7 +170,7 @@ fn a_profile_gives_what_strangers_cannot_ask_for() -> Promise {
     std::fs::write(dir.path().join("data"), "of the host").expect("the directory is ours");
     open_to_all(dir.path());
     let settings = "[profiles.data]\nmounts = [{ source = 'DIR', target = '/data' }]\n\
-                    env.set.WHERE = '/data'\nlimits.wall_time = '2s'";
+                    env.set.WHERE = '/data'\nlimits.wall_time = '9s'";
     let service = Service::start_in(dir, settings);
     let job = json!({ "args": ["sh", "-c", "cat $WHERE/data"] });
     let report = service.ask(&Request::post("/v1/runs?profile=data", &job)).is(200).json();

@@ -13,13 +13,15 @@ promises! {
     an_answer_that_waits_keeps_its_place,
 }
 
-const IMPATIENT: &str = "[http]\nheader_time = '300ms'\nbody_time = '2s'\nstall_time = '300ms'";
+/// Not so impatient that it could be with clients who only have to wait for a processor.
+const IMPATIENT: &str = "[http]\nheader_time = '2s'\nbody_time = '3s'\nstall_time = '1s'";
 
 fn a_head_that_does_not_come_closes_the_connection() -> Promise {
     let service = Service::start(IMPATIENT);
-    for begun in ["", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nhost: localhost\r\nx: "] {
-        let mut client = service.client();
-        client.send(begun.as_bytes());
+    let heads = ["", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nhost: localhost\r\nx: "];
+    let mut clients = heads.map(|_| service.client());
+    clients.iter_mut().zip(heads).for_each(|(client, begun)| client.send(begun.as_bytes()));
+    for (client, begun) in clients.iter_mut().zip(heads) {
         assert!(client.is_closed(), "{begun:?}");
     }
     Ok(())
@@ -52,7 +54,7 @@ fn slow_bodies_take_no_place_of_others() -> Promise {
 fn idle_connections_make_room() -> Promise {
     let service = Service::start("[http]\nconnections = 20");
     let mut busy = service.client();
-    busy.tell(&Request::run(&json!({ "args": ["sh", "-c", "sleep 0.5; echo done"] })));
+    busy.tell(&Request::run(&json!({ "args": ["sh", "-c", "sleep 3; echo done"] })));
     wait_until("it runs", || service.figure("fumehood_running") == 1);
     let idle: Vec<Client> = (0..100).map(|_| service.client()).collect();
     assert_eq!(service.ask(&Request::get("/readyz")).status, 200);

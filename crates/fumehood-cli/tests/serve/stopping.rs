@@ -30,7 +30,7 @@ fn told_to_stop_it_exits_with_0() -> Promise {
 fn what_runs_may_end() -> Promise {
     let mut service = Service::start("");
     let mut client = service.client();
-    client.tell(&Request::run(&json!({ "args": ["sh", "-c", "sleep 1; echo done"] })));
+    client.tell(&Request::run(&json!({ "args": ["sh", "-c", "sleep 3; echo done"] })));
     wait_until("it runs", || service.figure("fumehood_running") == 1);
     service.signal(Signal::TERM);
     let answer = client.answer().is(200);
@@ -43,7 +43,8 @@ fn every_accepted_run_is_answered_or_cancelled() -> Promise {
     let settings = "[line]\nslots = 2\nwait_time = '10m'\n[stop]\ndeadline = '300ms'";
     let mut service = Service::start(settings);
     let marker = marker();
-    let job = json!({ "args": ["sh", "-c", "sleep 50; true", marker] });
+    let limits = json!({ "wall_time": "1m" });
+    let job = json!({ "args": ["sh", "-c", "sleep 500; true", marker], "limits": limits });
     let path = service.ask(&Request::post("/v1/jobs", &job)).is(202);
     drop(path);
     wait_until("the job runs", || service.figure("fumehood_running") == 1);
@@ -82,7 +83,7 @@ fn a_half_sent_request_does_not_delay_the_end() -> Promise {
 }
 
 fn a_service_that_lingers_is_not_ready_but_answers() -> Promise {
-    let mut service = Service::start("[stop]\nlinger = '1s'");
+    let mut service = Service::start("[stop]\nlinger = '4s'");
     service.signal(Signal::TERM);
     wait_until("it is not ready", || service.ask(&Request::get("/readyz")).status == 503);
     assert_eq!(service.run(&["true"])["outcome"]["code"], 0);

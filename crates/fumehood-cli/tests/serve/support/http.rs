@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::slowness;
 
@@ -31,6 +31,11 @@ impl Request {
     /// A job for `POST /v1/runs`.
     pub(crate) fn run(job: &Value) -> Self {
         Self::post("/v1/runs", job)
+    }
+
+    /// A job whose program takes a place for longer than any test does.
+    pub(crate) fn sleeper() -> Self {
+        Self::run(&json!({ "args": ["sleep", "500"], "limits": { "wall_time": "1m" } }))
     }
 
     /// A job for another path.
