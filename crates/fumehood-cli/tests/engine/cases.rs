@@ -189,7 +189,7 @@ pub(crate) fn y_12_a_timeout_is_a_result_with_what_was_printed(engine: &Engine) 
     let y = Job {
         cmd: &["sh", "-c", "echo early; echo kept > f; trap '' TERM; sleep 60"],
         collect: &["f"],
-        limits: Limits { timeout_ms: 1500, ..Limits::default() },
+        limits: Limits { timeout_ms: 4000, ..Limits::default() },
         ..Job::default()
     };
     let result = y.run_once(engine).expect("a timeout is no error");

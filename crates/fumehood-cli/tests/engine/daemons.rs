@@ -101,7 +101,7 @@ impl Engine {
     }
 
     fn wait(&mut self) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             if http::ask(&self.socket, "GET", "/version", "text/plain", b"").is_ok() {
                 return Ok(());
@@ -145,7 +145,7 @@ impl Engine {
 
     /// Panics if there are containers. An engine's list may lag behind what it says of each.
     pub(crate) fn has_nothing_left(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let left = self.containers();
             if left.is_empty() {
@@ -308,7 +308,7 @@ fn give_ids(child: &mut Child, user: u32) -> std::io::Result<()> {
     use std::io::Write;
     let own = fs::read_link("/proc/self/ns/user")?;
     let theirs = format!("/proc/{}/ns/user", child.id());
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while fs::read_link(&theirs)? == own {
         if Instant::now() > deadline {
             return Err(std::io::Error::other("it makes no user namespace"));

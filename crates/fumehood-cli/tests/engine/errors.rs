@@ -80,7 +80,7 @@ pub(crate) fn a_killed_supervisor_leaves_what_gc_finds(engine: &Engine) {
 
 /// Nobody is left, and the container ends all the same: its init knows how long it may live.
 pub(crate) fn a_container_that_nobody_watches_ends(engine: &Engine) {
-    let flags = ["run", "--backend", engine.name, "--image", IMAGE, "--timeout", "1s"];
+    let flags = ["run", "--backend", engine.name, "--image", IMAGE, "--timeout", "3s"];
     let args = [&flags[..], &["--", "sh", "-c", "trap '' TERM; sleep 600"]].concat();
     let mut child = command(engine, &args).spawn().expect("it starts");
     engine.inspect_first();

@@ -38,7 +38,7 @@ pub(crate) fn processes_are_limited_and_told(engine: &Engine) {
 
 pub(crate) fn cpu_time_is_limited_for_all_together(engine: &Engine) {
     let script = "while :; do :; done & while :; do :; done & wait";
-    let said = report(engine, &["--cpu-time", "600ms", "--timeout", "30s"], &["sh", "-c", script]);
+    let said = report(engine, &["--cpu-time", "600ms", "--timeout", "50s"], &["sh", "-c", script]);
     assert_eq!(*outcome(&said), json!({ "kind": "timed-out", "limit": "cpu" }));
 }
 
@@ -114,8 +114,8 @@ pub(crate) fn a_guarantee_that_no_engine_holds_is_refused(engine: &Engine) {
 }
 
 pub(crate) fn signals_reach_the_program(engine: &Engine) {
-    let args =
-        ["run", "--backend", engine.name, "--image", crate::daemons::IMAGE, "--", "sh", "-c"];
+    let head = ["run", "--backend", engine.name, "--image", crate::daemons::IMAGE];
+    let args = [&head[..], &["--timeout", "50s", "--grace", "40s", "--", "sh", "-c"]].concat();
     let script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done";
     let mut child = crate::fumehood::command(engine, &[&args[..], &[script]].concat())
         .spawn()
