@@ -103,7 +103,10 @@ fn is_alive(pid: i32) -> bool {
 fn cancelled() -> Result<(), Failed> {
     run(async {
         let script = "trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
-        let mut child = shell(script).stdout(Stdio::piped()).spawn().await?;
+        let mut command = shell(script);
+        // It is killed if it has not had a processor by then.
+        command.limits(|limits| limits.grace = Some(Duration::from_secs(40)));
+        let mut child = command.stdout(Stdio::piped()).spawn().await?;
         let mut stdout = child.stdout.take().expect("it was piped");
         let mut first = [0; 6];
         stdout.read_exact(&mut first).await.expect("the program says that it is ready");

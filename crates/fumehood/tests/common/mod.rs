@@ -24,7 +24,7 @@ pub(crate) fn conclude(arguments: &Arguments, tests: &[(&'static str, Test)]) ->
 /// A runtime with threads, as servers have.
 pub(crate) fn run(test: impl Future<Output = fumehood::Result<()>>) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_secs(300);
     runtime.block_on(async { tokio::time::timeout(limit, test).await })??;
     Ok(())
 }

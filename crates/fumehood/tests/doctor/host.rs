@@ -179,6 +179,12 @@ fn scratch() -> &'static Path {
     })
 }
 
+/// Makes the copy while there is nobody else: a process that another thread starts meanwhile has it open
+/// for writing until it executes something, and for as long nobody can execute it (`ETXTBSY`).
+pub(crate) fn prepare() {
+    scratch();
+}
+
 fn executable() -> PathBuf {
     scratch().join("doctor")
 }

@@ -24,6 +24,7 @@ fn main() {
         return;
     }
     let arguments = Arguments::from_args();
+    host::prepare();
     let mut trials = limits();
     trials.extend(masks());
     trials.extend(callers());

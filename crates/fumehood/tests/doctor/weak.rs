@@ -92,7 +92,7 @@ fn processes(mark: &str) -> usize {
 
 /// Waits for something that takes milliseconds, for longer than any machine needs.
 fn until(condition: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         if Instant::now() > deadline {
             return false;

@@ -10,7 +10,9 @@ use libtest_mimic::Failed;
 use rustix::process::Signal;
 
 use crate::common::run;
-use crate::processes::{Role, descendants, gone, lives, of, own, signal, until_inits};
+use crate::processes::{
+    Role, descendants, gone, lives, of, own, signal, until, until_inits,
+};
 use crate::{pool, prints, shell};
 
 /// Says what this program is to do instead of testing.
@@ -57,7 +59,7 @@ struct Owner {
 }
 
 impl Owner {
-    fn start(kind: &str) -> Self {
+    async fn start(kind: &str) -> Self {
         let own = std::env::current_exe().expect("a program has a name");
         let mut command = Command::new(own);
         command.env(VARIABLE, kind).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -66,12 +68,16 @@ impl Owner {
         let out = process.stdout.take().expect("it is piped");
         BufReader::new(out).read_line(&mut said).expect("it says something");
         let copy = said.trim().parse().expect("a process id");
-        let below = descendants(process.id());
-        let owner = Self { process, below, copy };
-        let process = &owner.process;
-        let count = |role| of(process.id(), role).len();
-        assert_eq!([count(Role::Warden), count(Role::Zygote), count(Role::Template)], [1, 1, 1]);
-        assert!(count(Role::Init) >= 2, "one that is parked and one that runs");
+        let mut owner = Self { process, below: Vec::new(), copy };
+        let pid = owner.process.id();
+        let count = |role| of(pid, role).len();
+        // One init is parked, and one runs.
+        until("its processes", || {
+            let each = [count(Role::Warden), count(Role::Zygote), count(Role::Template)];
+            (each == [1, 1, 1] && count(Role::Init) >= 2).then_some(())
+        })
+        .await;
+        owner.below = descendants(pid);
         owner
     }
 
@@ -107,19 +113,19 @@ impl Drop for Owner {
 }
 
 pub(crate) fn killed() -> Result<(), Failed> {
-    wait_for(async { Owner::start("killed").killed().await })
+    wait_for(async { Owner::start("killed").await.killed().await })
 }
 
 /// A copy keeps everything open that the owner had, so nobody's line ends. The janitor waits for just
 /// that, and goes with the copy.
 pub(crate) fn copied() -> Result<(), Failed> {
-    wait_for(async { Owner::start("copied").killed().await })
+    wait_for(async { Owner::start("copied").await.killed().await })
 }
 
 /// Nobody reads, looks at a clock, or does anything else.
 pub(crate) fn stopped() -> Result<(), Failed> {
     wait_for(async {
-        let owner = Owner::start("stopped");
+        let owner = Owner::start("stopped").await;
         let warden = of(owner.process.id(), Role::Warden);
         let cells = warden.iter().flat_map(|&pid| descendants(pid.unsigned_abs()));
         cells.chain(warden.clone()).for_each(|pid| signal(pid, Signal::STOP));

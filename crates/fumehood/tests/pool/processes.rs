@@ -75,9 +75,35 @@ pub(crate) fn lives(pid: i32) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
+/// How long anything may take here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something can be seen of the processes. One look is not enough: a list of children may miss
+/// some while others end (proc(5)).
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "never seen: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until so many programs of this name run below this process.
+pub(crate) async fn until_running(name: &str, count: usize) {
+    let runs = |pid: &i32| {
+        let said = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        said.trim_end() == name && lives(*pid)
+    };
+    let all = || descendants(std::process::id()).iter().filter(|pid| runs(pid)).count();
+    until("the programs run", || (all() == count).then_some(())).await;
+}
+
 /// Waits until there are so many inits, and says which.
 pub(crate) async fn until_inits(count: usize) -> Vec<i32> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let found = inits();
@@ -90,7 +116,7 @@ pub(crate) async fn until_inits(count: usize) -> Vec<i32> {
 
 /// Waits until all of them have ended: false if that takes longer than it ever should.
 pub(crate) async fn gone(pids: Vec<i32>) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while pids.iter().copied().any(lives) {
         if Instant::now() > deadline {
             return false;

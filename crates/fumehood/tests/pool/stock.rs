@@ -6,7 +6,7 @@ use fumehood::{Job, Pool, PoolConfig, Sandbox, Streams};
 use libtest_mimic::Failed;
 
 use crate::common::run;
-use crate::processes::{gone, inits};
+use crate::processes::{gone, inits, until};
 use crate::{pool, prints};
 
 /// More than one chunk of a template's table, and more than any number that was ever fixed there.
@@ -64,9 +64,11 @@ pub(crate) fn old_cells_go() -> Result<(), Failed> {
         let job = Job::new(["echo", "ran"]);
         pool.warm(&job).await?;
         let built = pool.metrics().built;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let metrics = pool.metrics();
-        assert!(metrics.discarded >= 2 && metrics.built > built, "{metrics:?}");
+        until("other cells in their place", || {
+            let metrics = pool.metrics();
+            (metrics.discarded >= 2 && metrics.built > built).then_some(())
+        })
+        .await;
         assert_eq!(prints(&pool, &job).await?, "ran\n");
         Ok(())
     })
@@ -77,8 +79,11 @@ pub(crate) fn drained() -> Result<(), Failed> {
         let pool = pool(3);
         let before = inits();
         pool.warm(&Job::new(["true"])).await?;
-        let parked: Vec<_> = inits().into_iter().filter(|pid| !before.contains(pid)).collect();
-        assert!(parked.len() >= 3, "{parked:?}");
+        let parked: Vec<i32> = until("three parked cells", || {
+            let new: Vec<_> = inits().into_iter().filter(|pid| !before.contains(pid)).collect();
+            (new.len() >= 3).then_some(new)
+        })
+        .await;
         pool.drain();
         assert_eq!(pool.metrics().parked, 0);
         assert!(gone(parked).await, "some are left: {:?}", inits());

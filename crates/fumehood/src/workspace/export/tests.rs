@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use tempfile::TempDir;
 
 use super::*;
+use crate::workspace::let_the_clock_tick;
 
 fn tree(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -174,11 +175,6 @@ fn a_link_to_the_directory_itself_is_followed() {
     symlink("project", dir.path().join("link")).unwrap();
     let export = Export::collect(&dir.path().join("link"), &ExportOptions::default()).unwrap();
     assert_eq!(paths(&export), ["file"]);
-}
-
-/// Before Linux 6.13 two changes within 10 ms may have the same time.
-fn let_the_clock_tick() {
-    std::thread::sleep(std::time::Duration::from_millis(20));
 }
 
 #[test]

@@ -189,11 +189,12 @@ fn we_are_in_no_group_of_ours() {
 fn a_recycled_group_starts_at_zero() {
     let hierarchy = hierarchy_or_skip!("a_recycled_group_starts_at_zero", Memory, CpuTime);
     let mut group = Group::create(hierarchy, &limits(Some(64 * MIB), Some(8))).unwrap();
-    let shell = Shell::inside(&group, "dd if=/dev/zero of=/dev/null bs=96M count=1");
+    let shell = Shell::inside(&group, "dd if=/dev/zero of=/dev/null bs=96M count=1; sleep 60");
+    eventually("the kernel kills for memory", || group.oom().unwrap().kills > 0);
     let refused = group.reset(&limits(None, None)).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
-    shell.ends();
     group.kill(PATIENCE).unwrap();
+    assert!(!shell.ends().success());
     match group.reset(&limits(Some(32 * MIB), Some(4))) {
         Ok(()) => {}
         Err(error) => {

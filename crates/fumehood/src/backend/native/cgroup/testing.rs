@@ -17,7 +17,7 @@ use super::find::Parent;
 use super::v1::Controller;
 use super::{Entry, Group, GroupLimits, Hierarchy, Resource, Search, v1};
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The hierarchy, or a line that says why a test is skipped.
 ///

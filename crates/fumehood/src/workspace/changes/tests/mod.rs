@@ -15,6 +15,7 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 use tempfile::TempDir;
 
 use super::*;
+use crate::workspace::let_the_clock_tick;
 use base::Since;
 
 /// A directory of the host, a layer over it, and a directory that nobody may touch.
@@ -54,7 +55,7 @@ impl Case {
 
     /// Has the cell be built now, which what the host has is older than.
     fn build(&self) -> Base {
-        std::thread::sleep(Duration::from_millis(25));
+        let_the_clock_tick();
         let host = at::named(self.host.path()).unwrap();
         let (source, target) = (self.host.path().into(), "/workspace".into());
         Base { mounts: vec![Mounted { source, target, host, kept: None }], since: Since::now() }

@@ -133,7 +133,7 @@ fn a_file_that_was_changed_on_the_host_is_left_alone() {
     }
     whiteout(case.up("gone"));
     whiteout(case.up("tree"));
-    std::thread::sleep(Duration::from_millis(15));
+    let_the_clock_tick();
     fs::write(case.host("edited"), "edited").unwrap();
     fs::rename(case.host("older"), case.host("replaced")).unwrap();
     fs::write(case.host("gone"), "edited").unwrap();
@@ -176,7 +176,7 @@ fn what_changes_between_diff_and_apply_is_left_alone_too() {
     whiteout(case.up("gone"));
     whiteout(case.up("tree"));
     let changes = case.changes();
-    std::thread::sleep(Duration::from_millis(15));
+    let_the_clock_tick();
     for name in ["edited", "gone", "new", "mode"] {
         write(case.host(name), "the host's own");
     }
