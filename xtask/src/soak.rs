@@ -106,7 +106,8 @@ pub(crate) fn run_by(load: Load, backend: Option<String>) -> Result<Tally, Strin
         wrong.extend(descriptors(load)?);
     }
     wrong.iter().for_each(|line| println!("WRONG: {line}"));
-    Ok(if wrong.is_empty() { Tally::PASS } else { Tally::FAIL })
+    let failure = || Tally::failure(format!("many runs: {}", wrong.join("; ")));
+    Ok(if wrong.is_empty() { Tally::PASS } else { failure() })
 }
 
 /// Names the binary, and the example of one supervisor for many runs, where there is no cargo to
@@ -189,7 +190,7 @@ impl Soak {
         let mut command = Command::new(&self.binary);
         command.arg("run");
         if !flags.contains(&"--timeout") {
-            command.args(["--timeout", &format!("{}s", 10 * self.slowness)]);
+            command.args(["--timeout", &format!("{}s", 30 * self.slowness)]);
         }
         if let Some(backend) = &self.backend {
             command.args(["--backend", backend]);
@@ -232,7 +233,7 @@ impl Soak {
 
     /// The kernel takes a moment to tear namespaces down.
     fn wait_until_quiet(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20) * self.slowness;
+        let deadline = Instant::now() + Duration::from_secs(60) * self.slowness;
         while traces::processes_naming(&self.word) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
         }

@@ -95,7 +95,7 @@ impl Server {
 
     /// Waits until there is nothing more than there was; what there is if that does not come.
     pub(super) fn settles_to(&self, before: Traces) -> Result<(), Traces> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let now = self.traces();
             if now == before {
@@ -110,14 +110,16 @@ impl Server {
 
     /// What there is once it does not change any more.
     pub(super) fn settled(&self) -> Traces {
-        let mut last = self.traces();
-        for _ in 0..100 {
+        let (mut last, mut same) = (self.traces(), 0);
+        for _ in 0..200 {
             thread::sleep(Duration::from_millis(300));
             let now = self.traces();
-            if now == last {
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            // A pause of whoever builds cells is not the end of it.
+            if same >= 4 {
                 break;
             }
-            last = now;
         }
         last
     }
