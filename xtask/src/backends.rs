@@ -147,9 +147,10 @@ pub(crate) fn check(built: &Built) -> Tally {
     if missing.is_empty() && gone.is_empty() {
         return Tally::PASS;
     }
-    println!("{PAGE} is not up to date; cargo xtask backends --write");
-    println!("  without a row: {missing:?}\n  without a promise: {gone:?}");
-    Tally::FAIL
+    let wrong = format!("without a row: {missing:?}\n  without a promise: {gone:?}");
+    let wrong = format!("{PAGE} is not up to date; cargo xtask backends --write\n  {wrong}");
+    println!("{wrong}");
+    Tally::failure(wrong)
 }
 
 /// Why a backend cannot be tried here, in its own words. The suite starts engines by itself.

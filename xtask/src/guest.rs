@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use cpio::Archive;
 
-use crate::tally::Tally;
+use crate::tally::{Failures, Tally};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -109,7 +109,7 @@ pub(crate) fn tally() -> Tally {
     });
     tried.unwrap_or_else(|error| {
         eprintln!("test-v2: {error}");
-        Tally::FAIL
+        Tally::failure(format!("test-v2: {error}"))
     })
 }
 
@@ -156,7 +156,11 @@ fn test(options: &Options, kernel: &Path) -> Result<Tally> {
         start.elapsed().as_secs_f32()
     );
     let unexplained = !summarize(&payload, &outcomes) && tally.failed == 0;
-    Ok(if unexplained { Tally { failed: 1, ..tally } } else { tally })
+    let mut all = tally.of_whom("in a guest");
+    if unexplained {
+        all += Tally::failure(format!("in a guest: not all ended well: {outcomes:?}"));
+    }
+    Ok(all)
 }
 
 /// Without a filter, the unit tests of the control groups: most others need more than busybox.
@@ -358,13 +362,14 @@ fn start_qemu(kernel: &Path, initrd: &Path) -> Result<Child> {
 fn watch(mut qemu: Child, timeout: Duration) -> Result<Console> {
     let lines = lines_of(&mut qemu)?;
     let deadline = Instant::now() + timeout;
-    let mut console = Console::default();
+    let (mut console, mut failures) = (Console::default(), Failures::default());
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 println!("{line}");
                 console.outcomes.extend(outcome(&line));
                 console.tally += Tally::parse(&line).unwrap_or_default();
+                failures.read(&line);
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -375,6 +380,7 @@ fn watch(mut qemu: Child, timeout: Duration) -> Result<Console> {
         }
     }
     qemu.wait()?;
+    console.tally.failures.extend(failures.all());
     Ok(console)
 }
 

@@ -49,7 +49,8 @@ pub(crate) fn tally(mode: Mode) -> Result<Tally, String> {
 
 fn untried(mode: Mode, what: &str, reason: &str, count: u32) -> Tally {
     println!("not tried: {what}: {reason}");
-    if mode == Mode::Strict { Tally::FAIL } else { Tally::skipped(count) }
+    let failure = || Tally::failure(format!("{what}: {reason}"));
+    if mode == Mode::Strict { failure() } else { Tally::skipped(count) }
 }
 
 /// Gets the packages that the lock file names.

@@ -41,6 +41,7 @@ pub(crate) fn test(mode: Mode) -> Outcome {
     all += load::run(&load::Load::SHORT)?;
     heading("control groups version 2");
     all += guest::tally();
+    all.print_failures();
     println!("\n{all}");
     Ok(all.failed == 0)
 }
@@ -48,6 +49,7 @@ pub(crate) fn test(mode: Mode) -> Outcome {
 /// Only the promises, with arguments for the suite.
 pub(crate) fn promises_only(args: &[String]) -> Outcome {
     let all = promises(Mode::Lenient, args)?;
+    all.print_failures();
     println!("\n{all}");
     Ok(all.failed == 0)
 }
@@ -142,7 +144,7 @@ fn by_others() -> Result<Tally, String> {
         for family in BY_OTHERS {
             let mut command = Command::new(&built.suite);
             command.arg(family).env("FUMEHOOD_BACKEND", backend);
-            all += Tally::of(command.env("FUMEHOOD_BIN", &built.binary));
+            all += Tally::of(command.env("FUMEHOOD_BIN", &built.binary)).of_whom(backend);
         }
     }
     Ok(all)
@@ -167,13 +169,14 @@ impl Half<'_> {
         if let Some(reason) = self.refusal() {
             println!("this host cannot confine programs of {who}, so nothing is tried: {reason}");
             let strict = self.mode == Mode::Strict;
-            return if strict { Tally::FAIL } else { Tally::skipped(self.count()) };
+            let failure = || Tally::failure(format!("promises as {who}: {reason}"));
+            return if strict { failure() } else { Tally::skipped(self.count()) };
         }
         let mut all = Tally::default();
         for suite in self.suites() {
             all += Tally::of(self.command(suite).args(self.args));
         }
-        all
+        all.of_whom(who)
     }
 
     fn suites(&self) -> impl Iterator<Item = &PathBuf> {

@@ -37,7 +37,8 @@ pub(super) fn test(options: &Options, kernel: &Path) -> Result<Tally> {
         println!("--- {suite}");
         let initrd = pack(&image(suite)?, &binary)?;
         let tally = watch(start_qemu(kernel, &initrd)?, options.timeout)?.tally;
-        all += if tally == Tally::default() { Tally::FAIL } else { tally };
+        let nothing = || Tally::failure(format!("{suite}: the guest has tried nothing"));
+        all += if tally == Tally::default() { nothing() } else { tally.of_whom(suite) };
     }
     Ok(all)
 }

@@ -126,7 +126,8 @@ pub(crate) fn run(load: &Load) -> Result<Tally, String> {
     }
     let verdicts = all.verdicts(load);
     print!("\n{verdicts}");
-    Ok(if verdicts.are_kept() { Tally::PASS } else { Tally::FAIL })
+    let failure = || Tally::failure(format!("the service under load:\n{verdicts}"));
+    Ok(if verdicts.are_kept() { Tally::PASS } else { failure() })
 }
 
 /// How many of the things that are wrong are printed.
