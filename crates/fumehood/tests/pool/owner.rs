@@ -10,9 +10,7 @@ use libtest_mimic::Failed;
 use rustix::process::Signal;
 
 use crate::common::run;
-use crate::processes::{
-    Role, descendants, gone, lives, of, own, signal, until, until_inits,
-};
+use crate::processes::{Role, descendants, gone, lives, of, own, signal, until, until_inits};
 use crate::{pool, prints, shell};
 
 /// Says what this program is to do instead of testing.

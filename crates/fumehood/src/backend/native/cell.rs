@@ -5,28 +5,32 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use fumehood_child::launch::LaunchStep;
-use fumehood_child::wire::{self, Kind};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, pidfd_send_signal};
+use fumehood_child::wire::Kind;
 
 use super::ahead::Ahead;
 use super::cgroup::Group;
-use super::control::{Control, Message};
-use super::diagnose::{self, Namespace, Refusal};
-use super::launch::{Init, Launcher, NotLaunched};
+use super::control::Message;
+use super::launch::{Init, Launcher};
 use super::part::{Part, Steps};
 use super::script::{self, Script, Split, TerminalSize};
-use super::{overlay, tree, watch};
+use super::tree;
 use crate::plan::Plan;
-use crate::plan::without::Blocked;
 use crate::supervise::{self, Ends};
-use crate::support::Facts;
 use crate::workspace::changes::Base;
-use crate::{Error, ErrorKind, MountNote, Result, StepTime};
+use crate::{Error, MountNote, Result, StepTime};
 
+#[path = "failed.rs"]
+mod failed;
+#[path = "handle.rs"]
+mod handle;
 #[path = "hosting.rs"]
 mod hosting;
+
+pub(crate) use failed::{NotBuilt, exec_error, program_failed};
+use failed::{
+    cell_failed, died, failure, label, listening, no_layers, not_launched, sending, start_error,
+};
+pub(crate) use handle::Handle;
 
 /// A cell that is being built or is parked. Dropping it ends everything in it.
 #[derive(Debug)]
@@ -45,78 +49,6 @@ pub(crate) struct Cell {
     parked: Option<Vec<StepTime>>,
     /// Our ends of its program's streams, where the init has the others already.
     ends: Option<Ends>,
-}
-
-/// The line to an init, and the certainty that it ends.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    control: Control,
-    pidfd: OwnedFd,
-    pub(crate) pid: i32,
-}
-
-impl Handle {
-    /// The next message; `None` when the init is gone.
-    pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
-        self.control.receive().await
-    }
-
-    /// Has the init send a signal to the program, or to every process of the cell.
-    pub(crate) async fn signal(&self, signal: i32, all: bool) -> io::Result<()> {
-        let mut body = wire::Buffer::<8>::new();
-        wire::Signal { signal, all }.encode(&mut body);
-        self.control.send(Kind::Signal, body.bytes(), &[]).await
-    }
-
-    /// Lets the init go.
-    pub(crate) fn hang_up(&self) {
-        let _ = rustix::net::shutdown(self.control.as_fd(), rustix::net::Shutdown::Both);
-    }
-
-    /// Lets the init go, and waits until it is no more.
-    pub(crate) async fn ended(&mut self) {
-        self.hang_up();
-        let Ok(pidfd) = self.pidfd.try_clone() else { return };
-        if let Ok(watched) = watch::owned(pidfd) {
-            let _ = watched.readable().await;
-        }
-    }
-
-    /// A second descriptor of the init, which tells when it is gone.
-    pub(crate) fn pidfd(&self) -> Option<OwnedFd> {
-        self.pidfd.try_clone().ok()
-    }
-
-    /// Sends a message.
-    pub(super) async fn send_with(
-        &self,
-        kind: Kind,
-        body: &[u8],
-        fds: &[BorrowedFd<'_>],
-    ) -> io::Result<()> {
-        self.control.send(kind, body, fds).await
-    }
-
-    /// Whether the init still lives.
-    pub(crate) fn is_alive(&self) -> bool {
-        // The pidfd of a process that has ended is readable (pidfd_open(2)).
-        let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut watched, Some(&now)) == Ok(0)
-    }
-
-    /// Kills the init, and with it everything in its process namespace.
-    pub(crate) fn kill(&self) {
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // An init without a process namespace must stay to kill what it watches over; it does so
-        // when the line closes, which happens now.
-        self.hang_up();
-    }
 }
 
 impl Cell {
@@ -387,55 +319,6 @@ pub(crate) struct Started {
     pub(crate) terminal: Option<OwnedFd>,
 }
 
-/// Why there is no cell or no program in it.
-#[derive(Debug)]
-pub(crate) enum NotBuilt {
-    /// The host refuses; a weaker plan may do.
-    Blocked(Blocked),
-    /// The init ended, and no program was started.
-    Lost(Error),
-    /// Something else.
-    Failed(Error),
-}
-
-impl From<Error> for NotBuilt {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// Where a clone is refused, each kind of namespace is tried alone: no errno says which it was.
-async fn not_launched(launcher: &Launcher, error: NotLaunched) -> NotBuilt {
-    match error {
-        NotLaunched::Other(error) => NotBuilt::Failed(error),
-        NotLaunched::Refused { step, errno } => {
-            let kind = match step {
-                LaunchStep::Clone => refused_kind(launcher).await,
-                _ => None,
-            };
-            refused(&Refusal { step: step.name(), errno: errno.0, kind }, step.name())
-        }
-    }
-}
-
-async fn refused_kind(launcher: &Launcher) -> Option<Namespace> {
-    for kind in Namespace::ALL {
-        if let Err(NotLaunched::Refused { step: LaunchStep::Clone, .. }) =
-            launcher.try_kind(kind).await
-        {
-            return Some(kind);
-        }
-    }
-    None
-}
-
-fn refused(refusal: &Refusal<'_>, label: &str) -> NotBuilt {
-    match diagnose::diagnose(refusal, &Facts::gather()) {
-        Some(blocked) => NotBuilt::Blocked(blocked),
-        None => NotBuilt::Failed(start_error(label.to_owned(), refusal.errno)),
-    }
-}
-
 /// Whether all of it was sent. An init that failed an earlier step has hung up; what it said is still to
 /// be read.
 async fn send(init: &Handle, kind: Kind, script: &Script, fds: &[OwnedFd]) -> Result<bool> {
@@ -450,26 +333,6 @@ fn hung_up(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-fn sending(error: io::Error) -> Error {
-    Error::internal("send to the init", error)
-}
-
-fn listening(error: io::Error) -> Error {
-    Error::internal("listen to the init", error)
-}
-
-fn no_layers() -> Error {
-    Error::internal("start the program", io::Error::other("its changes cannot be looked at"))
-}
-
-fn died() -> Error {
-    Error::internal("start the program", io::Error::other("the init died"))
-}
-
-fn start_error(step: String, errno: i32) -> Error {
-    ErrorKind::Start { step, source: io::Error::from_raw_os_error(errno) }.into()
-}
-
 /// Pairs labels with nanoseconds, 4 bytes each.
 fn times(labels: &[Cow<'static, str>], body: &[u8]) -> Vec<StepTime> {
     let laps = body.chunks_exact(4).filter_map(|lap| lap.try_into().ok());
@@ -479,75 +342,6 @@ fn times(labels: &[Cow<'static, str>], body: &[u8]) -> Vec<StepTime> {
         .zip(microseconds)
         .map(|(step, us)| StepTime { step: step.to_string(), us })
         .collect()
-}
-
-fn failure(body: &[u8]) -> wire::Failure {
-    wire::Failure::decode(body).unwrap_or_default()
-}
-
-fn label(labels: &[Cow<'static, str>], index: u32) -> String {
-    let index = usize::try_from(index).unwrap_or(usize::MAX);
-    labels.get(index).map_or_else(|| "an unknown step".to_owned(), ToString::to_string)
-}
-
-fn cell_failed(labels: &[Cow<'static, str>], body: &[u8]) -> NotBuilt {
-    let failure = failure(body);
-    step_failed(&label(labels, failure.index), failure.errno)
-}
-
-fn step_failed(label: &str, errno: i32) -> NotBuilt {
-    let (step, object) = label.split_once(' ').unwrap_or((label, ""));
-    if step == "overlay" {
-        return NotBuilt::Failed(overlay::refused(object, errno));
-    }
-    refused(&Refusal { step, errno, kind: None }, label)
-}
-
-pub(crate) fn program_failed(plan: &Plan, script: &Script, body: &[u8]) -> NotBuilt {
-    let failure = failure(body);
-    let label = label(&script.labels, failure.index);
-    if !label.starts_with("exec") {
-        return step_failed(&label, failure.errno);
-    }
-    NotBuilt::Failed(not_executed(plan, &failure))
-}
-
-fn not_executed(plan: &Plan, failure: &wire::Failure) -> Error {
-    exec_error(plan, failure.errno, failure.interpreter)
-}
-
-/// The error for a program that `execve(2)` refused.
-pub(crate) fn exec_error(plan: &Plan, errno: i32, interpreter: bool) -> Error {
-    let program = plan.job.args.first().cloned().unwrap_or_default();
-    let source = io::Error::from_raw_os_error(errno);
-    match source.kind() {
-        io::ErrorKind::NotFound if interpreter => {
-            let detail = "its interpreter (the #! line or the ELF loader) is not in the sandbox";
-            ErrorKind::ProgramNotFound { program, detail: detail.to_owned() }.into()
-        }
-        io::ErrorKind::NotFound => {
-            let detail = looked_in(plan);
-            ErrorKind::ProgramNotFound { program, detail }.into()
-        }
-        _ => ErrorKind::ProgramNotExecutable { program, detail: reason(errno) }.into(),
-    }
-}
-
-fn reason(errno: i32) -> String {
-    match rustix::io::Errno::from_raw_os_error(errno) {
-        rustix::io::Errno::ACCESS => "permission denied, or not a file".to_owned(),
-        rustix::io::Errno::NOEXEC => "neither an ELF file nor a script with a #! line".to_owned(),
-        rustix::io::Errno::TOOBIG => "arguments and environment are too long".to_owned(),
-        _ => io::Error::from_raw_os_error(errno).to_string(),
-    }
-}
-
-fn looked_in(plan: &Plan) -> String {
-    if plan.candidates.len() == 1 {
-        return "no such file in the sandbox".to_owned();
-    }
-    let path = plan.env.get("PATH").unwrap_or_default().to_string_lossy();
-    format!("not in the sandbox's PATH ({path})")
 }
 
 #[cfg(test)]

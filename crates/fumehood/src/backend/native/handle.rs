@@ -1,0 +1,83 @@
+//! The line to an init.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use fumehood_child::wire::{self, Kind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::super::control::{Control, Message};
+use super::super::watch;
+
+/// The line to an init, and the certainty that it ends.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(super) control: Control,
+    pub(super) pidfd: OwnedFd,
+    pub(crate) pid: i32,
+}
+
+impl Handle {
+    /// The next message; `None` when the init is gone.
+    pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
+        self.control.receive().await
+    }
+
+    /// Has the init send a signal to the program, or to every process of the cell.
+    pub(crate) async fn signal(&self, signal: i32, all: bool) -> io::Result<()> {
+        let mut body = wire::Buffer::<8>::new();
+        wire::Signal { signal, all }.encode(&mut body);
+        self.control.send(Kind::Signal, body.bytes(), &[]).await
+    }
+
+    /// Lets the init go.
+    pub(crate) fn hang_up(&self) {
+        let _ = rustix::net::shutdown(self.control.as_fd(), rustix::net::Shutdown::Both);
+    }
+
+    /// Lets the init go, and waits until it is no more.
+    pub(crate) async fn ended(&mut self) {
+        self.hang_up();
+        let Ok(pidfd) = self.pidfd.try_clone() else { return };
+        if let Ok(watched) = watch::owned(pidfd) {
+            let _ = watched.readable().await;
+        }
+    }
+
+    /// A second descriptor of the init, which tells when it is gone.
+    pub(crate) fn pidfd(&self) -> Option<OwnedFd> {
+        self.pidfd.try_clone().ok()
+    }
+
+    /// Sends a message.
+    pub(in crate::backend::native) async fn send_with(
+        &self,
+        kind: Kind,
+        body: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        self.control.send(kind, body, fds).await
+    }
+
+    /// Whether the init still lives.
+    pub(crate) fn is_alive(&self) -> bool {
+        // The pidfd of a process that has ended is readable (pidfd_open(2)).
+        let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut watched, Some(&now)) == Ok(0)
+    }
+
+    /// Kills the init, and with it everything in its process namespace.
+    pub(crate) fn kill(&self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // An init without a process namespace must stay to kill what it watches over; it does so
+        // when the line closes, which happens now.
+        self.hang_up();
+    }
+}
