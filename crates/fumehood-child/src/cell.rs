@@ -176,6 +176,33 @@ impl Cell {
             }
             Step::File { path, mode, data } => self.make_file(path, mode, data),
             Step::Touch { path } => sys::make_file(self.root, path),
+            Step::ShareChanges { path } => {
+                let flags = nr::O_PATH | nr::O_DIRECTORY;
+                self.changes = Some(sys::open_beneath(self.root, path, flags, 0)?);
+                Ok(())
+            }
+            Step::Proc {} => self.new_proc(),
+            Step::ProcOfNobody {} => {
+                self.host_proc = Some(sys::open(c"/proc", nr::O_PATH | nr::O_DIRECTORY)?);
+                self.proc = Some(crate::template::proc_of_nobody()?);
+                Ok(())
+            }
+            Step::ReadOnly { attributes } => sys::set_mount_attr_below(self.root, attributes),
+            Step::SealRoot {} => {
+                sys::set_mount_attr(self.root, u64::from(nr::MOUNT_ATTR_RDONLY), false)
+            }
+            Step::Pivot {} => {
+                sys::pivot_here()?;
+                sys::close(self.root);
+                self.root = Fd::CWD;
+                Ok(())
+            }
+            ref other => self.apply_to_mounts(other),
+        }
+    }
+
+    fn apply_to_mounts(&mut self, step: &Step<'_>) -> Result<()> {
+        match *step {
             Step::Bind { source, target, attributes, recursive, plain: true } => {
                 bind_plainly(source, target, attributes, recursive)
             }
@@ -206,40 +233,19 @@ impl Cell {
                 let mount = sys::new_mount(c"overlay", options, attributes)?;
                 self.attach(mount, target)
             }
-            Step::ShareChanges { path } => {
-                let flags = nr::O_PATH | nr::O_DIRECTORY;
-                self.changes = Some(sys::open_beneath(self.root, path, flags, 0)?);
-                Ok(())
-            }
-            Step::Detach { path } => sys::detach(self.root, path),
-            Step::Proc {} => self.new_proc(),
-            Step::ProcOfNobody {} => {
-                self.host_proc = Some(sys::open(c"/proc", nr::O_PATH | nr::O_DIRECTORY)?);
-                self.proc = Some(crate::template::proc_of_nobody()?);
-                Ok(())
-            }
             Step::ShowProc { target, attributes } => {
                 let mount = self.proc.take().ok_or(Errno::INVAL)?;
                 set_attributes(mount, attributes, false)?;
                 self.attach_plainly(mount, target)
             }
             Step::Devpts { target } => devpts(target),
-            Step::ReadOnly { attributes } => sys::set_mount_attr_below(self.root, attributes),
             Step::Mask { path, with, attributes, plain: true } => {
                 bind_plainly(with, path, attributes, false)
             }
             Step::Mask { path, with, attributes, plain: false } => {
                 self.mask(path, with, attributes)
             }
-            Step::SealRoot {} => {
-                sys::set_mount_attr(self.root, u64::from(nr::MOUNT_ATTR_RDONLY), false)
-            }
-            Step::Pivot {} => {
-                sys::pivot_here()?;
-                sys::close(self.root);
-                self.root = Fd::CWD;
-                Ok(())
-            }
+            Step::Detach { path } => sys::detach(self.root, path),
             _ => Err(Errno::INVAL),
         }
     }
