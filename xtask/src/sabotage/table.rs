@@ -61,7 +61,13 @@ pub(crate) const MECHANISMS: [Mechanism; 51] = [
     mechanism("hostname", &["environment::the_host_name_is_not_the_host_s"]),
     mechanism("loopback", &["network::loopback_works_inside"]),
     mechanism("tmpfs", &["filesystem::scratch_can_be_written_and_starts_empty"]),
-    mechanism("mask", &["filesystem::sensitive_files_of_proc_are_masked"]),
+    mechanism(
+        "mask",
+        &[
+            "filesystem::sensitive_files_of_proc_are_masked",
+            "filesystem::nothing_can_be_done_with_what_hides_something",
+        ],
+    ),
     mechanism("private-trees", &["images::a_directory_is_a_root"]),
     mechanism("seal-root", &["filesystem::every_other_mount_is_read_only"]),
     mechanism(

@@ -30,6 +30,7 @@ promises![
     cannot_make_a_device,
     kernel_settings_cannot_be_written,
     sensitive_files_of_proc_are_masked,
+    nothing_can_be_done_with_what_hides_something,
 ];
 
 /// Every name that may stand in the root directory.
@@ -286,5 +287,18 @@ fn sensitive_files_of_proc_are_masked() -> Promise {
     let script = "for file in kcore keys timer_list sched_debug kallsyms kmsg version; do
         [ -n \"$(head -c 1 /proc/$file 2>/dev/null | od -An -c)\" ] && echo $file; done; exit 0";
     assert_eq!(run(&[], &["sh", "-c", script]).prints(), "version", "these can be read");
+    Ok(())
+}
+
+/// An empty file or directory of ours stands in the place of what is hidden: it admits no program, no
+/// device, and no change.
+fn nothing_can_be_done_with_what_hides_something() -> Promise {
+    let masks: Vec<_> =
+        mounts().into_iter().filter(|mount| mount.point.starts_with("/proc/")).collect();
+    assert!(masks.iter().any(|mask| mask.point == "/proc/kallsyms"), "{masks:?}");
+    for flag in ["ro", "nosuid", "nodev", "noexec"] {
+        let loose: Vec<_> = masks.iter().filter(|mask| !mask.has(flag)).collect();
+        assert!(loose.is_empty(), "without {flag}: {loose:?}");
+    }
     Ok(())
 }

@@ -75,6 +75,7 @@ pub(super) const EXEMPT: &[Exempt] = &[
         backends: SHARED_KERNEL,
         promises: &[
             "filesystem::no_mount_allows_devices_or_setuid",
+            "filesystem::nothing_can_be_done_with_what_hides_something",
             "limits_tree::a_failure_for_lack_of_processes_is_named",
             "limits_tree::a_fork_bomb_is_held_until_its_time_is_up",
         ],
@@ -99,6 +100,7 @@ pub(super) const EXEMPT: &[Exempt] = &[
         promises: &[
             "filesystem::every_other_mount_is_read_only",
             "filesystem::no_mount_allows_devices_or_setuid",
+            "filesystem::nothing_can_be_done_with_what_hides_something",
             "images::an_image_cannot_be_written",
             "images::a_directory_is_a_root",
             "mounts::restrictions_of_the_host_s_mount_are_kept",
@@ -265,6 +267,7 @@ pub(super) const EXEMPT: &[Exempt] = &[
         promises: &[
             "filesystem::every_other_mount_is_read_only",
             "filesystem::no_mount_allows_devices_or_setuid",
+            "filesystem::nothing_can_be_done_with_what_hides_something",
             "filesystem::only_harmless_devices_exist",
             "report::the_file_system_is_that_of_the_report",
         ],
