@@ -68,6 +68,7 @@ export async function stage(settings) {
     /// A fresh profile's page, which says in the end whether anything was wrong with it.
     async visit(options = {}, path = "") {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+      context.setDefaultTimeout(120_000);
       const wrong = watch(context, service.url);
       const page = await context.newPage();
       await page.goto(service.url + path);
@@ -109,7 +110,7 @@ export class Visit {
 
   async choose(language) {
     const option = this.page.locator(`#language option[value="${language}"]`);
-    await option.filter({ hasNotText: /looking|not here/ }).waitFor({ state: "attached", timeout: 120_000 });
+    await option.filter({ hasNotText: /looking|not here/ }).waitFor({ state: "attached" });
     await this.page.selectOption("#language", language);
   }
 
@@ -127,7 +128,7 @@ export class Visit {
   /// Waits for the end of a run and says how it went.
   async outcome() {
     const place = this.page.locator('#outcome:is([data-tone="good"], [data-tone="bad"])');
-    await place.waitFor({ timeout: 120_000 });
+    await place.waitFor();
     return place.textContent();
   }
 
