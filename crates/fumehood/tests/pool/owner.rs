@@ -19,13 +19,14 @@ const VARIABLE: &str = "FUMEHOOD_TEST_OWNER";
 /// Has a cell parked and a program running until it is killed, if it is told to.
 pub(crate) fn become_one() {
     let Some(kind) = std::env::var_os(VARIABLE) else { return };
-    let pool = pool(2);
+    let pool = pool(1);
     let long = shell("sleep 600; :");
     let waited = blocking::block_on(async {
         pool.warm(&long).await.expect("a cell");
         let _running = pool.spawn(&long, Streams::captured()).await.expect("a program");
-        // Two may have been built at a time, of which one is not kept. An init that is stopped before it
-        // could ask to die with its parent would wait for ever to do so.
+        // An init that is stopped before it could ask to die with its parent would wait for ever to do
+        // so: the one cell that is kept has to be there, and none that is still being built.
+        until("one is parked", || (pool.metrics().parked == 1).then_some(())).await;
         until_inits(2).await;
         let copy = if kind == "copied" { copy() } else { 0 };
         say(copy);
