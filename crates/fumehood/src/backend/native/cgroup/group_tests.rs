@@ -186,15 +186,20 @@ fn we_are_in_no_group_of_ours() {
 }
 
 #[test]
+fn a_group_that_is_in_use_is_not_recycled() {
+    let hierarchy = hierarchy_or_skip!("a_group_that_is_in_use_is_not_recycled", Memory, CpuTime);
+    let mut group = Group::create(hierarchy, &limits(Some(64 * MIB), Some(8))).unwrap();
+    let shell = Shell::inside(&group, "sleep 60");
+    let refused = group.reset(&limits(None, None)).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+    group.destroy(PATIENCE).unwrap();
+    assert!(!shell.ends().success());
+}
+
+#[test]
 fn a_recycled_group_starts_at_zero() {
     let hierarchy = hierarchy_or_skip!("a_recycled_group_starts_at_zero", Memory, CpuTime);
     let mut group = Group::create(hierarchy, &limits(Some(64 * MIB), Some(8))).unwrap();
-    // The kernel may kill all of a group for memory, so that is another one than who is in the way.
-    let idle = Shell::inside(&group, "sleep 60");
-    let refused = group.reset(&limits(None, None)).unwrap_err();
-    assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
-    group.kill(PATIENCE).unwrap();
-    assert!(!idle.ends().success());
     let shell = Shell::inside(&group, "dd if=/dev/zero of=/dev/null bs=96M count=1; sleep 60");
     eventually("the kernel kills for memory", || group.oom().unwrap().kills > 0);
     group.kill(PATIENCE).unwrap();
