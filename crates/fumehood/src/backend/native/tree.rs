@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
-use super::cgroup::{Blocked, Entry, Group, GroupLimits, Hierarchy, Resource, Search};
+use super::cgroup::{
+    Blocked, CGROUP2_SUPER_MAGIC, Entry, Group, GroupLimits, Hierarchy, Resource, Search,
+};
 use super::script;
 use crate::plan::Plan;
 use crate::sabotage::leaves_out;
@@ -15,9 +17,6 @@ use crate::{Error, Result};
 /// Environment variable that names a delegated directory of version 2, where the one that this
 /// process is in must not be used.
 const CHOSEN: &str = "FUMEHOOD_CGROUP";
-
-/// `f_type` of version 2 (`statfs(2)`).
-const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 
 /// The control groups that this process can use, found by trying, once.
 pub(crate) fn hierarchy() -> &'static Result<Hierarchy, Blocked> {

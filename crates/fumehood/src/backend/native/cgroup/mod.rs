@@ -39,3 +39,4 @@ pub(crate) use label::Life;
 pub(crate) use label::Owner;
 #[cfg(test)]
 use locate::Version;
+pub(crate) use usual::CGROUP2_SUPER_MAGIC;

@@ -12,7 +12,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// `f_type` of both versions (`statfs(2)`).
 pub(super) const CGROUP_SUPER_MAGIC: u64 = 0x0027_e0eb;
-const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+pub(crate) const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 
 /// The mounts that show the groups of these memberships, each with the whole of its hierarchy; none
 /// unless each is where it usually is and can be written to. That another group of that name is shown, as where a part of a
