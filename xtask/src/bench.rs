@@ -11,6 +11,7 @@ mod oci;
 mod page;
 mod parked;
 mod peers;
+mod programs;
 mod scene;
 mod steps;
 mod table;
@@ -38,11 +39,10 @@ pub(crate) fn bench(args: &[String]) -> Outcome {
     let mut sections = Vec::new();
     for &who in users {
         println!("\n== as {}", who.name());
-        let section = section(&scene, who, &arguments)?;
+        let mut section = section(&scene, who, &arguments)?;
+        section.also = also(&scene, who, &arguments);
         print!("{}", section.text());
         steps::print(&scene, who, arguments.runs.min(200));
-        also(parked::memory(&scene, who, arguments.parked));
-        also(parked::sizes(&scene, who, arguments.runs.min(200)));
         sections.push(section);
     }
     if arguments.write {
@@ -51,11 +51,18 @@ pub(crate) fn bench(args: &[String]) -> Outcome {
     Ok(sections.iter().all(|section| section.has(FUMEHOOD)))
 }
 
-/// What is no part of the page: a machine that is too small for it has told why.
-fn also(measured: Result<(), String>) {
-    if let Err(reason) = measured {
-        println!("not measured: {reason}");
-    }
+/// What has tables of its own. A machine that is too small for one of them says why.
+fn also(scene: &Scene, who: Who, arguments: &Arguments) -> Vec<String> {
+    let runs = arguments.runs.min(200);
+    let measured = [
+        programs::compare(scene, who, runs),
+        parked::memory(scene, who, arguments.parked),
+        parked::sizes(scene, who, runs),
+    ];
+    let told = |measured: Result<String, String>| {
+        measured.unwrap_or_else(|reason| format!("Not measured: {reason}\n"))
+    };
+    measured.map(told).into()
 }
 
 fn write(page: &str, sections: &[Section]) -> Result<(), String> {

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use super::scene::{Scene, Who};
+
 /// The benchmark `launch` of the library, with `--serve`. What it is asked and how it answers is
 /// described there.
 #[derive(Debug)]
@@ -34,6 +36,13 @@ impl Harness {
         let input = child.stdin.take();
         let output = child.stdout.take().ok_or("the harness has no output")?;
         Ok(Self { child, input, output: BufReader::new(output) })
+    }
+
+    /// That of a scene, started as whoever measures.
+    pub(super) fn of(scene: &Scene, who: Who) -> Result<Self, String> {
+        let dir = scene.dir();
+        let argv = [format!("{dir}/launch"), "--serve".into(), format!("{dir}/payload/true")];
+        Self::start(scene.command(who, &argv))
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -35,6 +35,8 @@ pub(super) struct Section {
     pub(super) rows: Vec<Row>,
     pub(super) rates: Vec<Rates>,
     pub(super) left_out: Vec<LeftOut>,
+    /// What has tables of its own, each as text.
+    pub(super) also: Vec<String>,
 }
 
 /// What was measured of one launcher.
@@ -75,8 +77,7 @@ struct Entrant {
 /// Measures everything that works for this user.
 pub(super) fn section(scene: &Scene, who: Who, arguments: &Arguments) -> Result<Section, String> {
     let dir = scene.dir();
-    let argv = [format!("{dir}/launch"), "--serve".into(), format!("{dir}/payload/true")];
-    let mut harness = Harness::start(scene.command(who, &argv))?;
+    let mut harness = Harness::of(scene, who)?;
     let mut left_out = Vec::new();
     let mut entrants = Vec::new();
     for launcher in launchers::launchers(&dir, who, &arguments.against, &mut left_out) {
@@ -94,7 +95,8 @@ pub(super) fn section(scene: &Scene, who: Who, arguments: &Arguments) -> Result<
     cleaned.filter_map(Result::err).for_each(|reason| println!("not cleaned up: {reason}"));
     measured?;
     let rates = rates(&mut harness, arguments.runs)?;
-    Ok(Section { who, rows: entrants.into_iter().map(Entrant::row).collect(), rates, left_out })
+    let rows = entrants.into_iter().map(Entrant::row).collect();
+    Ok(Section { who, rows, rates, left_out, also: Vec::new() })
 }
 
 impl Entrant {

@@ -46,6 +46,9 @@ impl Section {
         for (name, reason) in &self.left_out {
             let _ = writeln!(text, "- {name}: {reason}");
         }
+        for table in &self.also {
+            let _ = write!(text, "\n{table}");
+        }
         text
     }
 
@@ -186,6 +189,7 @@ mod tests {
             rows: vec![row(FLOOR, 100), row(BUBBLEWRAP, 5000), row("library, warm", 250)],
             rates: vec![Rates { name: "library, pool", completed }],
             left_out: vec![("crun", "not installed".into())],
+            also: vec!["of their own\n".into()],
         }
     }
 
@@ -195,7 +199,7 @@ mod tests {
         let warm = text.lines().find(|line| line.contains("library, warm")).unwrap();
         assert!(warm.contains(" 2.50 ") && warm.contains(" 0.05 "), "{warm}");
         assert!(text.contains("49 (1 failed)"), "{text}");
-        assert!(text.contains("- crun: not installed"), "{text}");
+        assert!(text.contains("- crun: not installed\n\nof their own\n"), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::harness::Harness;
 use super::numbers::Numbers;
 use super::scene::{Scene, Who};
+use super::table::Table;
 
 /// Memory of callers that are compared, in MiB.
 const SIZES: [usize; 2] = [10, 1024];
@@ -13,13 +14,12 @@ const SIZES: [usize; 2] = [10, 1024];
 const AT_ONCE: usize = 30;
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// Parks so many cells and prints what one of them takes.
-pub(super) fn memory(scene: &Scene, who: Who, cells: usize) -> Result<(), String> {
-    let mut harness = start(scene, who)?;
+/// Parks so many cells, and says what one of them takes.
+pub(super) fn memory(scene: &Scene, who: Who, cells: usize) -> Result<String, String> {
+    let mut harness = Harness::of(scene, who)?;
     let answer = harness.ask(&format!("park\t{cells}"))?;
     let cost = Cost::parse(&answer).ok_or_else(|| format!("park: {answer}"))?;
-    println!("\n{}", cost.text(cells));
-    Ok(())
+    Ok(cost.table(cells).to_string())
 }
 
 /// What the harness says of parked cells.
@@ -46,26 +46,31 @@ impl Cost {
         numbers.next().is_none().then_some(cost)
     }
 
-    fn text(&self, cells: usize) -> String {
+    fn table(&self, cells: usize) -> Table {
         let count = u64::try_from(cells.max(1)).unwrap_or(u64::MAX);
         let Self { micros, kernel_kib, user_kib, descriptors, run_micros } = self;
-        format!(
-            "{cells} parked cells: each {} KiB ({} of the kernel, {} of its init), {} descriptors \
-             and {} µs to build; a run among them took {run_micros} µs",
-            (kernel_kib + user_kib) / count,
-            kernel_kib / count,
-            user_kib / count,
-            descriptors / count,
-            micros / count,
-        )
+        let heading = [
+            "cells parked at once",
+            "KiB of each",
+            "of the kernel",
+            "of its init",
+            "descriptors",
+            "µs to build",
+            "µs of a run among them",
+        ];
+        let mut table = Table::new(&heading, 1);
+        let each = [kernel_kib + user_kib, *kernel_kib, *user_kib, *descriptors, *micros];
+        let each = each.map(|all| (all / count).to_string());
+        table.row([cells.to_string()].into_iter().chain(each).chain([run_micros.to_string()]));
+        table
     }
 }
 
-/// Runs from a small caller and from a large one in turn, and prints what they take.
-pub(super) fn sizes(scene: &Scene, who: Who, runs: usize) -> Result<(), String> {
+/// Runs from a small caller and from a large one in turn, and says what they take.
+pub(super) fn sizes(scene: &Scene, who: Who, runs: usize) -> Result<String, String> {
     let mut callers = Vec::new();
     for size in SIZES {
-        let mut harness = start(scene, who)?;
+        let mut harness = Harness::of(scene, who)?;
         harness.ask(&format!("grow\t{size}"))?;
         callers.push((size, harness, [Numbers::default(), Numbers::default()]));
     }
@@ -81,18 +86,12 @@ pub(super) fn sizes(scene: &Scene, who: Who, runs: usize) -> Result<(), String> 
             }
         }
     }
-    println!("\n{:<16} {:>12} {:>12}", "caller's memory", "warm, µs", "cold, µs");
+    let mut table = Table::new(&["caller's memory", "warm, µs", "cold, µs"], 1);
     for (size, _, [warm, cold]) in &callers {
-        let name = format!("{size} MiB");
-        println!("{name:<16} {:>12} {:>12}", warm.percentile(50), cold.percentile(50));
+        let medians = [warm, cold].map(|numbers| numbers.percentile(50).to_string());
+        table.row([format!("{size} MiB")].into_iter().chain(medians));
     }
-    Ok(())
-}
-
-fn start(scene: &Scene, who: Who) -> Result<Harness, String> {
-    let dir = scene.dir();
-    let argv = [format!("{dir}/launch"), "--serve".into(), format!("{dir}/payload/true")];
-    Harness::start(scene.command(who, &argv))
+    Ok(table.to_string())
 }
 
 #[cfg(test)]
@@ -102,12 +101,10 @@ mod tests {
     #[test]
     fn costs_are_told_per_cell() {
         let cost = Cost::parse("2000 600 100 16 90").unwrap();
-        let text = cost.text(2);
-        assert!(
-            text.contains("each 350 KiB (300 of the kernel, 50 of its init), 8 desc"),
-            "{text}"
-        );
-        assert!(text.contains("1000 µs to build") && text.ends_with("took 90 µs"), "{text}");
+        let table = cost.table(2).to_string();
+        let cells: Vec<_> = table.lines().nth(2).unwrap().split_whitespace().collect();
+        let expected = "| 2 | 350 | 300 | 50 | 8 | 1000 | 90 |";
+        assert_eq!(cells.join(" "), expected);
         assert_eq!([Cost::parse("1 2 3 4"), Cost::parse("1 2 3 4 5 6")], [None, None]);
     }
 }

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use super::oci;
 use crate::user::{Stage, is_root};
 
-const PAYLOAD: &str = "int main(void) { return 0; }\n";
+/// The source of the program that is run.
+pub(super) const PAYLOAD: &str = "int main(void) { return 0; }\n";
 
 /// As whom everything is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
