@@ -60,7 +60,7 @@ fn live(socket: Fd, prelude: Option<&Prelude>, home: Option<&sys::Processors>) -
     live_on(socket, cell, list, fds, count)
 }
 
-/// The ids of its namespace are set when the supervisor has something to say.
+/// The ids of its namespace are set by now.
 fn live_in_template(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
     let mut fds = [Fd(-1); MAX_FDS];
     let (list, count) = expect(socket, Kind::Cell, &mut fds)?;

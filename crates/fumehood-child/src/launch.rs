@@ -158,17 +158,24 @@ fn set_aside(pid: i32, home: Option<sys::Processors>) {
     }
 }
 
-/// Where an init that shares its launcher's descriptors says that it has its own.
+/// Where a launcher and an init that shares its descriptors tell each other how far they are.
 ///
 /// A launcher with thousands of descriptors would have them copied for every init, only for that to
 /// close them. An init that is cloned with `CLONE_FILES` takes those along that it wants.
 #[derive(Debug)]
 pub struct Parting {
-    /// In memory that both have.
+    /// In memory that both have: one of the next three, or 0.
     said: &'static AtomicU32,
     /// The process file system that shows the inits.
     proc: Fd,
 }
+
+/// The launcher: the init has its ids, and its supervisor knows of it.
+const GO: u32 = 1;
+/// The launcher: it is not to be.
+const END: u32 = 2;
+/// The init: it has descriptors of its own.
+const PARTED: u32 = 3;
 
 /// The number at which an init finds its end of the line when it begins. It takes along what has no
 /// higher number.
@@ -184,19 +191,37 @@ impl Parting {
         Ok(Self { said: sys::map_shared()?, proc })
     }
 
-    /// In the init: leaves the launcher's descriptors to the launcher.
-    fn say(&self) -> Result<Fd> {
-        sys::unshare_above(LINE)?;
-        self.said.store(1, Release);
+    fn say(&self, word: u32) {
+        self.said.store(word, Release);
         sys::wake_other(self.said);
-        Ok(sys::keep_only(LINE))
     }
 
-    /// In the launcher: waits until the init has done so, or is no more.
+    /// In the init: leaves the launcher's descriptors to the launcher, once it may go on. Until it says so,
+    /// nobody else uses the word.
+    fn part(&self) -> Result<Fd> {
+        const PATIENCE: u32 = 500;
+        sys::unshare_above(LINE)?;
+        // A launcher that was killed says nothing any more.
+        for _ in 0..PATIENCE {
+            match self.said.load(Acquire) {
+                GO => {
+                    self.say(PARTED);
+                    return Ok(sys::keep_only(LINE));
+                }
+                END => break,
+                word => sys::wait_for_other(self.said, word, SOON),
+            }
+        }
+        sys::exit(1)
+    }
+
+    /// In the launcher: waits until the init has parted, or is no more.
     fn wait(&self, init: Fd) {
-        const SOON: u32 = 20;
-        while self.said.load(Acquire) == 0 {
-            sys::wait_for_other(self.said, 0, SOON);
+        loop {
+            match self.said.load(Acquire) {
+                PARTED => return,
+                word => sys::wait_for_other(self.said, word, SOON),
+            }
             if matches!(sys::poll_now(&mut [sys::PollFd::readable(init)]), Ok(1)) {
                 return;
             }
@@ -204,32 +229,38 @@ impl Parting {
     }
 }
 
-/// Clones an init that lets go of this process's descriptors rather than have copies of them, and sets
-/// the ids of its user namespace. It takes the first message for the word that they are set.
+/// Milliseconds after which it is looked again.
+const SOON: u32 = 20;
+
+/// Clones an init that lets go of this process's descriptors rather than have copies of them, sets the
+/// ids of its user namespace, and has somebody told of its process id and pidfd, before it does anything.
 ///
 /// # Errors
-/// As for [`launch`]; the init ends when its line does.
+/// As for [`launch`], and what telling says; there is no init then.
 pub fn launch_parting(
     launch: &Launch<'_>,
     parting: &Parting,
-) -> core::result::Result<(i32, Fd), LaunchError> {
+    tell: impl FnOnce(i32, Fd) -> Result<()>,
+) -> core::result::Result<Fd, LaunchError> {
     let message = |errno| (LaunchStep::Message, errno);
     sys::dup_onto(launch.socket, LINE).map_err(message)?;
     parting.said.store(0, Release);
     match sys::fork(launch.flags | u64::from(nr::CLONE_FILES), launch.cgroup) {
-        Ok(Cloned::Child) => match parting.say() {
+        Ok(Cloned::Child) => match parting.part() {
             Ok(line) => crate::init::main_in_template(line, launch.prelude.as_ref()),
             Err(_) => sys::exit(1),
         },
         Ok(Cloned::Parent { pid, pidfd }) => {
             let proc = Some(parting.proc);
             let mapped = launch.ids.map_or(Ok(()), |ids| write_maps(proc, pid, &ids));
+            let told = mapped.and_then(|()| tell(pid, pidfd).map_err(message));
+            parting.say(if told.is_ok() { GO } else { END });
             parting.wait(pidfd);
             // Held open here, it would hide the supervisor's end from the init, and the init's from
             // the supervisor.
-            sys::dup_onto(Fd(0), LINE).map_err(message)?;
-            match mapped {
-                Ok(()) => Ok((pid, pidfd)),
+            let parted = sys::dup_onto(Fd(0), LINE).map_err(message);
+            match told.and(parted) {
+                Ok(()) => Ok(pidfd),
                 Err(error) => {
                     sys::close(pidfd);
                     Err(error)

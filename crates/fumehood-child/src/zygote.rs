@@ -214,8 +214,8 @@ pub(crate) fn clone_parting(
     socket: Fd,
     parting: &Parting,
 ) -> Result<Fd, Refused> {
-    let (pid, pidfd) = launch_parting(&request.launch(socket, None), parting)?;
-    released_or_closed(pidfd, tell(socket, pid, pidfd))
+    let launch = request.launch(socket, None);
+    launch_parting(&launch, parting, |pid, pidfd| tell(socket, pid, pidfd))
 }
 
 fn tell(socket: Fd, pid: i32, pidfd: Fd) -> sys::Result<()> {

@@ -199,9 +199,9 @@ impl Inner {
     }
 }
 
-/// Waits until a cell stands, and gives it what its program will need.
-async fn park(cell: Cell, plan: &Plan) -> Result<Cell, NotBuilt> {
-    let mut cell = cell.park().await?;
+/// Gives a cell what its program will need, and waits until it stands.
+async fn park(mut cell: Cell, plan: &Plan) -> Result<Cell, NotBuilt> {
+    // Before it stands, so that its init need not be woken once more.
     cell.furnish(plan).await?;
-    Ok(cell)
+    cell.park().await
 }

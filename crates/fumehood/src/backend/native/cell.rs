@@ -102,12 +102,11 @@ impl Cell {
         };
         // While the kernel makes the namespaces the steps are written down.
         let Steps { script, fds, notes } = part.script(launcher, plan, join, base.as_ref()).await?;
-        let Init { control, pid, pidfd } = match pending.init().await {
-            Ok(init) => init,
+        let told: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let init = match pending.init_told(Kind::Cell, &script.bytes, &told).await {
+            Ok(Init { control, pid, pidfd }) => Handle { control, pidfd, pid },
             Err(refused) => return Err(Box::pin(not_launched(launcher, refused)).await),
         };
-        let init = Handle { control, pidfd, pid };
-        send(&init, Kind::Cell, &script, &fds).await?;
         let (changes, root, mounts) = (None, None, None);
         Ok(Self {
             init,
@@ -220,7 +219,11 @@ impl Cell {
         let pipes = supervise::pipes(plan, false);
         let (ends, theirs) = pipes.map_err(|error| Error::internal("make pipes", error))?;
         let fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
-        self.init.control.send(Kind::Stdio, &[], &fds).await.map_err(sending)?;
+        match self.init.control.send(Kind::Stdio, &[], &fds).await {
+            // An init whose steps failed; it has said so.
+            Err(error) if hung_up(&error) => {}
+            sent => sent.map_err(sending)?,
+        }
         self.ends = Some(ends);
         Ok(())
     }
@@ -329,7 +332,7 @@ async fn send(init: &Handle, kind: Kind, script: &Script, fds: &[OwnedFd]) -> Re
     }
 }
 
-fn hung_up(error: &io::Error) -> bool {
+pub(super) fn hung_up(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 

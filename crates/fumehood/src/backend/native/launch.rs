@@ -12,6 +12,7 @@ use fumehood_child::{Errno, Fd};
 use linux_raw_sys::general as nr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use super::cell::hung_up;
 use super::control::Control;
 use super::diagnose::Namespace;
 use super::template::Template;
@@ -133,13 +134,36 @@ pub(crate) struct Pending {
 impl Pending {
     /// Waits until it is there.
     pub(crate) async fn init(self) -> Result<Init, NotLaunched> {
-        let control = Control::new(self.line);
-        let control = control.map_err(|error| Error::internal("watch a socket", error))?;
+        let control = watched(self.line)?;
         match self.spawned {
             Some((pid, pidfd)) => Ok(Init { control, pid, pidfd }),
             None => spawned(control).await,
         }
     }
+
+    /// The same, with something said to it before it is there: it begins without waiting for us to hear of
+    /// it first.
+    pub(crate) async fn init_told(
+        self,
+        kind: Kind,
+        body: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Init, NotLaunched> {
+        let control = watched(self.line)?;
+        match control.send(kind, body, fds).await {
+            // Why nobody listens is still to be heard.
+            Err(error) if hung_up(&error) => {}
+            said => said.map_err(|error| Error::internal("tell an init", error))?,
+        }
+        match self.spawned {
+            Some((pid, pidfd)) => Ok(Init { control, pid, pidfd }),
+            None => spawned(control).await,
+        }
+    }
+}
+
+fn watched(line: OwnedFd) -> Result<Control> {
+    Control::new(line).map_err(|error| Error::internal("watch a socket", error))
 }
 
 /// What an init is like when it begins.
