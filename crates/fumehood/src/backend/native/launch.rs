@@ -202,7 +202,8 @@ impl Shape {
         let identity = Identity { host_uid: uid, host_gid: gid, ..plan.identity };
         Self {
             flags: clone_flags(plan.namespaces),
-            maps: Some(Maps::new(identity)),
+            // What is denied in the template's namespace is denied in those below it.
+            maps: Some(Maps { deny_setgroups: false, ..Maps::new(identity) }),
             prelude: prelude_in_template(plan),
         }
     }
