@@ -78,6 +78,9 @@ impl Zygote {
         let (ours, theirs) = packets()?;
         let mut command = Command::new(program);
         command.arg0("fumehood-zygote").arg(ZYGOTE).env_clear();
+        // Where the C library has restartable sequences, the kernel writes to a page of every process that
+        // is cloned, and of its parent, which would be theirs alone for nothing else.
+        command.env("GLIBC_TUNABLES", "glibc.pthread.rseq=0");
         if !leaves_out("die-with-owner") {
             command.arg(std::process::id().to_string());
         }
