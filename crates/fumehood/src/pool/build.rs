@@ -21,10 +21,16 @@ impl Inner {
     /// Starts a job for which no cell is parked.
     pub(super) async fn spawn_new(&self, job: &Job, streams: Streams) -> Result<Running> {
         if let Some((before, template)) = self.template(job) {
-            let plan = before.again(job)?;
-            match self.begin(&template, &plan).await {
-                Ok(cell) => return self.sandbox.spawn_in(plan, &before, cell, streams).await,
-                Err(_) => self.give_up_template(job, &template),
+            let recipe = self.stock().shelf(job).and_then(|shelf| shelf.known(&before, job));
+            let how = recipe.map_or_else(|| before.again(job).map(Err), |recipe| Ok(Ok(recipe)))?;
+            match (self.begin(&template, &before).await, how) {
+                (Ok(cell), Ok(recipe)) => {
+                    return self.sandbox.spawn_by(job, &recipe, cell, None, streams).await;
+                }
+                (Ok(cell), Err(plan)) => {
+                    return Box::pin(self.sandbox.spawn_in(plan, &before, cell, streams)).await;
+                }
+                (Err(_), _) => self.give_up_template(job, &template),
             }
         }
         Box::pin(self.sandbox.spawn(job, streams)).await

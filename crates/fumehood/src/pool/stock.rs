@@ -60,25 +60,42 @@ impl Shelf {
         Self { shape, origin, cells, recipe: None, unknown: None }
     }
 
-    /// Adds what is known of the job. If nothing is, it is noted down to be found out; a recipe that
-    /// was just made stays for a while, whoever asks for what else in between.
+    /// Adds what is known of the job.
     fn give(&mut self, parked: Parked, job: &Job) -> Taken {
-        const LEAST: Duration = Duration::from_secs(1);
         let Parked { plan, cell, told, .. } = parked;
-        let recipe = self.recipe.as_ref().filter(|recipe| recipe.is_of(&plan, job)).cloned();
-        let is_new = |recipe: &Arc<Recipe>| recipe.since.elapsed() < LEAST;
-        if recipe.is_none() && !self.recipe.as_ref().is_some_and(is_new) && job.has_recipe() {
-            self.unknown = Some(Box::new(job.without_program()));
-        }
+        let recipe = self.known(&plan, job);
         let told = told.filter(|(of, _)| recipe.as_ref().is_some_and(|one| Arc::ptr_eq(of, one)));
         Taken { plan, cell, recipe, told: told.map(|(_, told)| told) }
     }
 
-    /// Works out how to use its cells for a job.
-    fn learn(&mut self, job: &Job) {
-        let Some(plan) = self.cells.back().map(|parked| Arc::clone(&parked.plan)) else { return };
+    /// How to use a cell of that plan for a job. If nobody knows, the job is noted down to be found out; a
+    /// recipe that was just made stays for a while, whoever asks for what else in between.
+    pub(super) fn known(&mut self, plan: &Arc<Plan>, job: &Job) -> Option<Arc<Recipe>> {
+        const LEAST: Duration = Duration::from_secs(1);
+        let recipe = self.recipe.as_ref().filter(|recipe| recipe.is_of(plan, job)).cloned();
+        let is_new = |recipe: &Arc<Recipe>| recipe.since.elapsed() < LEAST;
+        if recipe.is_none() && !self.recipe.as_ref().is_some_and(is_new) && job.has_recipe() {
+            self.unknown = Some(Box::new(job.without_program()));
+        }
+        recipe
+    }
+
+    /// What its newest cells were built by, or the next ones will be.
+    fn plan(&self) -> Option<Arc<Plan>> {
+        let built = self.cells.back().map(|parked| &parked.plan);
+        let next = match &self.origin {
+            Origin::Template { plan, .. } => Some(plan),
+            Origin::Unknown | Origin::Nothing { .. } => None,
+        };
+        built.or(next).cloned()
+    }
+
+    /// Works out how to use its cells for the job that was noted down, if there are any, or will be.
+    fn learn(&mut self) {
+        let Some(plan) = self.plan() else { return };
+        let Some(job) = self.unknown.take() else { return };
         // A job that cannot be run says so itself.
-        self.recipe = Recipe::new(&plan, job).ok().map(Arc::new);
+        self.recipe = Recipe::new(&plan, &job).ok().map(Arc::new);
         for parked in &mut self.cells {
             let recipe = self.recipe.as_ref().filter(|recipe| recipe.is_for(&parked.plan));
             parked.told = recipe.map(|recipe| (Arc::clone(recipe), recipe.told()));
@@ -255,13 +272,7 @@ impl Inner {
 
     /// Finds out what was noted down.
     pub(super) fn learn(&self) {
-        for shelf in &mut self.stock().shelves {
-            if !shelf.cells.is_empty()
-                && let Some(job) = shelf.unknown.take()
-            {
-                shelf.learn(&job);
-            }
-        }
+        self.stock().shelves.iter_mut().for_each(Shelf::learn);
     }
 
     /// Throws away what is too old.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fumehood::{ByteSize, ErrorKind, Input, InputSource, Job, Outcome, Report, Sandbox};
+use fumehood::{ByteSize, ErrorKind, Input, InputSource, Job, Limits, Outcome, Report, Sandbox};
 use libtest_mimic::Failed;
 
 use crate::common::run;
@@ -34,19 +34,23 @@ pub(crate) fn recipes() -> Result<(), Failed> {
             (alike.clone().cwd("/"), "a\n/\n"),
             (job.clone().cwd("/tmp"), "\n/tmp\n"),
         ];
-        let pool = pool(2);
-        for files in [64, 65] {
-            for (other, expected) in &others {
-                pool.warm(&alike).await?;
-                let limited = other.clone().limits(|limits| limits.open_files = Some(files.into()));
-                assert_eq!(prints(&pool, &limited).await?, format!("{expected}{files}\n"));
-                // What is known is how to run the first of them.
-                let printed = prints(&pool, other).await?;
-                assert!(printed.starts_with(expected), "{printed:?} and not {expected:?}");
+        for parked in [2, 0] {
+            let pool = pool(parked);
+            for files in [64, 65] {
+                for (other, expected) in &others {
+                    pool.warm(&alike).await?;
+                    let limits = |limits: &mut Limits| limits.open_files = Some(files.into());
+                    let limited = prints(&pool, &other.clone().limits(limits)).await?;
+                    assert_eq!(limited, format!("{expected}{files}\n"));
+                    // What is known is how to run the first of them.
+                    let printed = prints(&pool, other).await?;
+                    assert!(printed.starts_with(expected), "{printed:?} and not {expected:?}");
+                }
             }
+            let metrics = pool.metrics();
+            let all_were = if parked == 0 { (0, 16) } else { (16, 0) };
+            assert_eq!((metrics.hits, metrics.misses), all_were, "parked, or made for them");
         }
-        let metrics = pool.metrics();
-        assert_eq!((metrics.hits, metrics.misses), (16, 0), "all were parked");
         Ok(())
     })
 }
@@ -54,22 +58,25 @@ pub(crate) fn recipes() -> Result<(), Failed> {
 /// By a recipe a program is told what it is fed, what it lacks is said, and the report is the same.
 pub(crate) fn by_recipe() -> Result<(), Failed> {
     run(async {
-        let pool = pool(4);
-        pool.warm(&Job::new(["true"])).await?;
-        let fed = Job::new(["cat"]).stdin(b"in".as_slice());
-        assert_eq!(prints(&pool, &fed).await?, "in");
-        let error = pool.run(&Job::new(["no-such-program"])).await.expect_err("it is missing");
-        assert!(matches!(error.kind(), ErrorKind::ProgramNotFound { .. }), "{error}");
-        assert!(error.to_string().contains("no-such-program"), "{error}");
-        let error = pool.run(&Job::new(["a", "\0"])).await.expect_err("no argument has a NUL");
-        assert!(error.to_string().contains("args[1]"), "{error}");
-        let by_recipe = pool.run(&Job::new(["echo", "one"])).await?;
-        assert_eq!((pool.metrics().hits, pool.metrics().misses), (4, 0), "all were parked");
-        let without = Sandbox::new().run(&Job::new(["echo", "one"])).await?;
-        assert_eq!(by_recipe.confinement, without.confinement);
-        assert_eq!(by_recipe.stdout, without.stdout);
-        let last = |report: &Report| report.timing.steps.last().map(|step| step.step.clone());
-        assert_eq!(last(&by_recipe), last(&without), "the step that executes");
+        for parked in [4, 0] {
+            let pool = pool(parked);
+            pool.warm(&Job::new(["true"])).await?;
+            let fed = Job::new(["cat"]).stdin(b"in".as_slice());
+            assert_eq!(prints(&pool, &fed).await?, "in");
+            let error = pool.run(&Job::new(["no-such-program"])).await.expect_err("it is missing");
+            assert!(matches!(error.kind(), ErrorKind::ProgramNotFound { .. }), "{error}");
+            assert!(error.to_string().contains("no-such-program"), "{error}");
+            let error = pool.run(&Job::new(["a", "\0"])).await.expect_err("no argument has a NUL");
+            assert!(error.to_string().contains("args[1]"), "{error}");
+            let by_recipe = pool.run(&Job::new(["echo", "one"])).await?;
+            let all_were = if parked == 0 { (0, 4) } else { (4, 0) };
+            assert_eq!((pool.metrics().hits, pool.metrics().misses), all_were, "parked, or made");
+            let without = Sandbox::new().run(&Job::new(["echo", "one"])).await?;
+            assert_eq!(by_recipe.confinement, without.confinement);
+            assert_eq!(by_recipe.stdout, without.stdout);
+            let last = |report: &Report| report.timing.steps.last().map(|step| step.step.clone());
+            assert_eq!(last(&by_recipe), last(&without), "the step that executes");
+        }
         Ok(())
     })
 }
