@@ -1,5 +1,6 @@
 //! The `config.json` of a bundle, as the OCI runtime specification has it.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use base64::Engine;
@@ -7,19 +8,19 @@ use base64::prelude::BASE64_STANDARD;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use super::Kind;
 use super::home::{Lodging, cover_of};
+use super::{Kind, rules};
 use crate::backend::inner;
 use crate::job::{Access, Limit};
 use crate::plan::{Entry, Plan};
 use crate::sabotage::leaves_out;
 use crate::{Network, Result, Seccomp};
 
-/// What is written down for a plan.
+/// What is written down for a plan, as JSON.
 ///
 /// # Errors
 /// A filter that the runtime's own compiler would understand otherwise.
-pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value> {
+pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<String> {
     let mut env: Vec<_> = plan
         .env
         .iter()
@@ -52,7 +53,6 @@ pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value
         "root": {"path": "rootfs", "readonly": !leaves_out("oci-read-only")},
         "hostname": plan.job.hostname,
         "mounts": mounts(kind, plan, lodging),
-        "linux": linux(kind, plan)?,
     });
     let filter = plan.filter.as_ref().filter(|_| !leaves_out("oci-filter"));
     if let (Kind::Crun, Some(filter)) = (kind, filter) {
@@ -60,7 +60,14 @@ pub(super) fn config(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Value
         let program = BASE64_STANDARD.encode(filter.program.to_bytes());
         config["annotations"] = json!({ "run.oci.seccomp_bpf_data": program });
     }
-    Ok(config)
+    Ok(with_member(&config, "linux", &linux(kind, plan)?))
+}
+
+/// An object, with one more member that is written down already.
+fn with_member(object: &Value, name: &str, value: &str) -> String {
+    let text = object.to_string();
+    let before = text.strip_suffix('}').unwrap_or(&text);
+    format!(r#"{before},"{name}":{value}}}"#)
 }
 
 fn rlimits(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
@@ -182,7 +189,7 @@ const fn read_only(kind: Kind, directory: bool) -> &'static [&'static str] {
     }
 }
 
-fn linux(kind: Kind, plan: &Plan) -> Result<Value> {
+fn linux(kind: Kind, plan: &Plan) -> Result<String> {
     let network = plan.job.network == Network::None && !leaves_out("oci-network");
     let network = network.then_some("network");
     let user = (kind == Kind::Crun).then_some("user");
@@ -210,17 +217,29 @@ fn linux(kind: Kind, plan: &Plan) -> Result<Value> {
         linux["uidMappings"] = map(identity.uid, uid);
         linux["gidMappings"] = map(identity.gid, gid);
     }
-    if kind == Kind::Runc {
-        linux["seccomp"] = seccomp(plan)?;
-    }
-    Ok(linux)
+    Ok(if kind == Kind::Runc {
+        with_member(&linux, "seccomp", &seccomp(plan)?)
+    } else {
+        linux.to_string()
+    })
 }
 
 /// For a compiler that drops rules with conditions once there is one without.
-fn seccomp(plan: &Plan) -> Result<Value> {
-    let profile = match &plan.job.seccomp {
-        Seccomp::Default => crate::policy::seccomp::Profile::shipped(),
-        Seccomp::Profile(path) => crate::plan::read_profile(path)?,
-    };
-    super::rules::oci(&profile)
+fn seccomp(plan: &Plan) -> Result<Cow<'static, str>> {
+    Ok(match &plan.job.seccomp {
+        Seccomp::Default => rules::shipped()?.into(),
+        Seccomp::Profile(path) => rules::oci(&crate::plan::read_profile(path)?)?.to_string().into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_is_text_is_one_of_the_object() {
+        let text = with_member(&json!({"a": {}}), "b", &with_member(&json!({"c": 1}), "d", "[2]"));
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, json!({"a": {}, "b": {"c": 1, "d": [2]}}));
+    }
 }
