@@ -373,6 +373,11 @@ fn set_attributes(mount: Fd, attributes: u64, recursive: bool) -> Result<()> {
 // The current directory is the new root, so relative paths lead there.
 
 fn bind_plainly(source: &CStr, target: &CStr, attributes: u64, recursive: bool) -> Result<()> {
+    // What is a mount already, and only to have attributes, need not become another.
+    let is_given = attributes != 0 && source == target;
+    if is_given && sys::set_mount_attr_at(target, attributes, recursive).is_ok() {
+        return Ok(());
+    }
     sys::bind(source, target, recursive)?;
     if attributes == 0 {
         return Ok(());

@@ -82,7 +82,7 @@ async fn attempt(
     if let Some(config) = config? {
         place.file(Path::new("bundle/config.json"), config.as_bytes())?;
     }
-    let sign = Sign::expect(runtime.kind, &place).map(Arc::new)?;
+    let sign = Arc::new(Sign::expect(&place));
     let began = Instant::now();
     let started = cell.start_tool(&tool, stdio, None).await.map_err(not_built)?;
     let judge = Container { kind: runtime.kind, token: lodging.token, plan: plan.clone(), sign };

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fchmod,
-    mkdirat, mknodat, openat2, statat, symlinkat,
+    mkdirat, openat2, statat, symlinkat,
 };
 use rustix::io::Errno;
 
@@ -26,6 +26,11 @@ impl Place {
     pub(in crate::backend) fn open(root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
         let path = path.strip_prefix("/").unwrap_or(path);
         directory(root, path).map(Self).map_err(|errno| failed("open", path, errno))
+    }
+
+    /// Its own descriptor.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// A directory below it.
@@ -68,15 +73,6 @@ impl Place {
         let file = openat2(&self.0, path, flags, Mode::from_raw_mode(mode), WITHIN)
             .map_err(|errno| failed("write", path, errno))?;
         fill(file, path, data, mode)
-    }
-
-    /// Makes a pipe, open to be read from without waiting.
-    pub(super) fn pipe(&self, path: &Path) -> Result<OwnedFd> {
-        let mode = Mode::RUSR.union(Mode::WUSR);
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        mknodat(&self.0, path, FileType::Fifo, mode, 0)
-            .and_then(|()| openat2(&self.0, path, flags, Mode::empty(), WITHIN))
-            .map_err(|errno| failed("make", path, errno))
     }
 
     /// Makes a file unless something is there: in writable mounts of the host that is the host's, and
