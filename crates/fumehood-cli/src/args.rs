@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use fumehood::BackendName;
 
 use crate::export::ExportArgs;
 use crate::help::{EXAMPLES, EXPLAIN_EXAMPLES, RUN_EXAMPLES, RUN_NOTES};
@@ -61,8 +62,23 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Command, clap::Error> {
 }
 
 /// Whether something is to be run.
-pub(crate) fn is_run(words: &[OsString]) -> bool {
+fn is_run(words: &[OsString]) -> bool {
     words.get(1).is_some_and(|word| word == RUN)
+}
+
+/// By which backend something is to be run, as far as a glance at the words tells; none if nothing is. A
+/// wrong guess costs nothing but what was begun for it.
+pub(crate) fn foreseen(words: &[OsString]) -> Option<BackendName> {
+    const OPTION: &str = "--backend";
+    let words = is_run(words).then_some(words)?.iter().skip(2).map(|word| word.to_str());
+    let mut words = words.map_while(|word| word.filter(|word| *word != "--"));
+    let named = words.find_map(|word| word.strip_prefix(OPTION));
+    let name = match named {
+        None => return Some(BackendName::default()),
+        Some("") => words.next(),
+        Some(value) => value.strip_prefix('='),
+    };
+    BackendName::ALL.into_iter().find(|backend| Some(backend.name()) == name)
 }
 
 const RUN: &str = "run";
@@ -380,6 +396,23 @@ mod tests {
                 .map(|text| text.to_string())
         };
         assert_eq!(help(run_alone()), help(among_the_others()));
+    }
+
+    #[test]
+    fn a_backend_is_foreseen_as_it_will_be_read() {
+        let foreseen = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            foreseen(&words)
+        };
+        assert_eq!(foreseen("fumehood run -- true"), Some(BackendName::Native));
+        assert_eq!(foreseen("fumehood run --backend runc -- true"), Some(BackendName::Runc));
+        assert_eq!(foreseen("fumehood run -m 1 --backend=crun true"), Some(BackendName::Crun));
+        assert_eq!(foreseen("fumehood run -- x --backend runc"), Some(BackendName::Native));
+        for line in
+            ["fumehood check", "fumehood", "fumehood run --backend", "fumehood run --backend x"]
+        {
+            assert_eq!(foreseen(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         return validate::runner().into();
     }
     let words: Vec<_> = std::env::args_os().collect();
-    let sandbox = if args::is_run(&words) { Sandbox::expecting() } else { Sandbox::direct() };
+    let sandbox = args::foreseen(&words).map_or_else(Sandbox::direct, Sandbox::expecting);
     match args::parse(words) {
         Ok(command) => dispatch(&command, &sandbox),
         Err(error) => output::usage(&error),

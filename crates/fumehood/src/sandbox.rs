@@ -76,13 +76,14 @@ impl Sandbox {
         Self::by(Launcher::Direct)
     }
 
-    /// A [direct](Self::direct) sandbox whose first job is about to come: what most jobs need is begun
-    /// at once, and goes on while the caller still finds out what to run. A job that needs something
-    /// else has that made for it as ever.
+    /// A [direct](Self::direct) sandbox whose first job is about to come: what most jobs of that backend
+    /// need is begun at once, and goes on while the caller still finds out what to run. A job that needs
+    /// something else has that made for it as ever.
     #[must_use]
-    pub fn expecting() -> Self {
+    pub fn expecting(backend: BackendName) -> Self {
         let launcher = Launcher::Direct;
-        let begun = Ahead::of_most(&launcher).map(|ahead| Arc::new(Mutex::new(Some(ahead))));
+        let begun =
+            Ahead::of_most(&launcher, backend).map(|ahead| Arc::new(Mutex::new(Some(ahead))));
         Self { launcher, begun }
     }
 
@@ -243,13 +244,13 @@ impl Sandbox {
         feeds: bool,
         terminal: Option<TerminalSize>,
     ) -> Result<(Plan, Started, Ends)> {
-        // What was begun is of no use to somebody else's sandbox.
-        drop(self.take_begun());
-        let mut plan = Plan::for_others(job, Host::current())?;
+        let host = Host::current();
+        let ahead = Ahead::of_home(self.take_begun(), &self.launcher, job, host);
+        let mut plan = Plan::for_others(job, host)?;
         let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
         let (ends, stdio) = ends(&plan, feeds, terminal)?;
         let Some(backend) = &plan.foreign else { return Err(others::nothing_tried()) };
-        let mut started = backend.start(&self.launcher, &plan, stdio, terminal).await?;
+        let mut started = backend.start(&self.launcher, ahead, &plan, stdio, terminal).await?;
         plan.guarantees.extend(std::mem::take(&mut started.found));
         Ok((plan, started, ends))
     }

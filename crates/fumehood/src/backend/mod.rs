@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use fumehood_child::wire::{Ended, Kind};
 
+use crate::backend::native::ahead::Ahead;
 use crate::backend::native::cell::Handle;
 use crate::backend::native::cgroup::Group;
 use crate::backend::native::launch::Launcher;
@@ -81,14 +82,16 @@ pub(crate) trait Backend: Debug + Send + Sync {
     /// Why it would not be.
     fn holds(&self, plan: &Plan, guarantee: Guarantee) -> Result<Vec<String>, Lack>;
 
-    /// Starts the program of a plan. Inputs are in their place before it starts. `stdio` are the far
-    /// ends of its three streams; empty where it is to have a terminal of that size.
+    /// Starts the program of a plan, by an init that was asked for ahead if it is what is needed. Inputs
+    /// are in their place before it starts. `stdio` are the far ends of its three streams; empty where it
+    /// is to have a terminal of that size.
     ///
     /// # Errors
     /// As for [`Sandbox::spawn`](crate::Sandbox::spawn). Nothing is left of an attempt that fails.
     fn start<'a>(
         &'a self,
         launcher: &'a Launcher,
+        ahead: Option<Ahead>,
         plan: &'a Plan,
         stdio: Vec<OwnedFd>,
         terminal: Option<TerminalSize>,

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use super::native::ahead::Ahead;
 use super::native::launch::Launcher;
 use super::native::script::TerminalSize;
 use super::{Backend, Lack, Soon, Started, bare, unconfined};
@@ -91,6 +92,7 @@ impl Backend for Seatbelt {
     fn start<'a>(
         &'a self,
         _launcher: &'a Launcher,
+        _ahead: Option<Ahead>,
         plan: &'a Plan,
         stdio: Vec<OwnedFd>,
         _terminal: Option<TerminalSize>,

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use super::native::ahead::Ahead;
 use super::native::launch::Launcher;
 use super::native::script::TerminalSize;
 use super::{Backend, Lack, Soon, Started, bare};
@@ -50,6 +51,7 @@ impl Backend for Unconfined {
     fn start<'a>(
         &'a self,
         _launcher: &'a Launcher,
+        _ahead: Option<Ahead>,
         plan: &'a Plan,
         stdio: Vec<OwnedFd>,
         _terminal: Option<TerminalSize>,

@@ -34,6 +34,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use crate::backend::native::ahead::Ahead;
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::TerminalSize;
 use crate::backend::{Backend, Lack, Soon, Started};
@@ -210,6 +211,7 @@ impl Backend for Engine {
     fn start<'a>(
         &'a self,
         _: &'a Launcher,
+        _: Option<Ahead>,
         plan: &'a Plan,
         stdio: Vec<OwnedFd>,
         _: Option<TerminalSize>,

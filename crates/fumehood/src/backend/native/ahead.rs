@@ -6,11 +6,12 @@
 //! first ends because its line closes.
 
 use super::launch::{Launcher, NotLaunched, Pending, Shape};
+use super::script::Home;
 use super::tree;
 use crate::host::Host;
 use crate::plan::{Plan, outlook};
 use crate::sabotage::leaves_something_out;
-use crate::{Job, Result};
+use crate::{BackendName, Job, Result};
 
 /// An init that was asked for, and what it is like.
 #[derive(Debug)]
@@ -20,10 +21,30 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Has the init of a job cloned that nothing is known of yet, as most need one.
-    pub(crate) fn of_most(launcher: &Launcher) -> Option<Self> {
-        let shape = foreseen(&Job::new(["true"]), Host::current())?;
-        Some(Self::ask(launcher, shape))
+    /// Has the init of a job cloned of which nothing is known yet but its backend: what most of them need.
+    pub(crate) fn of_most(launcher: &Launcher, backend: BackendName) -> Option<Self> {
+        let host = Host::current();
+        let shape = match backend {
+            BackendName::Native | BackendName::Auto => foreseen(&Job::new(["true"]), host),
+            other => home(other, host),
+        };
+        Some(Self::ask(launcher, shape?))
+    }
+
+    /// Has the init of the home cloned that the tool of a backend lives in, if it has one, unless one was
+    /// begun that is like it.
+    pub(crate) fn of_home(
+        begun: Option<Self>,
+        launcher: &Launcher,
+        job: &Job,
+        host: &Host,
+    ) -> Option<Self> {
+        let shape = home(job.backend, host).filter(|_| job.validate().is_ok())?;
+        Some(
+            begun
+                .filter(|begun| begun.shape == shape)
+                .unwrap_or_else(|| Self::ask(launcher, shape)),
+        )
     }
 
     /// Plans a job, and has its init cloned meanwhile where it can be told what it will be like, unless
@@ -60,6 +81,13 @@ fn foreseen(job: &Job, host: &Host) -> Option<Shape> {
     }
     let (namespaces, identity) = outlook(job, host)?;
     Some(Shape::new(namespaces, identity))
+}
+
+/// What the init of a home will be like; none for backends without one.
+fn home(backend: BackendName, host: &Host) -> Option<Shape> {
+    let tools = [BackendName::Runsc, BackendName::Crun, BackendName::Runc, BackendName::Nsjail];
+    let is_known = tools.contains(&backend) && !tree::may_bear_inits() && !leaves_something_out();
+    is_known.then(|| Shape::home(Home::user(host)))
 }
 
 #[cfg(test)]

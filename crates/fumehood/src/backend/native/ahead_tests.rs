@@ -51,7 +51,7 @@ fn an_init_that_does_not_fit_is_not_used_and_ends() {
 
 #[test]
 fn an_init_that_was_begun_for_any_job_is_that_of_an_ordinary_one() {
-    let Some(begun) = Ahead::of_most(&Launcher::Direct) else {
+    let Some(begun) = Ahead::of_most(&Launcher::Direct, BackendName::Native) else {
         eprintln!("skipped: no init is cloned ahead here");
         return;
     };
@@ -80,12 +80,31 @@ fn an_init_that_was_begun_for_any_job_is_not_that_of_an_unusual_one() {
 }
 
 #[test]
+fn an_init_that_was_begun_for_a_tool_is_that_of_its_home() {
+    let Some(begun) = Ahead::of_most(&Launcher::Direct, BackendName::Crun) else {
+        eprintln!("skipped: no init is cloned ahead here");
+        return;
+    };
+    let Some((pid, _)) = spawned(&begun) else {
+        eprintln!("skipped: no init can be made here");
+        return;
+    };
+    let home = |begun, backend| {
+        let job = Job::new(["true"]).backend(backend);
+        Ahead::of_home(begun, &Launcher::Direct, &job, Host::current())
+    };
+    let ahead = home(Some(begun), BackendName::Runc).unwrap();
+    assert_eq!(spawned(&ahead).unwrap().0, pid);
+    assert!(home(Some(ahead), BackendName::Docker).is_none(), "an engine has no home");
+}
+
+#[test]
 fn an_init_that_was_begun_is_not_kept_for_a_job_of_another_backend() {
-    if Ahead::of_most(&Launcher::Direct).is_none() {
+    if Ahead::of_most(&Launcher::Direct, BackendName::Native).is_none() {
         eprintln!("skipped: no init is cloned ahead here");
         return;
     }
-    let sandbox = Sandbox::expecting();
+    let sandbox = Sandbox::expecting(BackendName::Native);
     let mut job = Job::new(["true"]).backend(BackendName::Unconfined);
     job.waive = Guarantee::ALL.into();
     blocking::block_on(sandbox.run(&job)).unwrap().unwrap();
@@ -100,7 +119,7 @@ fn allowed(status: &str) -> &str {
 #[test]
 fn an_init_begins_on_another_processor_than_its_launcher() {
     let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-    let Some(begun) = Ahead::of_most(&Launcher::Direct) else {
+    let Some(begun) = Ahead::of_most(&Launcher::Direct, BackendName::Native) else {
         eprintln!("skipped: no init is cloned ahead here");
         return;
     };
@@ -118,7 +137,7 @@ fn an_init_begins_on_another_processor_than_its_launcher() {
 fn a_program_may_run_wherever_its_caller_may() {
     let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let job = Job::new(["cat", "/proc/self/status"]);
-    for sandbox in [Sandbox::expecting(), Sandbox::direct()] {
+    for sandbox in [Sandbox::expecting(BackendName::Native), Sandbox::direct()] {
         match blocking::block_on(sandbox.run(&job)).unwrap() {
             Ok(report) => {
                 let status = String::from_utf8(report.stdout.data).unwrap();

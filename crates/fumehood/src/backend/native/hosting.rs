@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use super::super::ahead::Ahead;
 use super::super::launch::{Init, Launcher, Shape};
 use super::super::script::{self, Home, Script, TerminalSize, Tool};
 use super::super::tree;
@@ -14,15 +15,18 @@ use crate::{Error, Result};
 
 impl Cell {
     /// Builds a home and waits until it stands. The plan says what the tool and all that it starts
-    /// may use together.
+    /// may use together. An init that was asked for ahead is taken if it is like that of a home.
     pub(crate) async fn home(
+        ahead: Option<Ahead>,
         launcher: &Launcher,
         plan: &Plan,
         home: &Home,
     ) -> Result<Self, NotBuilt> {
         let group = tree::group(plan)?;
         let tree::Way { born, join } = tree::way(group.as_ref())?;
-        let pending = match launcher.begin(&Shape::home(home.user), born) {
+        let shape = Shape::home(home.user);
+        let ahead = ahead.filter(|_| born.is_none()).and_then(|ahead| ahead.of_shape(&shape));
+        let pending = match ahead.unwrap_or_else(|| launcher.begin(&shape, born)) {
             Ok(pending) => pending,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };

@@ -12,6 +12,7 @@ use linux_raw_sys::general as nr;
 
 use super::{Join, QUIET, SCRATCH, Script, TerminalSize, append, c_string, join, nice};
 use crate::Result;
+use crate::host::Host;
 
 /// The home of a tool.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,13 @@ pub(crate) struct Home {
     pub(crate) scratch: Vec<Scratch>,
     /// What of the host is shown at another place, too.
     pub(crate) shown: Vec<Shown>,
+}
+
+impl Home {
+    /// Whose it is on this host.
+    pub(crate) fn user(host: &Host) -> Option<(u32, u32)> {
+        (host.uid != 0).then_some((host.uid, host.gid))
+    }
 }
 
 /// A memory file system.

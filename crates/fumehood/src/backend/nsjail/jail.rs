@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{args, log};
 use crate::Result;
+use crate::backend::native::ahead::Ahead;
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::{Shown, Tool};
 use crate::backend::oci::Kind;
@@ -22,6 +23,7 @@ const ROOTS: &str = "/run/user";
 pub(super) async fn start(
     program: &Path,
     launcher: &Launcher,
+    ahead: Option<Ahead>,
     plan: &Plan,
     stdio: Vec<OwnedFd>,
 ) -> Result<Started> {
@@ -30,7 +32,7 @@ pub(super) async fn start(
     let owner = (plan.identity.host_uid, plan.identity.host_gid);
     let owner = plan.identity.by_root.then_some(owner);
     // While the home is built it is written down what runs in it.
-    let moving_in = tenant::move_in(launcher, plan, &lodging, owner);
+    let moving_in = tenant::move_in(launcher, ahead, plan, &lodging, owner);
     let (moved_in, args) = tokio::join!(moving_in, async { args::args(plan, &lodging) });
     let ((cell, place), args) = (moved_in?, args?);
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::native::ahead::Ahead;
 use super::native::launch::Launcher;
 use super::native::script::TerminalSize;
 use super::oci::{home, is_program, search};
@@ -121,11 +122,12 @@ impl Backend for Nsjail {
     fn start<'a>(
         &'a self,
         launcher: &'a Launcher,
+        ahead: Option<Ahead>,
         plan: &'a Plan,
         stdio: Vec<OwnedFd>,
         _terminal: Option<TerminalSize>,
     ) -> Soon<'a, Result<Started>> {
-        Box::pin(jail::start(&self.program, launcher, plan, stdio))
+        Box::pin(jail::start(&self.program, launcher, ahead, plan, stdio))
     }
 }
 

@@ -14,6 +14,7 @@ use super::sign::{self, Sign};
 use super::tenant::{self, Judge, Tenant, not_built};
 use super::{Kind, Runtime, as_is, config, failure};
 use crate::backend::inner::End;
+use crate::backend::native::ahead::Ahead;
 use crate::backend::native::cell::exec_error;
 use crate::backend::native::launch::Launcher;
 use crate::backend::native::script::Tool;
@@ -37,17 +38,18 @@ const PLATFORMS: [&str; 3] = ["systrap", "ptrace", "kvm"];
 pub(super) async fn start(
     runtime: &Runtime,
     launcher: &Launcher,
+    mut ahead: Option<Ahead>,
     plan: &Plan,
     stdio: Vec<OwnedFd>,
 ) -> Result<Started> {
     if runtime.kind != Kind::Runsc {
-        return attempt(runtime, launcher, plan, stdio, None).await;
+        return attempt(runtime, launcher, ahead, plan, stdio, None).await;
     }
     let mut first = None;
     for platform in PLATFORMS {
         let stdio = stdio.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
         let stdio = stdio.map_err(|error| Error::internal("pass streams on", error))?;
-        match attempt(runtime, launcher, plan, stdio, Some(platform)).await {
+        match attempt(runtime, launcher, ahead.take(), plan, stdio, Some(platform)).await {
             Err(error) if lacks_platform(&error) => {
                 first.get_or_insert(error);
             }
@@ -67,6 +69,7 @@ fn lacks_platform(error: &Error) -> bool {
 async fn attempt(
     runtime: &Runtime,
     launcher: &Launcher,
+    ahead: Option<Ahead>,
     plan: &Plan,
     stdio: Vec<OwnedFd>,
     platform: Option<&str>,
@@ -75,7 +78,7 @@ async fn attempt(
     let owner = owner(runtime.kind, plan);
     // While the home is built it is decided what runs in it.
     let (moved_in, (config, tool)) =
-        tokio::join!(tenant::move_in(launcher, plan, &lodging, owner), async {
+        tokio::join!(tenant::move_in(launcher, ahead, plan, &lodging, owner), async {
             (written(runtime.kind, plan, &lodging), tool(runtime, plan, &lodging, platform))
         });
     let (cell, place) = moved_in?;

@@ -53,7 +53,6 @@ pub(in crate::backend) struct Lodging {
 impl Lodging {
     pub(in crate::backend) fn of(kind: Kind, plan: &Plan) -> Result<Self> {
         let place = choose(plan)?;
-        let host = Host::current();
         let mut scratch = vec![Scratch {
             target: place.clone(),
             size: Some(SIZE),
@@ -68,7 +67,7 @@ impl Lodging {
             _ => None,
         }));
         let mut home = Home {
-            user: (host.uid != 0).then_some((host.uid, host.gid)),
+            user: Home::user(Host::current()),
             // crun refuses hosts with both versions of control groups, even where it is to leave
             // them alone. runc insists on seeing them, and can do without groups of its own, whose
             // removal would be nobody's business, only where it must.

@@ -21,6 +21,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::native::ahead::Ahead;
 use super::native::launch::Launcher;
 use super::native::script::TerminalSize;
 use super::{Backend, Lack, Soon, Started};
@@ -174,11 +175,12 @@ impl Backend for Runtime {
     fn start<'a>(
         &'a self,
         launcher: &'a Launcher,
+        ahead: Option<Ahead>,
         plan: &'a Plan,
         stdio: Vec<OwnedFd>,
         _terminal: Option<TerminalSize>,
     ) -> Soon<'a, Result<Started>> {
-        Box::pin(container::start(self, launcher, plan, stdio))
+        Box::pin(container::start(self, launcher, ahead, plan, stdio))
     }
 }
 

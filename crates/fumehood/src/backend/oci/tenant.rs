@@ -8,6 +8,7 @@ use std::path::Path;
 use super::home::{self, Lodging};
 use super::place::Place;
 use crate::backend::inner;
+use crate::backend::native::ahead::Ahead;
 use crate::backend::native::cell::{Cell, Handle, NotBuilt};
 use crate::backend::native::cgroup::Group;
 use crate::backend::native::launch::Launcher;
@@ -20,6 +21,7 @@ use crate::{Error, ErrorKind, Guarantee, MountNote, Result, StepTime};
 /// the bundle, whose files are the `owner`'s where that is not who makes them.
 pub(in crate::backend) async fn move_in(
     launcher: &Launcher,
+    ahead: Option<Ahead>,
     plan: &Plan,
     lodging: &Lodging,
     owner: Option<(u32, u32)>,
@@ -30,7 +32,7 @@ pub(in crate::backend) async fn move_in(
     for input in &mut own.job.inputs {
         input.to = lodging.source(&input.to);
     }
-    let mut cell = Cell::home(launcher, &own, &lodging.home).await.map_err(not_built)?;
+    let mut cell = Cell::home(ahead, launcher, &own, &lodging.home).await.map_err(not_built)?;
     cell.stage(&own).await.map_err(not_built)?;
     let place = Place::open(cell.shared_root()?, &lodging.place)?;
     let init = lodging.token.as_ref().map(|_| inner::PROGRAM);
