@@ -57,6 +57,22 @@ pub(crate) fn scratch_is_limited(engine: &Engine) {
     assert_eq!(standing(&said, "disk"), "held");
 }
 
+/// What the report says of it is what was found there, and that is no more than is so.
+pub(crate) fn shared_memory_is_limited_in_files_too(engine: &Engine) {
+    let script = "i=0; while [ $i -lt 300 ] && touch /dev/shm/$i; do i=$((i+1)); done; echo $i";
+    let flags = if engine.name == "docker" { &["--inodes", "100"][..] } else { &[][..] };
+    let said = report(engine, flags, &["sh", "-c", script]);
+    let made = said["stdout"]["data"]["text"].as_str().expect("it is text").trim().to_owned();
+    let by = said["confinement"]["guarantees"]["disk"]["by"].to_string();
+    if engine.name == "docker" {
+        assert_eq!(made, "99", "its root is one of them: {said}");
+        assert!(by.contains("nr_inodes, 100 each"), "{by}");
+    } else {
+        assert_eq!(made, "300", "{said}");
+        assert!(by.contains("inodes only as memory"), "{by}");
+    }
+}
+
 pub(crate) fn nothing_else_can_be_written(engine: &Engine) {
     let script = "for d in / /etc /bin /srv /var /run /dev /sys /proc; do touch $d/x && echo $d; done; \
                   true";

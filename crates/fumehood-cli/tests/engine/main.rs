@@ -29,7 +29,7 @@ macro_rules! tests {
     };
 }
 
-const TESTS: [(&str, Test); 39] = tests![
+const TESTS: [(&str, Test); 40] = tests![
     cases:
         y_01_the_whole_specification_reaches_the_engine,
         y_02_there_is_no_network_unless_one_is_named,
@@ -59,6 +59,7 @@ const TESTS: [(&str, Test); 39] = tests![
         cpu_time_is_limited_for_all_together,
         output_is_limited_while_it_flows,
         scratch_is_limited,
+        shared_memory_is_limited_in_files_too,
         nothing_else_can_be_written,
         a_program_that_is_not_there_is_told_from_one_that_exits_with_127,
         the_init_is_out_of_the_program_s_reach,

@@ -1,6 +1,6 @@
 //! The image of a container: found, pulled, pinned, and what it says of its program.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hyper::body::Bytes;
 
@@ -10,7 +10,7 @@ use super::failure::failed;
 use super::http::{Failure, Pieces};
 use crate::env::Environment;
 use crate::plan::{self, Plan};
-use crate::{Error, ErrorKind, Job, Result, Root};
+use crate::{Error, ErrorKind, Job, Result, Root, Tmpfs};
 
 /// How an engine's image is named: `NAME[:TAG][@sha256:DIGEST]`, or the id of one, `sha256:DIGEST`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ pub(super) fn apply(plan: &mut Plan, image: &Image) -> Result<()> {
         let problem = "names no program, and neither does the job; name one in args";
         return Err(Error::invalid("root.image", format!("{:?}", image.id), problem));
     }
-    let workdir = section.working_dir.filter(|dir| !dir.is_empty());
+    let workdir = section.working_dir.clone().filter(|dir| !dir.is_empty());
     if let Some(dir) = workdir
         && plan.job.cwd == Path::new(Job::CWD)
     {
@@ -183,6 +183,7 @@ pub(super) fn apply(plan: &mut Plan, image: &Image) -> Result<()> {
     let caller = |name: &str| std::env::var_os(name);
     plan.env = Environment::resolve_over(&variables, &plan.job.env, plan.job.tty, caller)?;
     plan.candidates = plan::candidates(&plan.job, &plan.env);
+    volumes(&mut plan.job, &section);
     let id = image.id.strip_prefix("sha256:").unwrap_or(&image.id);
     let image = format!("sha256:{id}");
     plan.job.root = Root::Image { image, entrypoint: Some(Vec::new()) };
@@ -199,14 +200,23 @@ fn arguments(job: &Job, section: &ImageSection) -> Vec<String> {
     entrypoint.into_iter().chain(arguments).collect()
 }
 
-/// The paths that an image declares as volumes.
-pub(super) fn volumes(image: &Image) -> Vec<PathBuf> {
-    let declared = image.config.iter().flat_map(|section| section.volumes.iter().flatten());
-    declared.map(|(path, _)| PathBuf::from(path)).collect()
+/// What an image declares as volumes are directories in memory, like those that a job asks for: limited and
+/// looked at as they are.
+fn volumes(job: &mut Job, section: &ImageSection) {
+    for path in section.volumes.iter().flatten().map(|(path, _)| Path::new(path)) {
+        let is_known = ["/workspace", "/tmp"].map(Path::new).contains(&path)
+            || job.tmpfs.iter().any(|tmpfs| tmpfs.target == path)
+            || job.mounts.iter().any(|mount| mount.target == path);
+        if !is_known {
+            job.tmpfs.push(Tmpfs { target: path.into(), size: None });
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -227,6 +237,18 @@ mod tests {
         assert_eq!(pinned.asked(), format!("busybox@{DIGEST}"));
         assert_eq!(pinned.pulled(), ("busybox", DIGEST));
         assert_eq!(Reference::parse(DIGEST).unwrap().asked(), DIGEST);
+    }
+
+    #[test]
+    fn volumes_of_an_image_are_directories_in_memory_once() {
+        let declared = ["/data", "/tmp", "/mine"].map(|path| (path.to_owned(), Value::Null));
+        let section = ImageSection { volumes: Some(declared.into()), ..ImageSection::default() };
+        let mut job = Job::new(["true"]).tmpfs("/mine");
+        for _ in 0..2 {
+            volumes(&mut job, &section);
+        }
+        let targets: Vec<_> = job.tmpfs.iter().map(|tmpfs| tmpfs.target.clone()).collect();
+        assert_eq!(targets, ["/mine", "/data"].map(std::path::PathBuf::from));
     }
 
     #[test]

@@ -233,7 +233,6 @@ impl Engine {
         let (name, labels) = Self::labels(&plan)?;
         let around = preset::Around {
             image: &image.id,
-            volumes: image::volumes(&image),
             init: self.init()?,
             labels,
             runtime: self.runtime(&plan),
@@ -241,13 +240,13 @@ impl Engine {
         };
         let container = preset::Container::new(&plan, &around)?;
         steps.done("image");
-        let id = self.client.create(&name, &container).await.map_err(|failure| match failure {
+        let kept = running::Kept::create(&self.client, name, container).await;
+        let kept = kept.map_err(|failure| match failure {
             Failure::Refused { status: 404, message } => {
                 ErrorKind::Image { image: image.id.clone(), problem: message }.into()
             }
             failure => failed(self.name, "create the container", failure),
         })?;
-        let kept = running::Kept::new(self.client.clone(), id);
         steps.done("create");
         let streams = self.client.attach(kept.id()).await;
         let streams = streams.map_err(|failure| failed(self.name, "attach", failure))?;

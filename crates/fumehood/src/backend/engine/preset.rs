@@ -128,8 +128,6 @@ struct LogConfig {
 pub(super) struct Around<'a> {
     /// Id of the image.
     pub(super) image: &'a str,
-    /// Paths that the image declares as volumes.
-    pub(super) volumes: Vec<PathBuf>,
     /// This binary on the host.
     pub(super) init: PathBuf,
     pub(super) labels: BTreeMap<String, String>,
@@ -262,16 +260,19 @@ fn scratch(plan: &Plan, around: &Around<'_>) -> BTreeMap<PathBuf, String> {
     // owner is never the image's. Podman would also copy what the image has there.
     let own =
         if around.podman { "notmpcopyup,U".to_owned() } else { format!("uid={USER},gid={USER}") };
-    let options = |bytes: u64| {
+    let options = |path: &Path, bytes: u64| {
         let inodes = inodes.map_or_else(String::new, |inodes| format!(",nr_inodes={inodes}"));
         let size = if bytes == 0 { String::new() } else { format!(",size={bytes}") };
+        if path == Path::new(SHM) {
+            return format!("rw,noexec,nosuid,nodev,mode=1777{size}{inodes}");
+        }
         format!("rw,exec,nosuid,nodev,mode=0755{size}{inodes},{own}")
     };
+    // Podman has a size for its own and no number of inodes for any.
+    let told = directories(plan).into_iter();
+    let told = told.filter(|(path, _)| !around.podman || path != Path::new(SHM));
     let mut scratch: BTreeMap<PathBuf, String> =
-        directories(plan).into_iter().map(|(path, bytes)| (path, options(bytes))).collect();
-    for volume in &around.volumes {
-        scratch.entry(volume.clone()).or_insert_with(|| options(sizes.tmp));
-    }
+        told.map(|(path, bytes)| (path.clone(), options(&path, bytes))).collect();
     if around.podman {
         for gift in GIFTS.map(PathBuf::from) {
             scratch
@@ -282,10 +283,17 @@ fn scratch(plan: &Plan, around: &Around<'_>) -> BTreeMap<PathBuf, String> {
     scratch
 }
 
+/// Shared memory. Engines make it with a size, and without a limit of inodes unless it is one of ours.
+const SHM: &str = "/dev/shm";
+
 /// The program's own directories in memory and their sizes in bytes; 0 for no limit.
 pub(super) fn directories(plan: &Plan) -> Vec<(PathBuf, u64)> {
     let sizes = Sizes::of(&plan.job.limits);
-    let own = [("/workspace".into(), sizes.workspace), ("/tmp".into(), sizes.tmp)];
+    let own = [
+        ("/workspace".into(), sizes.workspace),
+        ("/tmp".into(), sizes.tmp),
+        (SHM.into(), sizes.tmp),
+    ];
     let more = plan.job.tmpfs.iter().map(|tmpfs| {
         let size = tmpfs.size.map_or(sizes.tmp, |size| size.finite().map_or(0, |size| size.0));
         (tmpfs.target.clone(), size)

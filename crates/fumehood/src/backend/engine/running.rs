@@ -14,7 +14,7 @@ use super::failure::failed;
 use super::http::{Client, Failure};
 use super::inside::PASSED_ON;
 use super::order::{self, Failed, KILL_ALL, Step};
-use super::preset::USER;
+use super::preset::{Container, USER};
 use crate::backend::{Ending, Foreign, Soon};
 use crate::plan::Plan;
 use crate::report::Counted;
@@ -36,8 +36,22 @@ pub(super) struct Kept {
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl Kept {
-    pub(super) const fn new(client: Client, id: String) -> Self {
-        Self { client, id, gone: false }
+    /// Has a container made. An engine that was asked for one makes it, whether or not somebody still waits:
+    /// so whoever is not waited for any more removes it again.
+    ///
+    /// # Errors
+    /// What the engine said.
+    pub(super) async fn create(
+        client: &Client,
+        name: String,
+        container: Container,
+    ) -> std::result::Result<Self, Failure> {
+        let client = client.clone();
+        let made = tokio::spawn(async move {
+            let id = client.create(&name, &container).await?;
+            Ok(Self { client, id, gone: false })
+        });
+        made.await.unwrap_or_else(|error| Err(Failure::Broken(io::Error::other(error))))
     }
 
     pub(super) fn id(&self) -> &str {
@@ -304,5 +318,61 @@ impl Drop for Running {
         if let Pump::Runs(pump) = &self.pump {
             pump.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
+
+    /// Reads a request and says what it asks for.
+    fn request(stream: &mut UnixStream) -> String {
+        let mut bytes = [0; 64 << 10];
+        let count = stream.read(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// An engine that answers the first request when it is told to, and the second at once.
+    fn engine(listener: &UnixListener, told: &UnboundedSender<String>, go: &std::sync::Barrier) {
+        let (mut stream, _) = listener.accept().unwrap();
+        told.send(request(&mut stream)).unwrap();
+        go.wait();
+        let answer = "HTTP/1.1 201 Created\r\nContent-Length: 10\r\nConnection: close\r\n\r\n";
+        write!(stream, "{answer}{{\"Id\":\"x\"}}").unwrap();
+        drop(stream);
+        let (mut stream, _) = listener.accept().unwrap();
+        let asked = request(&mut stream);
+        write!(stream, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
+        told.send(asked).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_container_that_nobody_waits_for_any_more_is_removed_when_it_is_made() {
+        let dir = std::env::temp_dir().join(format!("fumehood-create-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let listener = UnixListener::bind(dir.join("s")).unwrap();
+        let (told, mut hears) = unbounded_channel();
+        let go = Arc::new(std::sync::Barrier::new(2));
+        let theirs = Arc::clone(&go);
+        let engine = std::thread::spawn(move || engine(&listener, &told, &theirs));
+        let client = Client::new(dir.join("s"));
+        let asked = tokio::select! {
+            _ = Kept::create(&client, "name".to_owned(), super::super::tests::container()) => {
+                panic!("nobody has answered")
+            }
+            asked = hears.recv() => asked.unwrap(),
+        };
+        assert!(asked.starts_with("POST /v1.40/containers/create?name=name"), "{asked}");
+        go.wait();
+        let removed = tokio::time::timeout(LONGEST, hears.recv()).await.unwrap().unwrap();
+        assert!(removed.starts_with("DELETE /v1.40/containers/x?"), "{removed}");
+        engine.join().unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -190,19 +190,29 @@ fn disk(engine: &Engine, plan: &Plan, facts: Option<&Facts>) -> Holds {
     if workspace == 0 || tmp == 0 || inodes.is_none() {
         return Err(unlimited());
     }
-    let wanted = super::preset::directories(plan);
-    for scratch in facts.iter().flat_map(|facts| &facts.scratch) {
-        let most =
-            wanted.iter().find(|(path, _)| *path == scratch.path).map_or(0, |(_, most)| *most);
-        // Sizes are rounded up to pages.
-        if scratch.bytes == 0 || scratch.bytes > most.next_multiple_of(64 << 10) {
-            let path = scratch.path.display();
-            return Err(otherwise_found(format!("{path} holds {} bytes", scratch.bytes)));
-        }
+    if let Some(facts) = facts {
+        sizes_are_held(plan, facts)?;
     }
     let inodes = inodes_held_by(engine, plan, facts, inodes)?;
     let (workspace, tmp) = (limits.workspace(), limits.tmp());
     by([format!("tmpfs size, /workspace {workspace}, /tmp and /dev/shm {tmp} each"), inodes])
+}
+
+/// Every directory in memory that the program can write to was found, and is no larger than was asked for.
+fn sizes_are_held(plan: &Plan, facts: &Facts) -> Result<(), Lack> {
+    for (path, most) in super::preset::directories(plan) {
+        let found = facts.scratch.iter().find(|scratch| scratch.path == path);
+        let shown = path.display();
+        match found.map(|found| found.bytes) {
+            None => return Err(otherwise_found(format!("{shown} could not be looked at"))),
+            // Sizes are rounded up to pages.
+            Some(bytes) if bytes == 0 || bytes > most.next_multiple_of(64 << 10) => {
+                return Err(otherwise_found(format!("{shown} holds {bytes} bytes")));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Inodes are limited one by one, or as the memory that they take: every one counts there.

@@ -1,7 +1,6 @@
 //! What an engine is asked for, and what is made of what it did.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -35,17 +34,24 @@ fn plan(job: &Job) -> Plan {
     plan
 }
 
-fn asked_for(job: &Job, podman: bool, volumes: &[&str]) -> Value {
+fn asked_for(job: &Job, podman: bool) -> Value {
+    serde_json::to_value(made_for(job, podman)).expect("it is JSON")
+}
+
+/// A container like any other.
+pub(super) fn container() -> Container {
+    made_for(&job(), false)
+}
+
+fn made_for(job: &Job, podman: bool) -> Container {
     let around = Around {
         image: "sha256:0",
-        volumes: volumes.iter().map(PathBuf::from).collect(),
         init: "/usr/bin/fumehood".into(),
         labels: BTreeMap::from([("fumehood.owner".to_owned(), "x".to_owned())]),
         runtime: None,
         podman,
     };
-    let container = Container::new(&plan(job), &around).expect("nothing is read");
-    serde_json::to_value(container).expect("it is JSON")
+    Container::new(&plan(job), &around).expect("nothing is read")
 }
 
 /// A job whose own root needs no image, for a plan of ours to be made of.
@@ -67,7 +73,7 @@ impl WaiveAll for Job {
 #[test]
 fn the_walls_stand_in_every_request() {
     for podman in [false, true] {
-        let asked = asked_for(&job(), podman, &[]);
+        let asked = asked_for(&job(), podman);
         let host = &asked["HostConfig"];
         assert_eq!(asked["User"], "65532:65532");
         assert_eq!(asked["Entrypoint"][0], "/.fumehood/init");
@@ -96,15 +102,17 @@ fn the_walls_stand_in_every_request() {
 
 #[test]
 fn scratch_executes_is_limited_and_the_program_s() {
-    let tmpfs = asked_for(&job().tmpfs("/work"), false, &["/vol"])["HostConfig"]["Tmpfs"].clone();
-    for path in ["/workspace", "/tmp", "/work", "/vol"] {
+    let tmpfs = asked_for(&job().tmpfs("/work"), false)["HostConfig"]["Tmpfs"].clone();
+    for path in ["/workspace", "/tmp", "/work"] {
         let options = tmpfs[path].as_str().unwrap_or_else(|| panic!("{path}: {tmpfs}"));
         for option in ["exec", "nosuid", "nodev", "size=268435456", "nr_inodes=65536", "uid=65532"]
         {
             assert!(options.split(',').any(|one| one == option), "{path}: {option}: {options}");
         }
     }
-    let podman = asked_for(&job(), true, &[])["HostConfig"]["Tmpfs"].clone();
+    let shared = tmpfs["/dev/shm"].as_str().unwrap_or_else(|| panic!("{tmpfs}"));
+    assert!(shared.ends_with("size=268435456,nr_inodes=65536"), "{shared}");
+    let podman = asked_for(&job(), true)["HostConfig"]["Tmpfs"].clone();
     assert!(podman["/workspace"].as_str().is_some_and(|options| options.ends_with(",U")));
     assert!(!podman.to_string().contains("nr_inodes"), "Podman knows no such option");
     assert!(podman["/run"].as_str().is_some_and(|options| options.contains("size=4k")));
@@ -113,7 +121,7 @@ fn scratch_executes_is_limited_and_the_program_s() {
 #[test]
 fn a_network_is_passed_on_by_its_name() {
     let named = job().network(Network::Named("bridge".into()));
-    assert_eq!(asked_for(&named, false, &[])["HostConfig"]["NetworkMode"], "bridge");
+    assert_eq!(asked_for(&named, false)["HostConfig"]["NetworkMode"], "bridge");
 }
 
 #[test]
@@ -123,7 +131,7 @@ fn limits_have_the_engine_s_units() {
         limits.cpus = Some("1.5".parse::<crate::Cpus>().expect("a number").into());
         limits.pids = Some(crate::Limit::Unlimited);
     });
-    let host = asked_for(&limited, false, &[])["HostConfig"].clone();
+    let host = asked_for(&limited, false)["HostConfig"].clone();
     assert_eq!(host["Memory"], 1_u64 << 30);
     assert_eq!(host["NanoCpus"], 1_500_000_000_u64);
     assert!(host.get("PidsLimit").is_none());
@@ -131,7 +139,7 @@ fn limits_have_the_engine_s_units() {
 
 /// A container that is as it should be.
 fn sound() -> Facts {
-    let scratch = ["/workspace", "/tmp"].map(|path| Scratch {
+    let scratch = ["/workspace", "/tmp", "/dev/shm"].map(|path| Scratch {
         path: path.into(),
         bytes: 256 << 20,
         inodes: 65536,
@@ -173,7 +181,7 @@ type Broken = (Guarantee, fn(&mut Facts));
 
 #[test]
 fn what_an_engine_left_out_is_not_held() {
-    let broken: [Broken; 13] = [
+    let broken: [Broken; 14] = [
         (Guarantee::ReadOnlyRoot, |facts| facts.root_read_only = false),
         (Guarantee::Processes, |facts| facts.pid = 4711),
         (Guarantee::Network, |facts| facts.interfaces = vec!["eth0".into()]),
@@ -190,6 +198,7 @@ fn what_an_engine_left_out_is_not_held() {
             facts.scratch[0].inodes = 1 << 30;
             facts.memory = None;
         }),
+        (Guarantee::Disk, |facts| drop(facts.scratch.pop())),
     ];
     for (index, (guarantee, change)) in broken.into_iter().enumerate() {
         assert!(lack(guarantee, change).is_some(), "{index}: {guarantee}");
