@@ -42,7 +42,7 @@ enum Cell {
     Not(String),
 }
 
-/// `backends [--write] [NAME...]`, or `backends --overhead`
+/// `backends [--write] [--only PROMISES] [NAME...]`, or `backends --overhead`
 pub(crate) fn backends(args: &[String]) -> Outcome {
     if args.iter().any(|arg| arg == "--overhead") {
         let others: Vec<_> =
@@ -50,6 +50,7 @@ pub(crate) fn backends(args: &[String]) -> Outcome {
         return overhead::overhead(&others);
     }
     let write = args.iter().any(|arg| arg == "--write");
+    let (only, args) = only(args)?;
     let chosen: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let known = |name: &&String| BACKENDS.contains(&name.as_str());
     if let Some(unknown) = chosen.iter().find(|name| !known(name)) {
@@ -65,16 +66,14 @@ pub(crate) fn backends(args: &[String]) -> Outcome {
         }
         match missing(&built, name) {
             Some(reason) => println!("{name}: not tried: {reason}"),
-            None => columns.push(column(&built, stage.as_ref(), name)?),
+            None => columns.push(column(&built, stage.as_ref(), name, only.as_deref())?),
         }
     }
     let broken =
         columns.iter().flat_map(Column::cells).filter(|cell| **cell == Cell::Broken).count();
-    if write && !chosen.is_empty() {
-        columns = merged(
-            columns,
-            page::columns(&fs::read_to_string(root().join(PAGE)).unwrap_or_default()),
-        );
+    if write && (only.is_some() || !chosen.is_empty()) {
+        let told = page::columns(&fs::read_to_string(root().join(PAGE)).unwrap_or_default());
+        columns = if only.is_some() { added(&columns, told) } else { merged(columns, told) };
     }
     let table = table(&columns);
     println!("{table}");
@@ -91,6 +90,29 @@ impl Column {
     }
 }
 
+/// What stands behind `--only`, and the arguments without it.
+fn only(args: &[String]) -> Result<(Option<String>, Vec<String>), String> {
+    let mut args = args.to_vec();
+    let Some(at) = args.iter().position(|arg| arg == "--only") else { return Ok((None, args)) };
+    let words: Vec<_> = args.drain(at..(at + 2).min(args.len())).collect();
+    match words.get(1) {
+        Some(promises) => Ok((Some(promises.clone()), args)),
+        None => Err("--only needs a part of the names of promises".to_owned()),
+    }
+}
+
+/// What the page says of promises that were not tried now stays.
+fn added(tried: &[Column], mut told: Vec<Column>) -> Vec<Column> {
+    for column in &mut told {
+        let Some(new) = tried.iter().find(|new| new.name == column.name) else { continue };
+        column.root.extend(new.root.clone());
+        if let (Ok(cells), Ok(new)) = (&mut column.user, &new.user) {
+            cells.extend(new.clone());
+        }
+    }
+    told
+}
+
 /// What the page says of backends that were not tried now stays.
 fn merged(mut tried: Vec<Column>, told: Vec<Column>) -> Vec<Column> {
     let is_new = |name: &str| tried.iter().any(|column| column.name == name);
@@ -101,16 +123,25 @@ fn merged(mut tried: Vec<Column>, told: Vec<Column>) -> Vec<Column> {
     tried
 }
 
-fn column(built: &Built, stage: Option<&Stage>, name: &'static str) -> Result<Column, String> {
+fn column(
+    built: &Built,
+    stage: Option<&Stage>,
+    name: &'static str,
+    only: Option<&str>,
+) -> Result<Column, String> {
     println!("trying every promise by {name}");
-    let root = suite(Command::new(&built.suite), &built.binary, name)?;
+    let chosen = |mut command: Command| {
+        command.args(only);
+        command
+    };
+    let root = suite(chosen(Command::new(&built.suite)), &built.binary, name)?;
     let user = match (not_for_users(name), stage) {
         (Some(reason), _) => Err(reason.to_owned()),
         (None, None) => Err("we are no root, so that is what all was tried by".to_owned()),
         (None, Some(stage)) => {
             println!("trying every promise by {name}, as an unprivileged user");
             let binary = stage.copy(&built.binary, "fumehood")?;
-            let mut command = Command::new(stage.copy(&built.suite, "promise")?);
+            let mut command = chosen(Command::new(stage.copy(&built.suite, "promise")?));
             stage.drop_privileges(&mut command);
             Ok(suite(command, &binary, name)?)
         }
@@ -269,6 +300,21 @@ mod tests {
         let not = line("test a::b ... ignored (not offered: no (real) terminal)").unwrap().1;
         assert_eq!(not, Cell::Not("not offered: no (real) terminal".into()));
         assert_eq!(line("test result: ok. 3 passed"), None);
+    }
+
+    #[test]
+    fn a_promise_alone_is_added_to_what_is_told() {
+        let cells = |name: &str| Verdicts::from([(name.to_owned(), Cell::Held)]);
+        let of =
+            |name: &str| vec![Column { name: "crun", root: cells(name), user: Ok(cells(name)) }];
+        let all = added(&of("b::new"), of("a::old"));
+        let names: Vec<_> = all[0].root.keys().collect();
+        assert_eq!(names, ["a::old", "b::new"]);
+        assert_eq!(all[0].user.as_ref().unwrap().len(), 2);
+        let args = ["--write", "--only", "b::", "crun"].map(str::to_owned);
+        let rest = ["--write", "crun"].map(str::to_owned).to_vec();
+        assert_eq!(only(&args), Ok((Some("b::".to_owned()), rest)));
+        assert!(only(&["--only".to_owned()]).is_err());
     }
 
     #[test]

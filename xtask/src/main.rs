@@ -28,7 +28,7 @@ Usage: cargo xtask COMMAND
   promises   only the promises; arguments go to the suite, such as a filter;
              FUMEHOOD_BACKEND names another backend than the native one
   backends   the promises by every backend that this machine has, as a table
-             [--write, to docs/backends.md] [NAME...]
+             [--write, to docs/backends.md] [--only PROMISES] [NAME...]
              [--overhead [--runs N] [NAME...], what a run by us costs beside the tool by hand]
   page       check that the page's bundle is what its sources give, and try it in a browser;
              `page build` makes the bundle
