@@ -116,7 +116,7 @@ fn promises(mode: Mode, args: &[String]) -> Result<Tally, String> {
 }
 
 /// Families of promises that are tried by every backend each time; `cargo xtask backends` tries all.
-const BY_OTHERS: [&str; 2] = ["exit_codes::", "network::"];
+const BY_OTHERS: [&str; 3] = ["exit_codes::", "network::", "breakdowns::"];
 
 /// gVisor, where this machine has it.
 fn crowd() -> Result<Tally, String> {

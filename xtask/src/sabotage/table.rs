@@ -34,7 +34,7 @@ const fn in_pool(name: &'static str, red: &'static [&'static str]) -> Mechanism 
     Mechanism { name, backend: "native", suite: Suite::Pool, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 51] = [
+pub(crate) const MECHANISMS: [Mechanism; 53] = [
     mechanism(
         "net",
         &[
@@ -166,6 +166,15 @@ pub(crate) const MECHANISMS: [Mechanism; 51] = [
         "home-frozen-nsjail",
         &["filesystem::a_mount_below_a_read_only_mount_cannot_be_written"],
     ),
+    of(
+        "runsc",
+        "oci-last-word",
+        &[
+            "breakdowns::a_kernel_of_gvisor_that_is_killed_is_no_end_of_the_program",
+            "breakdowns::a_file_server_of_gvisor_that_is_killed_is_no_end_of_the_program",
+        ],
+    ),
+    of("nsjail", "tool-killed", &["breakdowns::a_tool_that_is_killed_is_no_end_of_the_program"]),
     of("crun", "home-init", &["exit_codes::a_program_s_own_125_is_told_apart_by_the_report"]),
     of("nsjail", "nsjail-network", &["network::cannot_reach_a_listener_of_the_host"]),
     of("nsjail", "nsjail-pids", &["limits_tree::threads_count_as_processes"]),

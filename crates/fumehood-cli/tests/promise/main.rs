@@ -5,6 +5,7 @@
 //! reason, and the summary counts it.
 
 mod artifacts;
+mod breakdowns;
 #[path = "../../../fumehood/tests/corpus/mod.rs"]
 mod corpus;
 mod cow;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         toolchains::trials(),
         death::trials(),
         leftovers::trials(),
+        breakdowns::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, families.into_iter().flatten().collect());
     support::stop_engine();

@@ -16,7 +16,7 @@ mod traces;
 use libtest_mimic::{Completion, Trial};
 
 pub(crate) use crate::groups::groups_of;
-pub(crate) use backend::user;
+pub(crate) use backend::{name as backend_name, user};
 pub(crate) use engine::stop as stop_engine;
 pub(crate) use fumehood::{Feed, Fumehood, Live, Ran, run, run_reported, waiting_shell};
 pub(crate) use host::{
@@ -27,7 +27,7 @@ pub(crate) use image::{Images, add, archive, busybox, unpack};
 pub(crate) use namespace::part_from_the_host;
 pub(crate) use pace::{flag, given_time};
 pub(crate) use probe::{Probe, Verdict, parse};
-pub(crate) use proc::{Mount, Process, field, processes_naming, wait_until_gone};
+pub(crate) use proc::{Mount, Process, field, processes_naming, wait_for, wait_until_gone};
 pub(crate) use temp::{TempDir, clean_up};
 pub(crate) use traces::{Traces, mounts, names};
 

@@ -1,10 +1,15 @@
 //! Processes as the host sees them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// A process of the host.
 #[derive(Debug)]
@@ -33,12 +38,40 @@ impl Process {
         pids().map(|pid| Self { pid }).find(is_it)
     }
 
+    /// Everybody whom that process has started, and whom they have.
+    pub(crate) fn below(ancestor: u32) -> Vec<Self> {
+        let parent = |pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            field(&status, "PPid").parse::<u32>().ok()
+        };
+        let family: BTreeMap<_, _> = pids().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+        let is_below = |pid: u32| {
+            let line = std::iter::successors(Some(pid), |pid| family.get(pid).copied());
+            line.skip(1).any(|above| above == ancestor)
+        };
+        family.keys().copied().filter(|pid| is_below(*pid)).map(|pid| Self { pid }).collect()
+    }
+
+    /// What tells of the end of each that has not ended yet.
+    pub(crate) fn ends(processes: &[Self]) -> Vec<OwnedFd> {
+        let pid = |process: &Self| i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+        let open = |pid| pidfd_open(pid, PidfdFlags::empty()).ok();
+        processes.iter().filter_map(pid).filter_map(open).collect()
+    }
+
+    /// By which name it was called, without the directory.
+    pub(crate) fn name(&self) -> String {
+        let cmdline = cmdline(self.pid);
+        let name = cmdline.split(|byte| matches!(byte, 0)).next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name);
+        name.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
     /// Kills it, as a crash would.
     #[track_caller]
     pub(crate) fn kill(&self) {
-        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
-        let killed =
-            pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let killed = pid.map(|pid| kill_process(pid, Signal::KILL));
         assert_eq!(killed, Some(Ok(())), "process {}", self.pid);
     }
 
@@ -126,6 +159,16 @@ pub(crate) fn wait_until_gone(word: &str) {
         }
         assert!(Instant::now() < end, "processes {left:?} of {word} are left");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until these processes have ended.
+#[track_caller]
+pub(crate) fn wait_for(ends: &[OwnedFd]) {
+    let patience = Timespec { tv_sec: i64::from(60 * super::slowness()), tv_nsec: 0 };
+    for end in ends {
+        let mut ended = [PollFd::new(end, PollFlags::IN)];
+        assert_eq!(poll(&mut ended, Some(&patience)), Ok(1), "a process is left");
     }
 }
 

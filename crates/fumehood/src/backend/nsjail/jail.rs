@@ -11,7 +11,7 @@ use crate::backend::native::script::{Shown, Tool};
 use crate::backend::oci::Kind;
 use crate::backend::oci::home::{Lodging, resolved};
 use crate::backend::oci::place::Place;
-use crate::backend::oci::tenant::{self, Judge, Tenant, not_built};
+use crate::backend::oci::tenant::{self, Judge, Sent, Tenant, not_built, not_killed};
 use crate::backend::{Ending, Started};
 use crate::job::Access;
 use crate::plan::{Entry, Plan};
@@ -44,7 +44,7 @@ pub(super) async fn start(
     };
     let started = cell.start_tool(&tool, stdio, None).await.map_err(not_built)?;
     let judge = Jail { program: plan.job.args.first().cloned().unwrap_or_default() };
-    let tenant = Tenant { init: started.init, place, judge, early: None };
+    let tenant = Tenant::new(started.init, place, judge);
     Ok(tenant.started(started.group, started.notes, started.steps))
 }
 
@@ -79,10 +79,10 @@ struct Jail {
 }
 
 impl Judge for Jail {
-    fn judged(&self, place: &Place, ending: Option<Ending>) -> Result<Option<Ending>> {
-        let Some(mut ending) = ending else { return Ok(None) };
+    fn judged(&self, place: &Place, mut ending: Ending, sent: Sent) -> Result<Ending> {
+        not_killed("nsjail", &ending, sent)?;
         if leaves_out("nsjail-log") {
-            return Ok(Some(ending));
+            return Ok(ending);
         }
         let log = place.read("log").unwrap_or_default();
         if let Some(error) = log::failure(&log, &self.program) {
@@ -91,6 +91,6 @@ impl Judge for Jail {
         if let Some(signal) = log::signal(&log) {
             ending.status = signal;
         }
-        Ok(Some(ending))
+        Ok(ending)
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::home::Lodging;
 use super::place::Place;
 use super::sign::{self, Sign};
-use super::tenant::{self, Judge, Tenant, not_built};
+use super::tenant::{self, Judge, Sent, Tenant, not_built, not_killed};
 use super::{Kind, Runtime, as_is, config, failure};
 use crate::backend::inner::End;
 use crate::backend::native::ahead::Ahead;
@@ -21,6 +21,7 @@ use crate::backend::native::script::Tool;
 use crate::backend::{Ending, Started};
 use crate::host::Host;
 use crate::plan::Plan;
+use crate::sabotage::leaves_out;
 use crate::{Error, ErrorKind, Figure, Network, Result, Source, StepTime};
 
 /// How long a runtime may take until its container is there. gVisor's takes a tenth of a second; on a
@@ -89,7 +90,7 @@ async fn attempt(
     let began = Instant::now();
     let started = cell.start_tool(&tool, stdio, None).await.map_err(not_built)?;
     let judge = Container { kind: runtime.kind, token: lodging.token, plan: plan.clone(), sign };
-    let mut tenant = Tenant { init: started.init, place, judge, early: None };
+    let mut tenant = Tenant::new(started.init, place, judge);
     stands(&mut tenant).await?;
     let us = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
     let mut steps = started.steps;
@@ -102,7 +103,7 @@ fn written(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Option<String>>
     if as_is::dir(plan).is_some() {
         return Ok(None);
     }
-    config::config(kind, plan, lodging).map(|config| Some(config.to_string()))
+    config::config(kind, plan, lodging).map(Some)
 }
 
 /// Whose the program's files are, where that is not who makes them.
@@ -182,14 +183,7 @@ async fn stands(tenant: &mut Tenant<Container>) -> Result<()> {
     loop {
         tokio::select! {
             biased;
-            ending = tenant.last_word() => {
-                // A brief program has come and gone.
-                tenant.early = ending?;
-                return match &tenant.early {
-                    Some(_) => Ok(()),
-                    None => Err(died(tenant.judge.kind)),
-                };
-            }
+            ended = tenant.last_word() => return come_and_gone(tenant, ended),
             () = sign.wait() => {}
             () = sleep_until(deadline) => {
                 let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
@@ -203,37 +197,51 @@ async fn stands(tenant: &mut Tenant<Container>) -> Result<()> {
     }
 }
 
+/// A brief program has come and gone; or there never was one. What broke down is told by who knows what it
+/// may have been ended for, such as a limit of memory.
+fn come_and_gone(tenant: &mut Tenant<Container>, ended: Result<Option<Ending>>) -> Result<()> {
+    let has_run = tenant.judge.sign.is_there(&tenant.place);
+    let broke_down = |error: &Error| matches!(error.kind(), ErrorKind::Internal { .. });
+    match ended {
+        Err(error) if !has_run && !broke_down(&error) => Err(error),
+        ended => {
+            tenant.early = Some(ended);
+            Ok(())
+        }
+    }
+}
+
 impl Judge for Container {
     /// What the runtime's own end says about the program's. A runtime ends with the program's status,
     /// with 128 and the number of the signal that ended it, or with a complaint.
-    fn judged(&self, place: &Place, ending: Option<Ending>) -> Result<Option<Ending>> {
-        let Some(mut ending) = ending else { return Ok(None) };
+    fn judged(&self, place: &Place, mut ending: Ending, sent: Sent) -> Result<Ending> {
         if let Some(end) = self.end(place) {
             if end.errno != 0 {
                 return Err(exec_error(&self.plan, end.errno, end.interpreter));
             }
-            return Ok(Some(Ending { status: end.status, ..used(&end) }));
+            return Ok(Ending { status: end.status, ..used(&end) });
         }
         let code = (ending.status >> 8) & 0xff;
         if code != 0
             && let Some(complaint) = place.read("log").as_deref().and_then(failure::complaint)
         {
             let program = self.plan.job.args.first().map_or("", String::as_str);
-            return Err(failure::error(self.kind, program, &complaint));
+            let has_run = self.sign.is_there(place);
+            return Err(failure::error(self.kind, program, &complaint, has_run));
         }
         if let Some(last_words) = self.crash(place) {
-            let source = std::io::Error::other(last_words);
-            return Err(Error::internal("run the program: gVisor's kernel crashed", source));
+            return Err(tenant::failed(format!("gVisor's kernel crashed: {last_words}")));
         }
         if code != 0 && !self.sign.is_there(place) {
             let said = format!("it ended with status {code} before there was a container");
             let step = format!("{} run", self.kind.name());
             return Err(ErrorKind::Start { step, source: std::io::Error::other(said) }.into());
         }
+        not_killed(self.kind.name().name(), &ending, sent)?;
         if let signal @ 1..=64 = code - 128 {
             ending.status = signal;
         }
-        Ok(Some(ending))
+        self.is_credible(&ending, sent).map(|()| ending)
     }
 }
 
@@ -254,6 +262,21 @@ impl Container {
         End::read(&place.read("end")?, self.token.as_deref()?)
     }
 
+    /// Where process 1 is ours it tells how the program ended. If it did not it was killed, which nobody in
+    /// the container can do where the host's kernel has it: by who ends the container, or because what runs
+    /// the container broke down. gVisor kills everything when its server of files is gone.
+    fn is_credible(&self, ending: &Ending, sent: Sent) -> Result<()> {
+        let status = ending.status;
+        if self.token.is_none() || leaves_out("oci-last-word") || sent.has(status & 0x7f) {
+            return Ok(());
+        }
+        let what = match self.kind {
+            Kind::Runsc => "gVisor's kernel or its server of files died, or process 1 was killed",
+            Kind::Crun | Kind::Runc => "process 1 of the container was killed from outside",
+        };
+        Err(tenant::failed(format!("{what}: nobody told how the program ended (status {status})")))
+    }
+
     /// What gVisor's kernel said when it crashed, which its runtime passes off as the program's end.
     fn crash(&self, place: &Place) -> Option<String> {
         if self.kind != Kind::Runsc {
@@ -261,9 +284,4 @@ impl Container {
         }
         failure::crash(&place.read(LAST_WORDS)?)
     }
-}
-
-fn died(kind: Kind) -> Error {
-    let source = std::io::Error::other(format!("{} was killed from outside", kind.name()));
-    Error::internal("start the program", source)
 }

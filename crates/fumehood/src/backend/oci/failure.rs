@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Deserialize;
 
-use super::Kind;
+use super::{Kind, tenant};
 use crate::{Error, ErrorKind};
 
 /// A line of a runtime's log.
@@ -34,8 +34,8 @@ pub(super) fn crash(log: &str) -> Option<String> {
     log.lines().find(is_last).map(str::to_owned)
 }
 
-/// The error for a program that never ran, from the runtime's own words.
-pub(super) fn error(kind: Kind, program: &str, complaint: &str) -> Error {
+/// The error for a program that never ran, or whose runtime broke down, from the runtime's own words.
+pub(super) fn error(kind: Kind, program: &str, complaint: &str, has_run: bool) -> Error {
     let said = complaint.to_lowercase();
     let about_program = said.contains(&program.to_lowercase()) || said.contains("exec");
     let program = program.to_owned();
@@ -45,6 +45,9 @@ pub(super) fn error(kind: Kind, program: &str, complaint: &str) -> Error {
     }
     if about_program && (said.contains("permission denied") || said.contains("exec format")) {
         return ErrorKind::ProgramNotExecutable { program, detail }.into();
+    }
+    if has_run {
+        return tenant::failed(detail);
     }
     let step = format!("{} run", kind.name());
     ErrorKind::Start { step, source: io::Error::other(complaint.to_owned()) }.into()
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn runtimes_words_become_errors_of_ours() {
-        let kind = |words: &str| match error(Kind::Crun, "foo", words).kind() {
+        let kind = |words: &str| match error(Kind::Crun, "foo", words, false).kind() {
             ErrorKind::ProgramNotFound { .. } => "not found",
             ErrorKind::ProgramNotExecutable { .. } => "not executable",
             ErrorKind::Start { .. } => "start",
@@ -88,6 +91,8 @@ mod tests {
         assert_eq!(kind(not_found), "not found");
         assert_eq!(kind("exec container process `/foo`: Exec format error"), "not executable");
         assert_eq!(kind("open `/foo`: Permission denied"), "not executable");
+        let broken = error(Kind::Runsc, "foo", "urpc method failed: EOF", true);
+        assert!(matches!(broken.kind(), ErrorKind::Internal { .. }), "{broken}");
         assert_eq!(kind("mount `proc` to `/proc`: Operation not permitted"), "start");
     }
 }

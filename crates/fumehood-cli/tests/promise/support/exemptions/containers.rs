@@ -18,6 +18,24 @@ pub(super) const EXEMPT: &[Exempt] = &[
         reason: "it is about what native cells can do without",
     },
     Exempt {
+        backends: &["native", "docker", "podman", "seatbelt", "unconfined"],
+        promises: &["breakdowns::"],
+        reason: "no tool of ours makes its sandboxes that could break down: what makes them is Fumehood, the engine, or nobody",
+    },
+    Exempt {
+        backends: &["crun", "runc", "nsjail"],
+        promises: &[
+            "breakdowns::a_kernel_of_gvisor_that_is_killed_is_no_end_of_the_program",
+            "breakdowns::a_file_server_of_gvisor_that_is_killed_is_no_end_of_the_program",
+        ],
+        reason: "only gVisor has a kernel and a server of files of its own",
+    },
+    Exempt {
+        backends: &["crun", "nsjail"],
+        promises: &["breakdowns::a_tool_that_is_killed_for_the_program_s_limit_is_out_of_memory"],
+        reason: "it needs no more memory than the least of programs",
+    },
+    Exempt {
         backends: OTHERS,
         promises: &["denied::"],
         reason: "only the init of a native cell learns which call was denied",
