@@ -4,9 +4,10 @@ use core::ffi::CStr;
 
 use linux_raw_sys::{general as nr, prctl as pr};
 
+use crate::aside::{Aside, NoNetwork};
 use crate::prelude::Prelude;
 use crate::step::{Reader, Sink, Step, StepError};
-use crate::sys::{self, Errno, Fd, MAX_FDS, Result};
+use crate::sys::{self, Errno, Fd, MAX_FDS, Processors, Result, Rusage};
 use crate::wire::Buffer;
 
 const MAX_LAPS: usize = 4096;
@@ -66,6 +67,12 @@ pub(crate) struct Cell {
     pub(crate) host_proc: Option<Fd>,
     /// Its mount namespace, for the same.
     pub(crate) mounts: Option<Fd>,
+    /// Which processors it is to run on, if it was set aside for its beginning.
+    home: Option<Processors>,
+    /// A network that a helper makes, and the step that asked for it.
+    aside: Option<(&'static Aside, u32)>,
+    /// What a helper used is in no account of the program's.
+    pub(crate) before: Rusage,
     /// How long each step took.
     pub(crate) laps: Laps,
     /// Index of the next step.
@@ -73,7 +80,7 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    pub(crate) const fn new(laps: Laps) -> Self {
+    pub(crate) fn new(laps: Laps, home: Option<Processors>) -> Self {
         Self {
             fds: [Fd(-1); MAX_FDS],
             count: 0,
@@ -84,6 +91,9 @@ impl Cell {
             proc: None,
             host_proc: None,
             mounts: None,
+            home,
+            aside: None,
+            before: Rusage::default(),
             laps,
             index: 0,
         }
@@ -113,15 +123,45 @@ impl Cell {
         let left = self.fds.iter().take(self.count).filter(|&&fd| fd != Fd(-1));
         left.for_each(|&fd| sys::close(fd));
         self.count = 0;
-        Ok(())
+        match self.aside {
+            // It would be in its maker's still.
+            Some((_, index)) => Err(StepError { index, errno: Errno::PROTO }),
+            None => Ok(()),
+        }
     }
 
     fn do_one(&mut self, step: &Step<'_>) -> core::result::Result<(), StepError> {
         let index = self.index;
-        self.apply(step).map_err(|errno| StepError { index, errno })?;
+        if matches!(step, Step::JoinNetwork {}) {
+            self.join_network()?;
+        } else {
+            self.apply(step).map_err(|errno| StepError { index, errno })?;
+        }
         self.laps.note();
         self.index = index.saturating_add(1);
         Ok(())
+    }
+
+    fn make_network(&mut self) -> Result<()> {
+        self.aside = self.home.as_ref().and_then(Aside::begin).map(|aside| (aside, self.index));
+        match self.aside {
+            Some(_) => Ok(()),
+            None => sys::unshare(u64::from(nr::CLONE_NEWNET)),
+        }
+    }
+
+    /// What failed is told of the step that would have failed without a helper.
+    fn join_network(&mut self) -> core::result::Result<(), StepError> {
+        let Some((aside, asked)) = self.aside.take() else { return Ok(()) };
+        let error = |index, errno| Err(StepError { index, errno });
+        match aside.join() {
+            Ok(()) => {
+                self.before = sys::rusage_children();
+                Ok(())
+            }
+            Err(NoNetwork::Namespace(errno)) => error(asked, errno),
+            Err(NoNetwork::Loopback(errno)) => error(asked.saturating_add(1), errno),
+        }
     }
 
     fn apply(&mut self, step: &Step<'_>) -> Result<()> {
@@ -136,12 +176,14 @@ impl Cell {
             Step::MountNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWNS)),
             Step::UtsNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWUTS)),
             Step::IpcNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWIPC)),
-            Step::NetworkNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWNET)),
+            Step::NetworkNamespace {} => self.make_network(),
             Step::SetIds { uid, gid, clear_groups } => set_ids(uid, gid, clear_groups),
             Step::NonDumpable {} => sys::prctl(pr::PR_SET_DUMPABLE, 0, 0).map(drop),
             Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
             Step::UserLimit { path, value } => self.limit_user(path, value),
             Step::Hostname { name } => sys::set_hostname(name),
+            // With whoever makes the network it comes up.
+            Step::Loopback {} if self.aside.is_some() => Ok(()),
             Step::Loopback {} => sys::loopback_up(),
             Step::PrivateMounts {} => sys::make_mounts_private(),
             Step::BoundingSet {} => empty_bounding_set(),

@@ -48,7 +48,7 @@ pub(crate) fn main_in_template(socket: Fd, prelude: Option<&Prelude>) -> ! {
 }
 
 fn live(socket: Fd, prelude: Option<&Prelude>, home: Option<&sys::Processors>) -> Result<()> {
-    let mut cell = Cell::new(Laps::new()?);
+    let mut cell = Cell::new(Laps::new()?, home.copied());
     if let Some(prelude) = prelude {
         let done = cell.begin(prelude);
         answer(socket, &cell, done, false)?;
@@ -64,7 +64,7 @@ fn live(socket: Fd, prelude: Option<&Prelude>, home: Option<&sys::Processors>) -
 fn live_in_template(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
     let mut fds = [Fd(-1); MAX_FDS];
     let (list, count) = expect(socket, Kind::Cell, &mut fds)?;
-    let mut cell = Cell::new(Laps::new()?);
+    let mut cell = Cell::new(Laps::new()?, None);
     if let Some(prelude) = prelude {
         let done = cell.begin(prelude);
         answer(socket, &cell, done, false)?;
@@ -93,7 +93,7 @@ fn live_on(
         // A supervisor that was killed with something of ours unread is a broken line and no end.
         abandon(program)
     };
-    finish(socket, reaped, watched.and_then(Watched::denial))?;
+    finish(socket, reaped, watched.and_then(Watched::denial), &cell.before)?;
     if shares_root { linger(socket) } else { Ok(()) }
 }
 
@@ -387,7 +387,7 @@ fn reap(children: Fd, program: i32) -> Result<Option<Reaped>> {
 }
 
 /// Ends what the program left behind, so that its usage is counted too, and reports.
-fn finish(socket: Fd, reaped: Reaped, denial: Option<Denial>) -> Result<()> {
+fn finish(socket: Fd, reaped: Reaped, denial: Option<Denial>, before: &sys::Rusage) -> Result<()> {
     let Reaped { status, alone } = reaped;
     // Everybody in its process namespace descends from process 1, and whoever loses a parent becomes its
     // child: without a child it is alone. To kill everyone all the same would have the kernel look at
@@ -401,8 +401,8 @@ fn finish(socket: Fd, reaped: Reaped, denial: Option<Denial>) -> Result<()> {
     let (number, convention) = call.unwrap_or_default();
     Ended {
         status,
-        user_us: microseconds(usage.user),
-        system_us: microseconds(usage.system),
+        user_us: microseconds(usage.user).saturating_sub(microseconds(before.user)),
+        system_us: microseconds(usage.system).saturating_sub(microseconds(before.system)),
         maxrss_kib: u64::try_from(usage.maxrss).unwrap_or(0),
         denied: denial.is_some(),
         call_known: call.is_some(),

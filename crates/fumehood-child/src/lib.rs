@@ -28,6 +28,7 @@ pub mod template;
 pub mod wire;
 pub mod zygote;
 
+mod aside;
 mod cell;
 mod denial;
 mod networks;

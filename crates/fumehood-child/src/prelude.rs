@@ -53,7 +53,6 @@ impl Prelude {
             if namespaces & MOUNTS != 0 { Some(Step::MountNamespace {}) } else { None },
             if namespaces & UTS != 0 { Some(Step::UtsNamespace {}) } else { None },
             if namespaces & IPC != 0 { Some(Step::IpcNamespace {}) } else { None },
-            if namespaces & NETWORK != 0 { Some(Step::NetworkNamespace {}) } else { None },
             // File systems belong to whoever mounts them, so the ids come before the mounts.
             Some(Step::SetIds { uid, gid, clear_groups }),
             // A change of ids clears the death signal (prctl(2)), so it is set after. The end of
@@ -61,6 +60,8 @@ impl Prelude {
             // init must outlive its supervisor for as long as it takes to kill what it watches
             // over; the end of its line tells it to.
             Some(if own_processes { Step::DieWithParent {} } else { Step::Subreaper {} }),
+            // Whoever helps with it has these ids and all capabilities, and ends with this process.
+            if namespaces & NETWORK != 0 { Some(Step::NetworkNamespace {}) } else { None },
             if own_network { Some(Step::Loopback {}) } else { None },
             if own_root { Some(Step::PrivateMounts {}) } else { None },
             if own_root { Some(new_root) } else { None },

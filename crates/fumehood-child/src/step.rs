@@ -204,8 +204,10 @@ steps! {
     37 UtsNamespace "uts-namespace" {}
     /// Makes a namespace of System V and POSIX queues, semaphores and shared memory of its own.
     38 IpcNamespace "ipc-namespace" {}
-    /// Makes a network namespace of its own.
+    /// Makes a network namespace of its own, or has it made on another processor, loopback and all.
     32 NetworkNamespace "network-namespace" {}
+    /// Enters it if it is another's work, who has ended then.
+    53 JoinNetwork "join-network" {}
     /// Sets the host name.
     5 Hostname "hostname" {
         /// The name.

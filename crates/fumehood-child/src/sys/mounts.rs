@@ -303,6 +303,19 @@ pub fn set_hostname(name: &[u8]) -> Result<()> {
     plain!(__NR_sethostname, name.as_ptr(), name.len()).map(drop)
 }
 
+/// A descriptor of the network namespace that this process is in, which takes no process file system.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN` over it.
+pub fn network_here() -> Result<Fd> {
+    const SIOCGSKNS: u32 = 0x894c;
+    let socket = plain!(__NR_socket, net::AF_UNIX, net::SOCK_DGRAM | nr::O_CLOEXEC, 0)?;
+    let socket = Fd(socket as i32);
+    let namespace = ioctl(socket, SIOCGSKNS, 0);
+    close(socket);
+    namespace.map(|fd| Fd(fd as i32))
+}
+
 /// Brings the loopback interface up; some kernels have it up from the start and refuse to touch it.
 ///
 /// # Errors

@@ -29,9 +29,9 @@ pub struct CloneArgs {
     pub stack_size: u64,
     /// Unused.
     pub tls: u64,
-    /// Unused.
+    /// Address of the child's process id in each namespace that it is to be chosen in, as `i32`s.
     pub set_tid: u64,
-    /// Unused.
+    /// How many these are.
     pub set_tid_size: u64,
     /// Descriptor of a version 2 control group, with `CLONE_INTO_CGROUP`.
     pub cgroup: u64,
@@ -160,6 +160,40 @@ pub fn share<T: Sync>(
     // never returns, and code of this crate uses neither libc nor thread-local storage, so that it
     // may run beside any other thread of this memory.
     unsafe { clone_sharing(u64::from(nr::CLONE_VM), 0, stack, entry, argument) }
+}
+
+/// [`share`] with this process's descriptors, too, in a child that has the given process id in its
+/// namespace. The next child gets the same one as without it. Somebody has to [wait](wait_for) for it.
+///
+/// # Errors
+/// Those of `clone3(2)`: `EEXIST` if somebody has that id, `EPERM` without `CAP_SYS_ADMIN` over the
+/// process namespace, `ENOSYS` where a filter hides the call.
+pub fn share_as<T: Sync>(
+    pid: i32,
+    stack: &'static mut [u8],
+    entry: extern "C" fn(&T) -> !,
+    argument: &'static T,
+) -> Result<()> {
+    let args = CloneArgs {
+        flags: u64::from(nr::CLONE_VM | nr::CLONE_FILES),
+        stack: stack.as_mut_ptr() as u64,
+        stack_size: (stack.len() & !15) as u64,
+        set_tid: ptr::from_ref(&pid) as u64,
+        set_tid_size: 1,
+        ..CloneArgs::default()
+    };
+    // SAFETY: as for `share`; `args` and `pid` outlive the call, and a mapping begins at a multiple of 16,
+    // so that the stack ends at one.
+    let ret = unsafe {
+        arch::clone_with_stack(
+            nr::__NR_clone3 as usize,
+            ptr::from_ref(&args) as usize,
+            size_of::<CloneArgs>(),
+            entry as usize,
+            ptr::from_ref(argument) as usize,
+        )
+    };
+    check(ret).map(drop)
 }
 
 /// SAFETY for callers: `flags` have CLONE_VM; the child has `stack` to itself and `argument` stays
@@ -302,6 +336,19 @@ pub fn wait_any(block: bool) -> Result<Option<(i32, i32)>> {
         )
     }?;
     Ok((pid != 0).then_some((pid as i32, status)))
+}
+
+/// Waits until a child has ended, whatever its end is told by, and lets go of it (`wait4(2)`).
+///
+/// # Errors
+/// `ECHILD` if it is no child.
+pub fn wait_for(pid: i32) -> Result<()> {
+    loop {
+        match plain!(__NR_wait4, pid as isize, 0, nr::__WALL) {
+            Err(Errno::INTR) => {}
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// Whether a child has ended, which leaves it to be waited for (`waitid(2)` with `WNOWAIT`).

@@ -2,7 +2,7 @@
 
 use linux_raw_sys::general as nr;
 
-use super::{Result, call};
+use super::{Errno, Result, call};
 
 /// Enough for the 8192 processors that a kernel can be built for.
 const WORDS: usize = 128;
@@ -30,14 +30,22 @@ impl Processors {
         Ok(Self { words, len })
     }
 
+    /// The one that this thread runs on now.
+    ///
+    /// # Errors
+    /// `EINVAL` as above.
+    pub fn here() -> Result<Self> {
+        let here = number_here()?;
+        let mut words = [0; WORDS];
+        *words.get_mut(here / 64).ok_or(Errno::INVAL)? = 1 << (here % 64);
+        Ok(Self { words, len: size_of_val(&words) })
+    }
+
     /// All of them but the one that this thread runs on now; none if that is the only one.
     #[must_use]
     pub fn others(mut self) -> Option<Self> {
-        let mut here = 0u32;
-        let to = &raw mut here as usize;
-        // SAFETY: the kernel writes one number to where there is one.
-        unsafe { call(nr::__NR_getcpu, [to, 0, 0, 0, 0, 0]) }.ok()?;
-        let word = self.words.get_mut(here as usize / 64)?;
+        let here = number_here().ok()?;
+        let word = self.words.get_mut(here / 64)?;
         *word &= !(1 << (here % 64));
         self.words.iter().any(|word| *word != 0).then_some(self)
     }
@@ -50,4 +58,12 @@ impl Processors {
         let from = self.words.as_ptr();
         plain!(__NR_sched_setaffinity, thread, self.len, from).map(drop)
     }
+}
+
+fn number_here() -> Result<usize> {
+    let mut here = 0u32;
+    let to = &raw mut here as usize;
+    // SAFETY: the kernel writes one number to where there is one.
+    unsafe { call(nr::__NR_getcpu, [to, 0, 0, 0, 0, 0]) }?;
+    Ok(here as usize)
 }

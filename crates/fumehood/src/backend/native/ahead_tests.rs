@@ -1,6 +1,7 @@
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::*;
 use crate::backend::native::cell::Cell;
@@ -145,5 +146,47 @@ fn a_program_may_run_wherever_its_caller_may() {
             }
             Err(error) => eprintln!("skipped: {error}"),
         }
+    }
+}
+
+/// What a program says of itself when its launcher may run on one processor only, or on all of its.
+fn said(script: &str, on_one: bool) -> Option<String> {
+    let run = || {
+        if on_one {
+            let all = sched_getaffinity(None).unwrap();
+            let mut one = CpuSet::new();
+            one.set((0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap());
+            sched_setaffinity(None, &one).unwrap();
+        }
+        let job = Job::new(["sh", "-c", script]);
+        match blocking::block_on(Sandbox::direct().run(&job)).unwrap() {
+            Ok(report) => Some(String::from_utf8(report.stdout.data).unwrap()),
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                None
+            }
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+}
+
+#[test]
+fn a_program_cannot_tell_whether_somebody_helped_with_its_network() {
+    let script = "echo $$; ls /proc | grep '^[0-9]'; tail -n 1 /proc/net/dev | cut -d: -f1; \
+        cat /proc/net/if_inet6; ls /proc/self/fd";
+    let [Some(alone), Some(helped)] = [true, false].map(|on_one| said(script, on_one)) else {
+        return;
+    };
+    assert!(alone.starts_with("2\n") && alone.contains("lo\n"), "{alone}");
+    assert_eq!(alone, helped);
+}
+
+#[test]
+fn a_network_is_the_cells_own_whoever_makes_it() {
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+    for on_one in [true, false] {
+        let Some(inside) = said("readlink /proc/self/ns/net", on_one) else { return };
+        assert!(inside.starts_with("net:"), "{inside}");
+        assert_ne!(inside.trim_end(), own.to_string_lossy());
     }
 }

@@ -76,3 +76,41 @@ fn a_root_is_shared_only_where_the_plan_says_so() {
     plan.share_root = true;
     assert!(plan.steps().unwrap().iter().any(|step| step == "share-root"));
 }
+
+/// The steps of a list but for those of that name.
+fn without(name: &str, list: &[u8]) -> Vec<u8> {
+    let mut left = fumehood_child::wire::Buffer::<{ 1 << 16 }>::new();
+    let mut reader = fumehood_child::step::Reader::new(list);
+    while !reader.is_empty() {
+        let step = fumehood_child::Step::decode(&mut reader).unwrap();
+        if step.name() != name {
+            step.encode(&mut left);
+        }
+    }
+    left.bytes().to_vec()
+}
+
+#[test]
+fn a_cell_that_does_not_enter_the_network_that_is_made_for_it_is_none() {
+    if rustix::thread::sched_getaffinity(None).unwrap().count() == 1 {
+        eprintln!("skipped: on one processor nobody helps with a network");
+        return;
+    }
+    let plan = Plan::new(&Job::new(["true"])).unwrap();
+    for (left_out, expected) in [("join-network", Kind::CellFailed), ("no-step", Kind::Ready)] {
+        let mut script = script::cell(&plan, Vec::new(), Default::default()).unwrap();
+        script.bytes = without(left_out, &script.bytes);
+        let answer = blocking::block_on(async {
+            let pending = Launcher::Direct.begin(&super::super::launch::Shape::of(&plan), None);
+            let Init { control, pid, pidfd } = pending.ok()?.init().await.ok()?;
+            let mut init = Handle { control, pidfd, pid };
+            send(&init, Kind::Cell, &script, &[]).await.unwrap();
+            Some(init.receive().await.unwrap().unwrap().kind)
+        });
+        let Some(answer) = answer.unwrap() else {
+            eprintln!("skipped: no init can be made here");
+            return;
+        };
+        assert_eq!(answer, expected, "without {left_out}");
+    }
+}

@@ -316,8 +316,10 @@ fn direct(
     let refused = |(step, errno)| NotLaunched::Refused { step, errno };
     let cgroup = group.map(|group| Fd(group.as_raw_fd()));
     let Shape { flags, prelude, .. } = *shape;
+    // A helper would do some of what is to be left out.
+    let aside = !leaves_something_out();
     let spawned =
-        launch(&Launch { flags, ids, cgroup, socket, prelude, aside: true }).map_err(refused)?;
+        launch(&Launch { flags, ids, cgroup, socket, prelude, aside }).map_err(refused)?;
     let pid = spawned.pid;
     let pidfd = own(spawned.pidfd);
     spawned.release().map_err(|errno| refused((LaunchStep::Message, errno)))?;

@@ -71,6 +71,7 @@ pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Trees) -> Result<Scrip
         }
         // Landlock looks up its paths in the root that the program will have.
         fence(&mut script, plan)?;
+        join_network(&mut script, plan);
         drop_privileges(&mut script);
         if is_filtered_ahead(plan) {
             filter(&mut script, plan);
@@ -131,6 +132,13 @@ fn build_root(script: &mut Script, plan: &Plan, trees: Trees) -> Result<()> {
     // After /proc, which the kernel only lets us mount while the host's is in sight.
     script.push(&Step::Pivot {});
     Ok(())
+}
+
+/// As late as there are capabilities: whoever makes the network meanwhile has this long.
+fn join_network(script: &mut Script, plan: &Plan) {
+    if plan.namespaces.net && !leaves_out("net") {
+        script.push(&Step::JoinNetwork {});
+    }
 }
 
 /// Inside a user namespace: the init itself needs no capability any more, so that it, too, has

@@ -19,9 +19,9 @@ fn the_cell_is_confined_in_this_order() {
         "mount-namespace",
         "uts-namespace",
         "ipc-namespace",
-        "network-namespace",
         "set-ids",
         "die-with-parent",
+        "network-namespace",
         "loopback",
         "private-mounts",
         "new-root",
@@ -36,6 +36,7 @@ fn the_cell_is_confined_in_this_order() {
         "pivot",
         "landlock-ruleset",
         "landlock-allow",
+        "join-network",
         "bounding-set",
         "drop-capabilities",
         "no-new-privs",
@@ -125,7 +126,7 @@ fn the_program_is_confined_in_this_order() {
 fn the_host_network_gets_no_interface_of_ours() {
     let job = Job::new(["true"]).network(Network::Host);
     let script = cell(&plan(&job), Vec::new(), Trees::default()).unwrap();
-    assert!(script.names().all(|name| name != "loopback"));
+    assert!(script.names().all(|name| name != "loopback" && name != "join-network"));
 }
 
 #[test]

@@ -9,7 +9,10 @@ use fumehood_child::prelude::Prelude;
 use super::super::launch;
 use super::super::tree::Join;
 use super::super::trees::Trees;
-use super::{QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, place};
+use super::{
+    QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, join_network,
+    place,
+};
 use crate::Result;
 use crate::plan::Plan;
 use crate::plan::layout::Entry;
@@ -85,6 +88,7 @@ pub(crate) fn template(plan: &Plan, split: &Split, trees: Trees) -> Result<Scrip
     script.push_for(&Step::ShowProc { target: c"proc", attributes: u64::from(QUIET) }, "/proc");
     script.push(&Step::SealRoot {});
     script.push(&Step::Pivot {});
+    join_network(&mut script, plan);
     Ok(script)
 }
 
