@@ -11,6 +11,7 @@ use fumehood::BackendName;
 use crate::export::ExportArgs;
 use crate::help::{EXAMPLES, EXPLAIN_EXAMPLES, RUN_EXAMPLES, RUN_NOTES};
 use crate::image::ImageArgs;
+use crate::plain;
 use crate::policy::PolicyArgs;
 
 /// Run a program that nobody should trust, and learn what held while it ran.
@@ -56,6 +57,9 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Command, clap::Error> {
     if !is_run(&words) {
         return Cli::try_parse_from(words).map(|cli| cli.command);
     }
+    if let Some(args) = words.get(2..).and_then(plain::read) {
+        return Ok(Command::Run(args));
+    }
     words.remove(0);
     let matches = run_alone().try_get_matches_from(words)?;
     RunArgs::from_arg_matches(&matches).map(Command::Run)
@@ -84,7 +88,7 @@ pub(crate) fn foreseen(words: &[OsString]) -> Option<BackendName> {
 const RUN: &str = "run";
 
 /// The command that runs something, as it is among the others.
-fn run_alone() -> clap::Command {
+pub(crate) fn run_alone() -> clap::Command {
     let command = clap::Command::new(RUN).bin_name("fumehood run").max_term_width(TERM_WIDTH);
     RunArgs::augment_args(command)
 }
@@ -152,7 +156,7 @@ pub(crate) struct ExplainArgs {
 }
 
 /// Run a program in full confinement
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = RUN_EXAMPLES, after_long_help = RUN_NOTES)]
 pub(crate) struct RunArgs {
     #[command(flatten)]

@@ -13,6 +13,7 @@ mod image;
 mod lower;
 mod lower_files;
 mod output;
+mod plain;
 mod policy;
 mod report;
 mod run;
