@@ -101,8 +101,21 @@ impl Cell {
 
     /// Does the steps that depend on no job.
     pub(crate) fn begin(&mut self, prelude: &Prelude) -> core::result::Result<(), StepError> {
+        self.home = self.home.take().filter(|_| prelude.helped);
         self.laps.start();
         prelude.steps().iter().flatten().try_for_each(|step| self.do_one(step))
+    }
+
+    /// Does the first steps of a list, which need no descriptors.
+    pub(crate) fn open(&mut self, list: &[u8]) -> core::result::Result<(), StepError> {
+        self.laps.start();
+        let mut reader = Reader::new(list);
+        while !reader.is_empty() {
+            let index = self.index;
+            let step = Step::decode(&mut reader).ok_or(StepError { index, errno: Errno::PROTO })?;
+            self.do_one(&step)?;
+        }
+        Ok(())
     }
 
     /// Does the steps of a list in their order; the descriptors are those that came with it.
@@ -113,13 +126,7 @@ impl Cell {
         count: usize,
     ) -> core::result::Result<(), StepError> {
         (self.fds, self.count) = (fds, count);
-        self.laps.start();
-        let mut reader = Reader::new(list);
-        while !reader.is_empty() {
-            let index = self.index;
-            let step = Step::decode(&mut reader).ok_or(StepError { index, errno: Errno::PROTO })?;
-            self.do_one(&step)?;
-        }
+        self.open(list)?;
         let left = self.fds.iter().take(self.count).filter(|&&fd| fd != Fd(-1));
         left.for_each(|&fd| sys::close(fd));
         self.count = 0;

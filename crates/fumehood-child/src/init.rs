@@ -54,10 +54,27 @@ fn live(socket: Fd, prelude: Option<&Prelude>, home: Option<&sys::Processors>) -
         answer(socket, &cell, done, false)?;
     }
     let mut fds = [Fd(-1); MAX_FDS];
-    let (list, count) = expect(socket, Kind::Cell, &mut fds)?;
+    let (list, count) = open(socket, &mut cell, &mut fds)?;
     // It goes on where it is, but nobody that it starts is bound to that.
     home.map_or(Ok(()), |home| home.confine(0))?;
     live_on(socket, cell, list, fds, count)
+}
+
+/// Does what its supervisor may know before it knows all the steps, and takes in the rest of them.
+fn open(
+    socket: Fd,
+    cell: &mut Cell,
+    fds: &mut [Fd; MAX_FDS],
+) -> Result<(&'static mut [u8], usize)> {
+    match wire::receive(socket, fds)? {
+        Some((message, 0)) if message.kind == Kind::Opening => {
+            let done = cell.open(message.body);
+            answer(socket, cell, done, false)?;
+            expect(socket, Kind::Cell, fds)
+        }
+        Some((message, count)) if message.kind == Kind::Cell => Ok((message.body, count)),
+        _ => Err(Errno::PROTO),
+    }
 }
 
 /// The ids of its namespace are set by now.

@@ -35,6 +35,8 @@ pub struct Prelude {
     pub own_processes: bool,
     /// Whether there is a network namespace whose loopback is still down.
     pub own_network: bool,
+    /// Whether somebody may help with the network, on a processor that has nothing else to do meanwhile.
+    pub helped: bool,
     /// Whether the root is still to be made; in a [template](crate::template) it is there.
     pub own_root: bool,
 }
@@ -76,6 +78,7 @@ impl Prelude {
         self.clear_groups.put(sink);
         self.own_processes.put(sink);
         self.own_network.put(sink);
+        self.helped.put(sink);
         self.own_root.put(sink);
     }
 
@@ -89,6 +92,7 @@ impl Prelude {
             clear_groups: reader.get()?,
             own_processes: reader.get()?,
             own_network: reader.get()?,
+            helped: reader.get()?,
             own_root: reader.get()?,
         })
     }

@@ -30,6 +30,8 @@ pub enum Kind {
     /// Supervisor to init, before the program: what its stdin, stdout and stderr will be. Descriptors:
     /// these three.
     Stdio = 6,
+    /// Supervisor to init, before [`Self::Cell`]: the first of its steps, which need no descriptors.
+    Opening = 7,
     /// Launcher to supervisor: the init exists. Body: its process id. Descriptor: its pidfd.
     Spawned = 10,
     /// Launcher to supervisor: there is no init. Body: [`Failure`], whose index is a
@@ -73,6 +75,7 @@ impl Kind {
             4 => Self::Stage,
             5 => Self::Template,
             6 => Self::Stdio,
+            7 => Self::Opening,
             10 => Self::Spawned,
             11 => Self::NotSpawned,
             12 => Self::Ready,

@@ -156,6 +156,17 @@ impl Plan {
 
     /// Plans without what the host refuses.
     pub(crate) fn make(job: &Job, host: &Host, blocked: Vec<Blocked>) -> Result<Self> {
+        Self::make_telling(job, host, blocked, |_| ())
+    }
+
+    /// The same, which tells somebody of the plan when it is clear but for whether it holds what the job
+    /// requires. It takes as long to find that out as all the rest.
+    pub(crate) fn make_telling(
+        job: &Job,
+        host: &Host,
+        blocked: Vec<Blocked>,
+        tell: impl FnOnce(&Self),
+    ) -> Result<Self> {
         let without = without::together(&blocked);
         job.validate()?;
         let own = OwnRoot::of(job)?;
@@ -195,6 +206,7 @@ impl Plan {
             blocked,
             foreign: None,
         };
+        tell(&plan);
         plan.guarantees = standing::guarantees(&plan);
         plan.refuse_missing()?;
         // Only who does without a root of its own wants to know what does not work without one.

@@ -5,10 +5,16 @@
 //! that nothing depends on: a plan that comes out otherwise has an init of its own cloned, and the
 //! first ends because its line closes.
 
+use std::sync::Arc;
+
+use fumehood_child::wire::Kind;
+
 use super::launch::{Launcher, NotLaunched, Pending, Shape};
-use super::script::Home;
+use super::script::{self, Home, Script};
 use super::tree;
+use super::trees::Trees;
 use crate::host::Host;
+use crate::plan::layout::Entry;
 use crate::plan::{Plan, outlook};
 use crate::sabotage::leaves_something_out;
 use crate::{BackendName, Job, Result};
@@ -18,6 +24,17 @@ use crate::{BackendName, Job, Result};
 pub(crate) struct Ahead {
     shape: Shape,
     asked: Result<Pending, NotLaunched>,
+    opening: Opening,
+}
+
+/// What an init was told before the plan was known to be one.
+#[derive(Debug)]
+enum Opening {
+    Nothing,
+    /// How to make this root.
+    Root(Arc<[Entry]>, Script),
+    /// Something that it may not understand.
+    Garbled,
 }
 
 impl Ahead {
@@ -55,23 +72,64 @@ impl Ahead {
         job: &Job,
         host: &Host,
     ) -> (Result<Plan>, Option<Self>) {
-        let plan = || Plan::make(job, host, Vec::new());
-        let Some(shape) = foreseen(job, host) else { return (plan(), None) };
+        let Some(shape) = foreseen(job, host) else {
+            return (Plan::make(job, host, Vec::new()), None);
+        };
         let begun = begun.filter(|begun| begun.shape == shape);
-        let ahead = begun.unwrap_or_else(|| Self::ask(launcher, shape));
-        (plan(), Some(ahead))
+        let mut ahead = begun.unwrap_or_else(|| Self::ask(launcher, shape));
+        let plan = Plan::make_telling(job, host, Vec::new(), |plan| ahead.open(plan));
+        (plan, Some(ahead))
+    }
+
+    /// Has the init make its root, while it is found out where guarantees will stand. Not where the
+    /// supervisor has to prepare something for that.
+    fn open(&mut self, plan: &Plan) {
+        let Ok(pending) = &self.asked else { return };
+        let prepares = |entry: &Entry| match entry {
+            Entry::Cow { .. } => true,
+            Entry::Bind { .. } => plan.identity.by_root && !plan.job.mounts.is_empty(),
+            _ => false,
+        };
+        let is_prepared = plan.root_dir.is_some() || plan.root.iter().any(prepares);
+        if is_prepared || self.shape != Shape::of(plan) {
+            return;
+        }
+        if let Ok(Some(mut script)) = script::opening(plan, Trees::default()) {
+            self.opening = match pending.tell(Kind::Opening, &script.bytes) {
+                Ok(()) => {
+                    script.bytes.clear();
+                    Opening::Root(Arc::clone(&plan.root), script)
+                }
+                Err(_) => Opening::Garbled,
+            };
+        }
     }
 
     fn ask(launcher: &Launcher, shape: Shape) -> Self {
         let asked = launcher.begin(&shape, None);
-        Self { shape, asked }
+        Self { shape, asked, opening: Opening::Nothing }
     }
 
-    /// What came of it, if it is what a plan needs.
-    pub(super) fn of_shape(self, shape: &Shape) -> Option<Result<Pending, NotLaunched>> {
-        (self.shape == *shape).then_some(self.asked)
+    /// What came of it, if it is what a plan needs, and what was written down of its steps.
+    pub(super) fn for_plan(self, shape: &Shape, plan: &Plan) -> Option<Opened> {
+        let Self { asked, opening, .. } = self;
+        let script = match opening {
+            Opening::Nothing => None,
+            Opening::Root(root, script) if Arc::ptr_eq(&root, &plan.root) => Some(script),
+            Opening::Root(..) | Opening::Garbled => return None,
+        };
+        (self.shape == *shape).then_some((asked, script))
+    }
+
+    /// What came of it, if it is what a home needs.
+    pub(super) fn for_home(self, shape: &Shape) -> Option<Result<Pending, NotLaunched>> {
+        let is_told_nothing = matches!(self.opening, Opening::Nothing);
+        (is_told_nothing && self.shape == *shape).then_some(self.asked)
     }
 }
+
+/// An init, and the steps that it has been told.
+pub(super) type Opened = (Result<Pending, NotLaunched>, Option<Script>);
 
 /// What the init of a job will be like. Unknown where it has to be born in its control group, and for
 /// a job that cannot be planned anyway.

@@ -190,3 +190,42 @@ fn a_network_is_the_cells_own_whoever_makes_it() {
         assert_ne!(inside.trim_end(), own.to_string_lossy());
     }
 }
+
+#[test]
+fn an_init_that_was_told_of_another_root_is_not_used_and_ends() {
+    blocking::block_on(async {
+        let Some((_, ahead, pid, pidfd)) = ahead(&Job::new(["true"])) else {
+            eprintln!("skipped: no init is cloned ahead here");
+            return;
+        };
+        assert!(matches!(ahead.opening, Opening::Root(..)), "{:?}", ahead.opening);
+        let plan = Plan::new(&Job::new(["true"]).tmpfs("/srv")).unwrap();
+        let cell = Cell::build_on(Some(ahead), &Launcher::Direct, &plan).await.unwrap();
+        assert_ne!(cell.pid(), pid);
+        // Without an answer it waits for ever: that it ends is the promise.
+        assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None), Ok(1));
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_init_is_told_ahead_what_it_would_be_told_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let ordinary = Job::new(["true"]);
+    let unusual = Job::new(["true"]).mount_cow(dir.path(), "/workspace");
+    for (job, is_told) in [(ordinary, true), (unusual, false)] {
+        let Some((plan, ahead, ..)) = blocking::block_on(async { ahead(&job) }).unwrap() else {
+            eprintln!("skipped: no init is cloned ahead here");
+            return;
+        };
+        let Some((_, told)) = ahead.for_plan(&Shape::of(&plan), &plan) else {
+            panic!("not for it")
+        };
+        assert_eq!(told.is_some(), is_told);
+        let Some(told) = told else { continue };
+        let told = script::closing(told, &plan, Vec::new()).unwrap();
+        let all = script::cell(&plan, Vec::new(), Trees::default()).unwrap();
+        assert_eq!(told.labels, all.labels);
+        assert!(all.bytes.ends_with(&told.bytes) && all.bytes.len() > told.bytes.len());
+    }
+}

@@ -95,13 +95,18 @@ impl Cell {
         let tree::Way { born, join } = tree::way(group.as_ref())?;
         let base = Base::open(&plan.root, plan.identity)?;
         let shape = part.shape(plan);
-        let ahead = ahead.filter(|_| born.is_none()).and_then(|ahead| ahead.of_shape(&shape));
-        let pending = match ahead.unwrap_or_else(|| launcher.begin(&shape, born)) {
+        let ahead = ahead.filter(|_| born.is_none());
+        let ahead = ahead.and_then(|ahead| ahead.for_plan(&shape, plan));
+        let (begun, opening) = ahead.unwrap_or_else(|| (launcher.begin(&shape, born), None));
+        let pending = match begun {
             Ok(pending) => pending,
             Err(refused) => return Err(Box::pin(not_launched(launcher, refused)).await),
         };
         // While the kernel makes the namespaces the steps are written down.
-        let Steps { script, fds, notes } = part.script(launcher, plan, join, base.as_ref()).await?;
+        let Steps { script, fds, notes } = match opening {
+            Some(opening) => Steps::closing(opening, plan, join)?,
+            None => part.script(launcher, plan, join, base.as_ref()).await?,
+        };
         let told: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let init = match pending.init_told(Kind::Cell, &script.bytes, &told).await {
             Ok(Init { control, pid, pidfd }) => Handle { control, pidfd, pid },

@@ -38,6 +38,14 @@ pub(crate) struct Message {
     pub(crate) fd: Option<OwnedFd>,
 }
 
+/// Sends a message without descriptors, or fails where there is no room for all of it.
+pub(super) fn send_at_once(socket: BorrowedFd<'_>, kind: Kind, body: &[u8]) -> io::Result<()> {
+    let len = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let sent = send_some(socket, [&kind.header(len), body], &[])?;
+    let all = sent == HEADER_LEN + body.len();
+    if all { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
 impl Control {
     /// Takes a socket, which must be in non-blocking mode, into the current runtime.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {

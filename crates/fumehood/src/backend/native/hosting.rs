@@ -25,7 +25,7 @@ impl Cell {
         let group = tree::group(plan)?;
         let tree::Way { born, join } = tree::way(group.as_ref())?;
         let shape = Shape::home(home.user);
-        let ahead = ahead.filter(|_| born.is_none()).and_then(|ahead| ahead.of_shape(&shape));
+        let ahead = ahead.filter(|_| born.is_none()).and_then(|ahead| ahead.for_home(&shape));
         let pending = match ahead.unwrap_or_else(|| launcher.begin(&shape, born)) {
             Ok(pending) => pending,
             Err(refused) => return Err(not_launched(launcher, refused).await),

@@ -13,7 +13,7 @@ use linux_raw_sys::general as nr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::cell::hung_up;
-use super::control::Control;
+use super::control::{self, Control};
 use super::diagnose::Namespace;
 use super::template::Template;
 use crate::plan::{Identity, Namespaces, Plan};
@@ -132,6 +132,14 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Says something to it before there is a runtime.
+    ///
+    /// # Errors
+    /// What kept all of it or a part from being said.
+    pub(super) fn tell(&self, kind: Kind, body: &[u8]) -> io::Result<()> {
+        control::send_at_once(self.line.as_fd(), kind, body)
+    }
+
     /// Waits until it is there.
     pub(crate) async fn init(self) -> Result<Init, NotLaunched> {
         let control = watched(self.line)?;
@@ -249,8 +257,16 @@ fn prelude_of(namespaces: Namespaces, identity: Identity) -> Option<Prelude> {
         clear_groups: identity.by_root,
         own_processes: namespaces.pid,
         own_network: namespaces.net && !leaves_out("net"),
+        helped: may_be_helped(identity),
         own_root: true,
     })
+}
+
+/// Whether the launcher's processor idles while the init makes its root. Root's makes control groups all
+/// that time.
+const fn may_be_helped(identity: Identity) -> bool {
+    // That there is help must be tested as root, too.
+    cfg!(test) || !identity.by_root
 }
 
 /// What it does first in a template, which has a root and a network for it.

@@ -70,3 +70,12 @@ pub(super) struct Steps {
     pub(super) fds: Vec<OwnedFd>,
     pub(super) notes: Vec<MountNote>,
 }
+
+impl Steps {
+    /// What follows on steps that an init has been told.
+    pub(super) fn closing(opening: Script, plan: &Plan, join: Vec<tree::Join>) -> Result<Self> {
+        let mut script = script::closing(opening, plan, join)?;
+        let fds = std::mem::take(&mut script.fds);
+        Ok(Self { script: Arc::new(script), fds, notes: Vec::new() })
+    }
+}

@@ -52,45 +52,60 @@ const QUIET: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV | nr::MOUNT_ATTR
 /// supervisor cloned because only it may, by index of their entry in the root; `groups` are those
 /// that the init joins.
 pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Trees) -> Result<Script> {
+    if let Some(opening) = opening(plan, trees)? {
+        return closing(opening, plan, groups);
+    }
     let mut script = Script::default();
-    if let Some(prelude) = launch::prelude(plan) {
-        prelude.steps().iter().flatten().for_each(|step| script.push(step));
-        if !leaves_something_out() {
-            // The init does these unasked.
-            script.bytes.clear();
-        }
-        join(&mut script, groups);
-        // Its root becomes the group that the init is in now.
-        script.push(&Step::CgroupNamespace {});
-        if !plan.root.contains(&Entry::Proc) {
-            limit_user(&mut script, "/proc/")?;
-        }
-        build_root(&mut script, plan, trees)?;
-        if plan.share_root {
-            script.push(&Step::ShareRoot {});
-        }
-        // Landlock looks up its paths in the root that the program will have.
-        fence(&mut script, plan)?;
-        join_network(&mut script, plan);
-        drop_privileges(&mut script);
-        if is_filtered_ahead(plan) {
-            filter(&mut script, plan);
-        }
-    } else {
-        join(&mut script, groups);
-        script.push(&Step::NonDumpable {});
-        // Without a process namespace it must outlive its supervisor until it has killed what it
-        // watches over.
-        script.push(&Step::Subreaper {});
-        fence(&mut script, plan)?;
-        drop_privileges_on_the_host(&mut script, plan.identity);
+    join(&mut script, groups);
+    script.push(&Step::NonDumpable {});
+    // Without a process namespace it must outlive its supervisor until it has killed what it
+    // watches over.
+    script.push(&Step::Subreaper {});
+    fence(&mut script, plan)?;
+    drop_privileges_on_the_host(&mut script, plan.identity);
+    Ok(script)
+}
+
+/// The first steps of a cell: all that make its root. They follow from what is shown in it, so they can be
+/// done while it is found out where guarantees will stand, and groups are made. None without a root of
+/// its own.
+pub(crate) fn opening(plan: &Plan, trees: Trees) -> Result<Option<Script>> {
+    let Some(prelude) = launch::prelude(plan) else { return Ok(None) };
+    let mut script = Script::default();
+    prelude.steps().iter().flatten().for_each(|step| script.push(step));
+    if !leaves_something_out() {
+        // The init does these unasked.
+        script.bytes.clear();
+    }
+    if !plan.root.contains(&Entry::Proc) {
+        limit_user(&mut script, "/proc/")?;
+    }
+    build_root(&mut script, plan, trees)?;
+    Ok(Some(script))
+}
+
+/// The steps of a cell that come after those of its root.
+pub(crate) fn closing(mut script: Script, plan: &Plan, groups: Vec<Join>) -> Result<Script> {
+    join(&mut script, groups);
+    // Its root becomes the group that the init is in now.
+    script.push(&Step::CgroupNamespace {});
+    if plan.share_root {
+        script.push(&Step::ShareRoot {});
+    }
+    // Landlock looks up its paths in the root that the program will have.
+    fence(&mut script, plan)?;
+    join_network(&mut script, plan);
+    drop_privileges(&mut script);
+    if is_filtered_ahead(plan) {
+        filter(&mut script, plan);
     }
     Ok(script)
 }
 
 /// Before there is anything that a program could make grow.
 fn join(script: &mut Script, groups: Vec<Join>) {
-    for (fd, group) in (0..).zip(groups) {
+    let first = u32::try_from(script.fds.len()).unwrap_or(u32::MAX);
+    for (fd, group) in (first..).zip(groups) {
         script.push_for(&Step::JoinCgroup { fd }, group.name);
         script.fds.extend(group.file);
     }
