@@ -19,10 +19,11 @@ const STACK_LEN: usize = 16 * 1024;
 const NUMBER: i32 = 300;
 
 /// Stages of the work, none of which is left for an earlier one.
-const OFFERED: u32 = 0;
-const TAKEN: u32 = 1;
-const WITHDRAWN: u32 = 2;
-const DONE: u32 = 3;
+const PLANNED: u32 = 0;
+const OFFERED: u32 = 1;
+const TAKEN: u32 = 2;
+const WITHDRAWN: u32 = 3;
+const DONE: u32 = 4;
 
 /// A network that somebody else may be making.
 #[derive(Debug)]
@@ -44,11 +45,11 @@ pub(crate) enum NoNetwork {
 type Made<T> = Result<T, NoNetwork>;
 
 impl Aside {
-    /// Has a network made on another of these processors than this one. None where there is no other, or
+    /// Has a helper who will make a network on another of these processors than this one. None where there is no other, or
     /// no helper can be had: whoever asks makes it himself.
     pub(crate) fn begin(home: &Processors) -> Option<&'static Self> {
         let others = home.others()?;
-        let aside = Self { stage: AtomicU32::new(OFFERED), made: AtomicI32::new(-1) };
+        let aside = Self { stage: AtomicU32::new(PLANNED), made: AtomicI32::new(-1) };
         let aside = sys::keep(aside).ok()?;
         let stack = sys::map(STACK_LEN).ok()?;
         sys::share_as(NUMBER, stack, enter, aside).ok()?;
@@ -57,11 +58,20 @@ impl Aside {
         Some(aside)
     }
 
+    /// Has the helper begin, if it did not: not before the supervisor, whose processor it takes, has said
+    /// what there is to do meanwhile.
+    pub(crate) fn offer(&self) {
+        if self.proceeds(PLANNED, OFFERED) {
+            sys::wake(&self.stage);
+        }
+    }
+
     /// Enters it. The helper is no more when this returns without an error.
     ///
     /// For want of a processor the helper may not have begun, and a filter may deny what only a helper
     /// needs: then it is made here, as it would be without one.
     pub(crate) fn join(&self) -> Made<()> {
+        self.offer();
         if self.proceeds(OFFERED, WITHDRAWN) {
             // To end is all that is left to the helper, for which it gets this processor.
             let _ = Processors::here().and_then(|here| here.confine(NUMBER));
@@ -91,6 +101,9 @@ impl Aside {
 
     /// In the helper.
     fn help(&self) {
+        while self.stage.load(Acquire) == PLANNED {
+            sys::wait_while(&self.stage, PLANNED);
+        }
         if self.proceeds(OFFERED, TAKEN) {
             let network = make().ok().and_then(|()| sys::network_here().ok());
             self.made.store(network.map_or(-1, |network| network.0), Relaxed);

@@ -108,6 +108,9 @@ impl Cell {
 
     /// Does the first steps of a list, which need no descriptors.
     pub(crate) fn open(&mut self, list: &[u8]) -> core::result::Result<(), StepError> {
+        if let Some((aside, _)) = self.aside {
+            aside.offer();
+        }
         self.laps.start();
         let mut reader = Reader::new(list);
         while !reader.is_empty() {
