@@ -99,6 +99,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod apart;
 mod backend;
 pub mod blocking;
 pub mod bundle;
@@ -139,6 +140,7 @@ pub mod fuzzing {
 }
 
 #[cfg(feature = "engine")]
+pub use apart::run_apart;
 pub use backend::engine::on_pull;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
 pub use entry::{EntryPoint, init_with};

@@ -109,7 +109,7 @@ impl Cell {
         };
         let told: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let init = match pending.init_told(Kind::Cell, &script.bytes, &told).await {
-            Ok(Init { control, pid, pidfd }) => Handle { control, pidfd, pid },
+            Ok(Init { control, pid, pidfd }) => Handle::new(control, pidfd, pid),
             Err(refused) => return Err(Box::pin(not_launched(launcher, refused)).await),
         };
         let (changes, root, mounts) = (None, None, None);
@@ -159,6 +159,7 @@ impl Cell {
         if let Some(base) = &mut self.base {
             base.settle().await?;
         }
+        self.init.take_seat();
         let sent = send(&self.init, Kind::Program, &program, &stdio).await?;
         // The program's ends of its pipes are its own now.
         drop(stdio);

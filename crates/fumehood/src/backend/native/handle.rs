@@ -9,6 +9,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use super::super::control::{Control, Message};
 use super::super::watch;
+use crate::apart::Seat;
 
 /// The line to an init, and the certainty that it ends.
 #[derive(Debug)]
@@ -16,9 +17,20 @@ pub(crate) struct Handle {
     pub(super) control: Control,
     pub(super) pidfd: OwnedFd,
     pub(crate) pid: i32,
+    /// Where its program runs.
+    seat: Option<Seat>,
 }
 
 impl Handle {
+    pub(super) const fn new(control: Control, pidfd: OwnedFd, pid: i32) -> Self {
+        Self { control, pidfd, pid, seat: None }
+    }
+
+    /// Gives the program, which is not there yet, its part of the processors.
+    pub(super) fn take_seat(&mut self) {
+        self.seat = Seat::of(self.pid);
+    }
+
     /// The next message; `None` when the init is gone.
     pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
         self.control.receive().await

@@ -36,7 +36,7 @@ impl Cell {
             Ok(init) => init,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
-        let init = Handle { control, pidfd, pid };
+        let init = Handle::new(control, pidfd, pid);
         send(&init, Kind::Cell, &script, &fds).await?;
         let script = Arc::new(script);
         let (changes, root, mounts, base, notes) = (None, None, None, None, Vec::new());
