@@ -127,6 +127,8 @@ impl Default for Http {
 pub(crate) struct LineConfig {
     /// Programs that run at the same time.
     pub(crate) slots: usize,
+    /// Whether each slot has its part of the processors, on which its program runs.
+    pub(crate) apart: bool,
     /// Large bodies that are in memory and do not run yet.
     pub(crate) uploads: usize,
     /// Requests that may wait for a slot.
@@ -135,10 +137,18 @@ pub(crate) struct LineConfig {
     pub(crate) wait_time: Time,
 }
 
+impl LineConfig {
+    /// Into how many parts the processors are divided.
+    pub(crate) fn parts(&self) -> usize {
+        if self.apart { self.slots } else { 1 }
+    }
+}
+
 impl Default for LineConfig {
     fn default() -> Self {
         let slots = processors().max(2);
-        Self { slots, uploads: 2 * slots, waiting: 256.max(16 * slots), wait_time: seconds(5) }
+        let (uploads, waiting) = (2 * slots, 256.max(16 * slots));
+        Self { slots, apart: true, uploads, waiting, wait_time: seconds(5) }
     }
 }
 

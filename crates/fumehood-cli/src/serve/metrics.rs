@@ -183,6 +183,12 @@ fn write_gauges(text: &mut String, service: &Service) {
             "Whether the kernel runs the service before programs.",
             u64::from(service.is_prompt),
         ),
+        (
+            "fumehood_processor_parts",
+            "gauge",
+            "Parts of the processors that programs run apart on.",
+            service.settings().parts as u64,
+        ),
         ("fumehood_ready", "gauge", "Whether work is taken.", u64::from(service.is_ready())),
     ] {
         head(text, name, kind, help);

@@ -55,6 +55,18 @@ pub(crate) struct Service {
 pub(crate) struct Settings {
     pub(crate) config: Config,
     pub(crate) access: Access,
+    /// Into how many parts the processors are divided among programs.
+    pub(crate) parts: usize,
+}
+
+impl Settings {
+    /// Puts those in force that are the library's to keep.
+    fn new(config: Config) -> Result<Self> {
+        let access = Access::load(&config)?;
+        // Where processors cannot be told, programs share all, as they do everywhere else.
+        let parts = fumehood::run_apart(config.line.parts()).unwrap_or(1);
+        Ok(Self { config, access, parts })
+    }
 }
 
 /// How far the end of the service has come.
@@ -71,7 +83,8 @@ pub(crate) enum Stage {
 
 impl Service {
     pub(crate) fn new(config: Config, is_prompt: bool) -> Result<Self> {
-        let access = Access::load(&config)?;
+        let settings = Settings::new(config)?;
+        let config = &settings.config;
         let pool = &config.pool;
         let pool =
             PoolConfig::default().parked(pool.parked).kinds(pool.kinds).max_age(pool.max_age.0);
@@ -91,7 +104,7 @@ impl Service {
             is_prompt,
             support: Mutex::new(None),
             languages: Languages::default(),
-            settings: RwLock::new(Arc::new(Settings { config, access })),
+            settings: RwLock::new(Arc::new(settings)),
         })
     }
 
@@ -102,10 +115,10 @@ impl Service {
 
     /// Puts other settings in force, for requests that come from now on.
     pub(crate) fn replace(&self, config: Config) -> Result<()> {
-        let access = Access::load(&config)?;
-        self.line.resize(config.line.slots, config.line.waiting);
-        self.uploads.resize(config.line.uploads, config.line.waiting);
-        let settings = Arc::new(Settings { config, access });
+        let settings = Arc::new(Settings::new(config)?);
+        let line = &settings.config.line;
+        self.line.resize(line.slots, line.waiting);
+        self.uploads.resize(line.uploads, line.waiting);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         self.log.reopen();
         if let Ok(mut known) = self.support.try_lock() {
