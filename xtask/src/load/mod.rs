@@ -44,6 +44,8 @@ pub(crate) struct Load {
     profile: &'static [&'static str],
     /// Mixed load of so many clients, and nothing else.
     only: Option<usize>,
+    /// Whether programs share all processors, to compare with.
+    shared: bool,
 }
 
 impl Load {
@@ -58,6 +60,7 @@ impl Load {
         go_judge: None,
         profile: &[],
         only: None,
+        shared: false,
     };
 
     const FULL: Self = Self {
@@ -70,15 +73,17 @@ impl Load {
         go_judge: None,
         profile: &["--release"],
         only: None,
+        shared: false,
     };
 }
 
-/// `load [--seconds N] [--clients N] [--short] [--debug] [--go-judge BINARY]`
+/// `load [--seconds N] [--clients N] [--shared] [--short] [--debug] [--go-judge BINARY]`
 pub(crate) fn load(args: &[String]) -> Outcome {
     let mut load = if args.iter().any(|arg| arg == "--short") { Load::SHORT } else { Load::FULL };
     let mut args = args.iter().filter(|arg| *arg != "--short");
     while let Some(arg) = args.next() {
         match arg.as_str() {
+            "--shared" => load.shared = true,
             "--debug" => (load.profile, load.measures, load.overhead) = (&[], false, 0),
             "--seconds" => {
                 let seconds = args.next().and_then(|text| text.parse().ok());
@@ -104,7 +109,9 @@ const BINARY: &str = "FUMEHOOD_BIN";
 const BENCH: &str = "FUMEHOOD_LAUNCH";
 
 /// Nobody who waits for as long as the interface allows is refused; the log is of no use here.
-const SETTINGS: &str = "log = \"none\"\n[line]\nwaiting = 512\n[http]\nconnections = 12000\n";
+fn settings(apart: bool) -> String {
+    format!("log = \"none\"\n[line]\nwaiting = 512\napart = {apart}\n[http]\nconnections = 12000\n")
+}
 
 /// Puts the service under load, prints what was seen, and counts the promises that are kept.
 pub(crate) fn run(load: &Load) -> Result<Tally, String> {
@@ -114,7 +121,7 @@ pub(crate) fn run(load: &Load) -> Result<Tally, String> {
         None => binary_alone(load.profile)?,
     };
     let kinds = Kinds::compile(&stage.home())?;
-    let server = Server::start(&binary, &stage.home(), SETTINGS)?;
+    let server = Server::start(&binary, &stage.home(), &settings(!load.shared))?;
     let mut trial = Trial { load, server: &server, kinds: &kinds, seen: Seen::default() };
     trial.run(&stage.home())?;
     let mut all = trial.seen;
