@@ -33,7 +33,12 @@ impl Handle {
 
     /// The next message; `None` when the init is gone.
     pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
-        self.control.receive().await
+        let message = self.control.receive().await?;
+        if message.as_ref().is_none_or(|message| message.kind == Kind::Ended) {
+            // While the init is on its way out its place is free for the next program.
+            self.seat = None;
+        }
+        Ok(message)
     }
 
     /// Has the init send a signal to the program, or to every process of the cell.
