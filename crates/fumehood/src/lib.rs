@@ -139,8 +139,8 @@ pub mod fuzzing {
     pub use crate::workspace::intake::fuzz::archive;
 }
 
-#[cfg(feature = "engine")]
 pub use apart::run_apart;
+#[cfg(feature = "engine")]
 pub use backend::engine::on_pull;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
 pub use entry::{EntryPoint, init_with};

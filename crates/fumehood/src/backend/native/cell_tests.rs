@@ -103,7 +103,7 @@ fn a_cell_that_does_not_enter_the_network_that_is_made_for_it_is_none() {
         let answer = blocking::block_on(async {
             let pending = Launcher::Direct.begin(&super::super::launch::Shape::of(&plan), None);
             let Init { control, pid, pidfd } = pending.ok()?.init().await.ok()?;
-            let mut init = Handle { control, pidfd, pid };
+            let mut init = Handle::new(control, pidfd, pid);
             send(&init, Kind::Cell, &script, &[]).await.unwrap();
             Some(init.receive().await.unwrap().unwrap().kind)
         });
