@@ -2,11 +2,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::time::Duration;
 
 use fumehood::{
     BackendName, Changes, CollectTo, Error, ErrorKind, Job, Report, Result, Running, Sandbox,
     Streams,
 };
+use tokio::signal::unix::SignalKind;
+use tokio::time::timeout;
 
 use crate::args::RunArgs;
 use crate::report::ReportFile;
@@ -68,19 +72,46 @@ fn supervise(job: &Job, sandbox: &Sandbox, captured: bool) -> Result<(Report, Op
     fumehood::on_pull(output::say);
     fumehood::blocking::block_on(async {
         let mut signals = Signals::watch(job.tty).map_err(internal("watch for signals"))?;
-        let running = tokio::select! {
-            running = sandbox.spawn(job, streams) => running?,
-            // Inputs may keep us waiting, and there is no program yet to pass a signal on to.
-            () = signals.stop() => return Err(internal("start the program")(interrupted())),
-        };
+        let (running, early) = start(sandbox.spawn(job, streams), &mut signals).await?;
         warn(job);
         let _raw = if job.tty { Raw::enter() } else { None };
-        attend(running, &mut signals).await
+        attend(running, early, &mut signals).await
     })?
 }
 
-async fn attend(mut running: Running, signals: &mut Signals) -> Result<(Report, Option<Changes>)> {
+/// Waits until the program runs, and says which signal came meanwhile. Inputs may keep us waiting, and then
+/// there is no program to pass a signal on to: so the start is given up, but not before a program that is
+/// there already could have been heard of.
+async fn start(
+    spawned: impl Future<Output = Result<Running>>,
+    signals: &mut Signals,
+) -> Result<(Running, Option<SignalKind>)> {
+    const SOON: Duration = Duration::from_secs(1);
+    let mut spawned = pin!(spawned);
+    let early = tokio::select! {
+        running = &mut spawned => return Ok((running?, None)),
+        early = signals.stop() => early,
+    };
+    tokio::select! {
+        running = timeout(SOON, spawned) => {
+            if let Ok(running) = running {
+                return Ok((running?, Some(early)));
+            }
+        }
+        _ = signals.stop() => {}
+    }
+    Err(internal("start the program")(interrupted()))
+}
+
+async fn attend(
+    mut running: Running,
+    early: Option<SignalKind>,
+    signals: &mut Signals,
+) -> Result<(Report, Option<Changes>)> {
     let handle = running.handle();
+    if let Some(early) = early {
+        signals.pass(early, &handle).await;
+    }
     let report = tokio::select! {
         report = running.wait() => report,
         never = signals.pass_on(&handle) => match never {},

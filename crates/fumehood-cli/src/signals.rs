@@ -45,24 +45,29 @@ impl Signals {
     pub(crate) async fn pass_on(&mut self, to: &Handle) -> Infallible {
         loop {
             let kind = poll_fn(|context| self.poll(context)).await;
-            match self.react(kind) {
-                Reaction::Forward(kind) => to.signal(kind.as_raw_value()).await,
-                Reaction::Cancel => to.cancel().await,
-                Reaction::Resize => {
-                    if let Some((rows, columns)) = terminal::size() {
-                        to.resize(rows, columns).await;
-                    }
+            self.pass(kind, to).await;
+        }
+    }
+
+    /// Passes a signal on that came.
+    pub(crate) async fn pass(&mut self, kind: SignalKind, to: &Handle) {
+        match self.react(kind) {
+            Reaction::Forward(kind) => to.signal(kind.as_raw_value()).await,
+            Reaction::Cancel => to.cancel().await,
+            Reaction::Resize => {
+                if let Some((rows, columns)) = terminal::size() {
+                    to.resize(rows, columns).await;
                 }
             }
         }
     }
 
     /// Waits for a signal that ends what has no program yet.
-    pub(crate) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) -> SignalKind {
         loop {
             let kind = poll_fn(|context| self.poll(context)).await;
             if kind != SignalKind::window_change() {
-                return;
+                return kind;
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::support::{
     Feed, Fumehood, Probe, Promise, TempDir, Verdict, host_tool, marker, promises, run, slowness,
     wait_until_gone,
@@ -128,11 +130,19 @@ fn a_signal_to_fumehood_reaches_the_program() -> Promise {
     let flags = ["--timeout", "50s", "--grace", "40s", "--volume", &volume];
     let live = Fumehood::new(&flags, &["sh", "-c", script, &word]).feed(Feed::Held).spawn();
     let end = Instant::now() + Duration::from_secs(60) * slowness();
-    while !dir.join("ready").exists() {
-        assert!(Instant::now() < end, "the program does not begin");
+    // Stopped most of the time, it mostly has not heard that the program runs when that says so.
+    loop {
+        live.signal(Signal::STOP);
         std::thread::sleep(Duration::from_millis(5));
+        if dir.join("ready").exists() {
+            break;
+        }
+        assert!(Instant::now() < end, "the program does not begin");
+        live.signal(Signal::CONT);
+        std::thread::sleep(Duration::from_micros(500));
     }
-    live.signal(rustix::process::Signal::TERM);
+    live.signal(Signal::TERM);
+    live.signal(Signal::CONT);
     let ran = live.finish();
     assert!(ran.text().contains("got it"), "the program did not get the signal\n{ran}");
     wait_until_gone(&word);

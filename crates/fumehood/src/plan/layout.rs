@@ -140,6 +140,7 @@ const MASKED: [(&str, bool); 13] = [
 ];
 
 /// The paths of [`MASKED`].
+#[cfg(feature = "engine")]
 pub(crate) fn masked() -> impl Iterator<Item = &'static str> {
     MASKED.into_iter().map(|(path, _)| path)
 }

@@ -23,6 +23,7 @@ impl Tree {
     }
 
     /// Opens a directory below; an empty path is the tree itself. No link is followed.
+    #[cfg(any(feature = "export", test))]
     pub(crate) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         Ok(self.resolve(path, OFlags::DIRECTORY)?)

@@ -66,12 +66,14 @@ impl Glob {
     }
 
     /// Lets it begin in any directory.
+    #[cfg(feature = "export")]
     pub(crate) fn anywhere(mut self) -> Self {
         self.0.insert(0, Part::Depth);
         self
     }
 
     /// Adds a part.
+    #[cfg(feature = "export")]
     pub(crate) fn then(mut self, part: Part) -> Self {
         self.0.push(part);
         self
