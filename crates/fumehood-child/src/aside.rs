@@ -45,8 +45,8 @@ pub(crate) enum NoNetwork {
 type Made<T> = Result<T, NoNetwork>;
 
 impl Aside {
-    /// Has a helper who will make a network on another of these processors than this one. None where there is no other, or
-    /// no helper can be had: whoever asks makes it himself.
+    /// Has a helper who will make a network on another of these processors than this one. None where there
+    /// is no other, or no helper can be had: whoever asks makes it himself.
     pub(crate) fn begin(home: &Processors) -> Option<&'static Self> {
         let others = home.others()?;
         let aside = Self { stage: AtomicU32::new(PLANNED), made: AtomicI32::new(-1) };

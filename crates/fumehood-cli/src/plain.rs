@@ -1,9 +1,9 @@
 //! Reads the command lines that most runs have.
 //!
 //! To describe all that a run can be told takes a parser as long as to plan the run. So where nothing
-//! stands before the program but options with a value, of the usual ones and each at most once, they are
-//! read here. Whatever else there is, every mistake among it, is left to the parser that knows
-//! everything; a test holds that both read the same.
+//! stands before the program but `--json` and usual options with a value, each at most once but for `--env`,
+//! they are read here. Whatever else there is, mounts and every mistake among it, is left to the parser that
+//! knows everything; a test holds that both read the same.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
