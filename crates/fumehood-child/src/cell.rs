@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use linux_raw_sys::{general as nr, prctl as pr};
 
 use crate::aside::{Aside, NoNetwork};
+use crate::membership;
 use crate::prelude::Prelude;
 use crate::step::{Reader, Sink, Step, StepError};
 use crate::sys::{self, Errno, Fd, MAX_FDS, Processors, Result, Rusage};
@@ -182,6 +183,7 @@ impl Cell {
                 sys::close(group);
                 joined
             }
+            Step::CheckCgroup { name, count } => membership::check(name, count),
             Step::CgroupNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWCGROUP)),
             Step::MountNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWNS)),
             Step::UtsNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWUTS)),

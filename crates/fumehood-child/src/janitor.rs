@@ -3,7 +3,7 @@
 //! Everything else that a run makes ends with its processes. A control group is a directory, and an
 //! owner that is killed cannot remove it.
 
-use crate::sys::{self, Errno, Fd, Result};
+use crate::sys::{self, Errno, Fd, PollFd, Result};
 use crate::wire::Buffer;
 
 /// How many hierarchies there are at most.
@@ -21,7 +21,8 @@ const PATIENCE_MS: u32 = 10_000;
 /// What there is to do when the owner is gone.
 #[derive(Debug)]
 pub struct Duty {
-    /// Ends when the owner does: the reading end of a pipe whose other end only the owner has.
+    /// Ends when the owner does: a socket whose other end only the owner has. What the owner puts into
+    /// it is never taken out, and so is let go of when this process ends.
     pub line: Fd,
     /// The directories below which groups were made; unused places are -1.
     pub dirs: [Fd; MAX_DIRS],
@@ -43,8 +44,8 @@ extern "C" fn enter(duty: &Duty) -> ! {
     sys::block_signals();
     let _ = sys::setsid();
     keep(duty);
-    let mut byte = [0];
-    while matches!(sys::read(duty.line, &mut byte), Ok(1..) | Err(Errno::INTR)) {}
+    let mut line = [PollFd::hung_up(duty.line)];
+    while matches!(sys::poll(&mut line), Err(Errno::INTR)) {}
     for _ in 0..PATIENCE_MS {
         // Every directory is tried, whatever became of the one before.
         let left = dirs(duty).filter(|&dir| !is_swept(dir, duty.prefix.bytes())).count();

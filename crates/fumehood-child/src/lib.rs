@@ -31,6 +31,7 @@ pub mod zygote;
 mod aside;
 mod cell;
 mod denial;
+mod membership;
 mod networks;
 mod orphans;
 mod terminal;

@@ -183,6 +183,13 @@ steps! {
         /// Which of the descriptors that came with the list.
         fd: u32,
     }
+    /// Finds out from `/proc/self/cgroup` that this process is in the group that it joined.
+    54 CheckCgroup "check-cgroup" {
+        /// The last part of the group's path, which no other group has.
+        name: &'a [u8],
+        /// In how many hierarchies.
+        count: u32,
+    }
     /// Takes on the ids of the sandbox in the new user namespace.
     2 SetIds "set-ids" {
         /// User id inside.

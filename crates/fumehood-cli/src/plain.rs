@@ -1,9 +1,9 @@
 //! Reads the command lines that most runs have.
 //!
 //! To describe all that a run can be told takes a parser as long as to plan the run. So where nothing
-//! stands before the program but `--json` and usual options with a value, each at most once but for `--env`,
-//! they are read here. Whatever else there is, mounts and every mistake among it, is left to the parser that
-//! knows everything; a test holds that both read the same.
+//! stands before the program but `--json` and usual options with a value, each at most once but for `--env`
+//! and `--volume`, they are read here. Whatever else there is, every mistake among it, is left to the parser
+//! that knows everything; a test holds that both read the same.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,6 +29,8 @@ pub(crate) fn read(words: &[OsString]) -> Option<RunArgs> {
             continue;
         }
         let (name, value) = match option.split_once('=') {
+            // Short options have their values in more ways than one.
+            Some((name, _)) if !name.starts_with('-') => return None,
             Some(both) => both,
             None => (option, words.next()??),
         };
@@ -67,10 +69,14 @@ fn set(args: &mut RunArgs, name: &str, value: &str) -> Option<()> {
         "-tmp-size" => &mut limits.tmp_size,
         "-network" => &mut job.inside.network,
         "-hostname" => &mut job.inside.hostname,
-        "-workdir" => return put(&mut job.inside.workdir, PathBuf::from(value)),
+        "-workdir" | "w" => return put(&mut job.inside.workdir, PathBuf::from(value)),
         "-report" => return put(report, PathBuf::from(value)),
-        "-env" => {
+        "-env" | "e" => {
             job.inside.env.push(value.to_owned());
+            return Some(());
+        }
+        "-volume" | "v" => {
+            job.inside.volume.push(value.into());
             return Some(());
         }
         _ => return None,
@@ -101,11 +107,15 @@ mod tests {
     #[test]
     fn plain_lines_are_read_as_the_whole_parser_reads_them() {
         let options = "timeout grace cpu-time cpus memory pids-limit output-limit output-excess \
-            file-size open-files workspace-size tmp-size network hostname workdir report env";
+            file-size open-files workspace-size tmp-size network hostname workdir report env volume";
+        let short = ["v", "e", "w"].map(|name| format!("-{name} a:b=c:ro -- true -{name} 2"));
         let each = options.split_whitespace().flat_map(|name| {
             [format!("--{name} 1 -- true"), format!("--{name}=1=2 sh -c --{name}=3")]
         });
         let others = [
+            "-v a:b --volume c:d -v a:b:rw --volume=a:b --memory 1MiB -- true",
+            "-e A=1 -e B --env C -w / true",
+            "-v a true",
             "true",
             "-- true",
             "-- -x",
@@ -117,7 +127,7 @@ mod tests {
             "--env A=1 --env B true",
             "--json --memory 1MiB --env A=1 -- a b",
         ];
-        for line in each.chain(others.map(str::to_owned)) {
+        for line in each.chain(short).chain(others.map(str::to_owned)) {
             let plain = read(&words(&line)).map(|args| format!("{args:?}"));
             assert_eq!(plain, Some(by_the_whole_parser(&line).unwrap()), "{line}");
         }
@@ -144,6 +154,17 @@ mod tests {
             "--tty true",
             "-m 1MiB true",
             "-t true",
+            "-v",
+            "-v a:b",
+            "-va:b true",
+            "-v=a:b true",
+            "-e=A true",
+            "-ve a true",
+            "-v -- true",
+            "-v -a:b true",
+            "-w / --workdir / true",
+            "-volume a:b true",
+            "-V a:b true",
             "-- ",
             "--image a true",
             "---memory 1 true",

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::Duration;
 
 use fumehood::{
@@ -70,12 +70,16 @@ fn supervise(job: &Job, sandbox: &Sandbox, captured: bool) -> Result<(Report, Op
     let streams = streams(job, captured).map_err(internal("pass output on"))?;
     // A pull may take minutes before anything else is to be seen.
     fumehood::on_pull(output::say);
+    // An init waits for it, and for nothing that a runtime could do.
+    sandbox.plan_ahead(job);
     fumehood::blocking::block_on(async {
         let mut signals = Signals::watch(job.tty).map_err(internal("watch for signals"))?;
-        let (running, early) = start(sandbox.spawn(job, streams), &mut signals).await?;
+        // Otherwise it would be copied into each future around it.
+        let spawned = Box::pin(sandbox.spawn(job, streams));
+        let (running, early) = start(spawned, &mut signals).await?;
         warn(job);
         let _raw = if job.tty { Raw::enter() } else { None };
-        attend(running, early, &mut signals).await
+        Box::pin(attend(running, early, &mut signals)).await
     })?
 }
 
@@ -83,11 +87,10 @@ fn supervise(job: &Job, sandbox: &Sandbox, captured: bool) -> Result<(Report, Op
 /// there is no program to pass a signal on to: so the start is given up, but not before a program that is
 /// there already could have been heard of.
 async fn start(
-    spawned: impl Future<Output = Result<Running>>,
+    mut spawned: Pin<Box<impl Future<Output = Result<Running>>>>,
     signals: &mut Signals,
 ) -> Result<(Running, Option<SignalKind>)> {
     const SOON: Duration = Duration::from_secs(1);
-    let mut spawned = pin!(spawned);
     let early = tokio::select! {
         running = &mut spawned => return Ok((running?, None)),
         early = signals.stop() => early,

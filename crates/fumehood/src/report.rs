@@ -225,7 +225,8 @@ pub enum Standing {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Timing {
-    /// Microseconds from the call to the start of the program.
+    /// Microseconds from the call to the start of the program. Of a job that was planned ahead, as by the
+    /// command line, from when the first was begun for it.
     pub setup_us: u64,
     /// Every step of the set-up, in the order in which they were done.
     pub steps: Vec<StepTime>,

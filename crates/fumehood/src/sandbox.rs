@@ -1,9 +1,10 @@
 //! The front door: runs jobs.
 
+mod begun;
 mod ends;
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -23,6 +24,7 @@ use crate::supervise::{self, Ends, Order, Spent, Told, Wiring};
 use crate::workspace::{collect, intake};
 use crate::zygote::Zygote;
 use crate::{BackendName, Changes, Error, ErrorKind, Job, Report, Result};
+pub(crate) use begun::Begun;
 use ends::ends;
 pub(crate) use ends::{source, streams};
 
@@ -46,8 +48,8 @@ const PIPED: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     pub(crate) launcher: Launcher,
-    /// An init for the first job.
-    begun: Option<Arc<Mutex<Option<Ahead>>>>,
+    /// What was done ahead for the first job.
+    begun: Option<Arc<Mutex<Option<Begun>>>>,
 }
 
 impl Default for Sandbox {
@@ -76,24 +78,8 @@ impl Sandbox {
         Self::by(Launcher::Direct)
     }
 
-    /// A [direct](Self::direct) sandbox whose first job is about to come: what most jobs of that backend
-    /// need is begun at once, and goes on while the caller still finds out what to run. A job that needs
-    /// something else has that made for it as ever.
-    #[must_use]
-    pub fn expecting(backend: BackendName) -> Self {
-        let launcher = Launcher::Direct;
-        let begun =
-            Ahead::of_most(&launcher, backend).map(|ahead| Arc::new(Mutex::new(Some(ahead))));
-        Self { launcher, begun }
-    }
-
     pub(crate) const fn by(launcher: Launcher) -> Self {
         Self { launcher, begun: None }
-    }
-
-    pub(crate) fn take_begun(&self) -> Option<Ahead> {
-        let begun = self.begun.as_ref()?;
-        begun.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs a job to its end and captures its output. Dropping the future kills the program and
@@ -122,7 +108,7 @@ impl Sandbox {
     /// # Errors
     /// Only if the program could not be started: see [`ErrorKind`].
     pub async fn spawn(&self, job: &Job, streams: Streams) -> Result<Running> {
-        let asked = Instant::now();
+        let asked = self.asked(job);
         let Streams { stdin, stdout, stderr, terminal } = streams;
         let stdin = source(job, stdin)?;
         let sink = collect::open(&job.collect)?;
@@ -191,7 +177,10 @@ impl Sandbox {
         terminal: Option<TerminalSize>,
     ) -> Result<(Plan, Started, Ends)> {
         let host = Host::current();
-        let (made, mut ahead) = Ahead::while_planning(self.take_begun(), &self.launcher, job, host);
+        let (made, mut ahead) = match self.take_begun() {
+            Some(Begun::Planned(planned)) if planned.job == *job => planned.take(),
+            begun => Ahead::while_planning(begun.and_then(Begun::init), &self.launcher, job, host),
+        };
         let mut plan = match made {
             Ok(plan) => plan,
             Err(error) => {
@@ -245,7 +234,8 @@ impl Sandbox {
         terminal: Option<TerminalSize>,
     ) -> Result<(Plan, Started, Ends)> {
         let host = Host::current();
-        let ahead = Ahead::of_home(self.take_begun(), &self.launcher, job, host);
+        let begun = self.take_begun().and_then(Begun::init);
+        let ahead = Ahead::of_home(begun, &self.launcher, job, host);
         let mut plan = Plan::for_others(job, host)?;
         let terminal = plan.job.tty.then(|| terminal.unwrap_or(DEFAULT_SIZE));
         let (ends, stdio) = ends(&plan, feeds, terminal)?;

@@ -274,13 +274,20 @@ async fn bring_back(
 const LONG: Duration = Duration::from_secs(10);
 
 /// Leaves what is left of a cell to whoever wants it, or waits until nothing is.
-async fn let_go(tether: Tether, group: Option<Group>, taker: Option<mpsc::UnboundedSender<Spent>>) {
+async fn let_go(
+    tether: Tether,
+    mut group: Option<Group>,
+    taker: Option<mpsc::UnboundedSender<Spent>>,
+) {
     match (tether, taker) {
         (Tether::Native { init, .. }, Some(taker)) => {
             return drop(taker.send(Spent { init, group }));
         }
         (Tether::Native { mut init, .. }, None) => {
-            if group.is_some() {
+            if let Some(group) = &mut group {
+                init.hang_up();
+                // Meanwhile, since there is something to wait for.
+                group.retire();
                 // A group is removed when the last of its processes is dead, not while it dies.
                 let _ = timeout(LONG, init.ended()).await;
             }

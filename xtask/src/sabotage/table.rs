@@ -188,7 +188,7 @@ pub(crate) const MECHANISMS: [Mechanism; 53] = [
 ];
 
 /// Mechanisms behind another that holds the same promises: leaving out one alone shows nothing.
-pub(crate) const SECOND_FENCES: [(&str, &str); 5] = [
+pub(crate) const SECOND_FENCES: [(&str, &str); 6] = [
     ("non-dumpable", "the program cannot see the init in /proc, and the filter refuses ptrace"),
     ("die-with-parent", "the init ends as well when its socket to the supervisor closes"),
     ("drop-capabilities", "the bounding set is empty when the program is executed"),
@@ -196,5 +196,6 @@ pub(crate) const SECOND_FENCES: [(&str, &str); 5] = [
         "engine-pids",
         "the container's init sees that there is no limit, and what asks for one is refused",
     ),
+    ("check-cgroup", "the kernel says of each write to a group whether it moved the writer"),
     ("close-fds", "the init has closed all that the caller left open before"),
 ];

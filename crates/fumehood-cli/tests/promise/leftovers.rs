@@ -86,11 +86,13 @@ fn what_a_living_supervisor_has_stays() -> Promise {
     needs_control_groups()?;
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let live = start();
-    let (pid, groups) = (live.pid(), groups_of(live.pid()));
+    let (pid, word, groups) = (live.pid(), live.word(), groups_of(live.pid()));
     assert!(!groups.is_empty(), "a run has a group");
     assert_eq!(paths(&gc(&[]), pid), <[PathBuf; 0]>::default());
     assert_eq!(groups_of(pid), groups);
     assert_eq!(live.finish().prints(), "ready");
+    // The janitor, too, and with it the mounts that it was left.
+    wait_until_gone(&word);
     Ok(())
 }
 

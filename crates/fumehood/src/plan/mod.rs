@@ -331,6 +331,12 @@ pub(crate) fn outlook(job: &Job, host: &Host) -> Option<(Namespaces, Identity)> 
     Some((namespaces, identity(host, namespaces, None)))
 }
 
+/// The same for a job of which nothing is known: what most of them get.
+pub(crate) fn usual(host: &Host) -> (Namespaces, Identity) {
+    let namespaces = Namespaces { base: true, ipc: true, pid: true, net: true };
+    (namespaces, identity(host, namespaces, None))
+}
+
 /// Started by root, the program becomes nobody. Where there is no nobody, in a user namespace that
 /// maps one id only, it stays who its caller is.
 fn identity(host: &Host, namespaces: Namespaces, user: Option<(u32, u32)>) -> Identity {

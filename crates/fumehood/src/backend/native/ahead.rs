@@ -11,11 +11,11 @@ use fumehood_child::wire::Kind;
 
 use super::launch::{Launcher, NotLaunched, Pending, Shape};
 use super::script::{self, Home, Script};
-use super::tree;
+use super::tree::{self, Joins};
 use super::trees::Trees;
 use crate::host::Host;
 use crate::plan::layout::Entry;
-use crate::plan::{Plan, outlook};
+use crate::plan::{self, Filter, Plan, outlook};
 use crate::sabotage::leaves_something_out;
 use crate::{BackendName, Job, Result};
 
@@ -31,8 +31,12 @@ pub(crate) struct Ahead {
 #[derive(Debug)]
 enum Opening {
     Nothing,
+    /// How to make what this root has before anything that the job lists.
+    Ground(Arc<[Entry]>, Script),
     /// How to make this root.
     Root(Arc<[Entry]>, Script),
+    /// All steps of a cell with this root and this filter.
+    Cell(Arc<[Entry]>, Option<Arc<Filter>>, Script),
     /// Something that it may not understand.
     Garbled,
 }
@@ -42,7 +46,7 @@ impl Ahead {
     pub(crate) fn of_most(launcher: &Launcher, backend: BackendName) -> Option<Self> {
         let host = Host::current();
         let shape = match backend {
-            BackendName::Native | BackendName::Auto => foreseen(&Job::new(["true"]), host),
+            BackendName::Native | BackendName::Auto => usual(host),
             other => home(other, host),
         };
         Some(Self::ask(launcher, shape?))
@@ -78,31 +82,55 @@ impl Ahead {
         let begun = begun.filter(|begun| begun.shape == shape);
         let mut ahead = begun.unwrap_or_else(|| Self::ask(launcher, shape));
         let plan = Plan::make_telling(job, host, Vec::new(), |plan| ahead.open(plan));
+        if let Ok(plan) = &plan {
+            ahead.close(plan);
+        }
         (plan, Some(ahead))
     }
 
-    /// Has the init make its root, while it is found out where guarantees will stand. Not where the
-    /// supervisor has to prepare something for that.
+    /// Has the init make its root, while it is found out where guarantees will stand; all that comes before
+    /// the job's own mounts, where only the supervisor can clone those. Not where it has to prepare
+    /// anything else.
     fn open(&mut self, plan: &Plan) {
         let Ok(pending) = &self.asked else { return };
-        let prepares = |entry: &Entry| match entry {
-            Entry::Cow { .. } => true,
-            Entry::Bind { .. } => plan.identity.by_root && !plan.job.mounts.is_empty(),
-            _ => false,
-        };
-        let is_prepared = plan.root_dir.is_some() || plan.root.iter().any(prepares);
-        if is_prepared || self.shape != Shape::of(plan) {
+        let is_layered = plan.root.iter().any(|entry| matches!(entry, Entry::Cow { .. }));
+        if plan.root_dir.is_some() || is_layered || self.shape != Shape::of(plan) {
             return;
         }
-        if let Ok(Some(mut script)) = script::opening(plan, Trees::default()) {
+        let is_whole = !plan.identity.by_root || plan.job.mounts.is_empty();
+        let script = match is_whole {
+            true => script::opening(plan, Trees::default()),
+            false => script::ground(plan),
+        };
+        if let Ok(Some(mut script)) = script {
             self.opening = match pending.tell(Kind::Opening, &script.bytes) {
                 Ok(()) => {
                     script.bytes.clear();
-                    Opening::Root(Arc::clone(&plan.root), script)
+                    let told = if is_whole { Opening::Root } else { Opening::Ground };
+                    told(Arc::clone(&plan.root), script)
                 }
                 Err(_) => Opening::Garbled,
             };
         }
+    }
+
+    /// Has an init that makes its root hear of its other steps, too, where it joins no control group.
+    fn close(&mut self, plan: &Plan) {
+        let Ok(pending) = &self.asked else { return };
+        self.opening = match std::mem::replace(&mut self.opening, Opening::Nothing) {
+            Opening::Root(root, script) if tree::hierarchy().is_err() => {
+                let told = script::closing(script, plan, Joins::default()).ok().filter(|script| {
+                    script.fds.is_empty() && pending.tell(Kind::Cell, &script.bytes).is_ok()
+                });
+                told.map_or(Opening::Garbled, |told| Opening::Cell(root, plan.filter.clone(), told))
+            }
+            other => other,
+        };
+    }
+
+    /// Whether its init has been told all steps of its cell.
+    pub(crate) const fn is_told_all(&self) -> bool {
+        matches!(self.opening, Opening::Cell(..))
     }
 
     fn ask(launcher: &Launcher, shape: Shape) -> Self {
@@ -113,12 +141,17 @@ impl Ahead {
     /// What came of it, if it is what a plan needs, and what was written down of its steps.
     pub(super) fn for_plan(self, shape: &Shape, plan: &Plan) -> Option<Opened> {
         let Self { asked, opening, .. } = self;
-        let script = match opening {
-            Opening::Nothing => None,
-            Opening::Root(root, script) if Arc::ptr_eq(&root, &plan.root) => Some(script),
-            Opening::Root(..) | Opening::Garbled => return None,
+        let is_of = |root| Arc::ptr_eq(root, &plan.root);
+        let told = match opening {
+            Opening::Nothing => Told::Nothing,
+            Opening::Ground(root, script) if is_of(&root) => Told::Ground(script),
+            Opening::Root(root, script) if is_of(&root) => Told::Root(script),
+            Opening::Cell(root, filter, script) if is_of(&root) && is_same(&filter, plan) => {
+                Told::Cell(script)
+            }
+            _ => return None,
         };
-        (self.shape == *shape).then_some((asked, script))
+        (self.shape == *shape).then_some((asked, told))
     }
 
     /// What came of it, if it is what a home needs.
@@ -129,7 +162,34 @@ impl Ahead {
 }
 
 /// An init, and the steps that it has been told.
-pub(super) type Opened = (Result<Pending, NotLaunched>, Option<Script>);
+pub(super) type Opened = (Result<Pending, NotLaunched>, Told);
+
+/// Which steps of a cell its init has been told.
+#[derive(Debug)]
+pub(super) enum Told {
+    Nothing,
+    Ground(Script),
+    Root(Script),
+    Cell(Script),
+}
+
+/// Whether that is the very filter of a plan: a plan that differs in anything has one of its own.
+fn is_same(filter: &Option<Arc<Filter>>, plan: &Plan) -> bool {
+    match (filter, &plan.filter) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+/// What the init of most jobs is like. That of a job is [told](foreseen) by more code, which is not in memory
+/// when a process begins.
+fn usual(host: &Host) -> Option<Shape> {
+    if tree::may_bear_inits() || leaves_something_out() {
+        return None;
+    }
+    let (namespaces, identity) = plan::usual(host);
+    Some(Shape::new(namespaces, identity))
+}
 
 /// What the init of a job will be like. Unknown where it has to be born in its control group, and for
 /// a job that cannot be planned anyway.

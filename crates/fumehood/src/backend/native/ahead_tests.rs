@@ -5,7 +5,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::*;
 use crate::backend::native::cell::Cell;
-use crate::{BackendName, Guarantee, Network, Sandbox, blocking};
+use crate::sandbox::Begun;
+use crate::{BackendName, Guarantee, Network, Sandbox, Streams, blocking};
 
 /// The plan of a job, and the init that was asked for meanwhile, by its process id and a descriptor of
 /// it. None where that has to be born in its control group, or no init can be made.
@@ -172,7 +173,7 @@ fn said(script: &str, on_one: bool) -> Option<String> {
 
 #[test]
 fn a_program_cannot_tell_whether_somebody_helped_with_its_network() {
-    let script = "echo $$; ls /proc | grep '^[0-9]'; tail -n 1 /proc/net/dev | cut -d: -f1; \
+    let script = "echo $$; echo /proc/[0-9]*; tail -n 1 /proc/net/dev | cut -d: -f1; \
         cat /proc/net/if_inet6; ls /proc/self/fd";
     let [Some(alone), Some(helped)] = [true, false].map(|on_one| said(script, on_one)) else {
         return;
@@ -198,7 +199,8 @@ fn an_init_that_was_told_of_another_root_is_not_used_and_ends() {
             eprintln!("skipped: no init is cloned ahead here");
             return;
         };
-        assert!(matches!(ahead.opening, Opening::Root(..)), "{:?}", ahead.opening);
+        let is_told = matches!(ahead.opening, Opening::Root(..) | Opening::Cell(..));
+        assert!(is_told, "{:?}", ahead.opening);
         let plan = Plan::new(&Job::new(["true"]).tmpfs("/srv")).unwrap();
         let cell = Cell::build_on(Some(ahead), &Launcher::Direct, &plan).await.unwrap();
         assert_ne!(cell.pid(), pid);
@@ -212,8 +214,9 @@ fn an_init_that_was_told_of_another_root_is_not_used_and_ends() {
 fn an_init_is_told_ahead_what_it_would_be_told_later() {
     let dir = tempfile::tempdir().unwrap();
     let ordinary = Job::new(["true"]);
+    let mounts = Job::new(["true"]).mount(dir.path(), "/data");
     let unusual = Job::new(["true"]).mount_cow(dir.path(), "/workspace");
-    for (job, is_told) in [(ordinary, true), (unusual, false)] {
+    for (job, is_told) in [(ordinary, true), (mounts, true), (unusual, false)] {
         let Some((plan, ahead, ..)) = blocking::block_on(async { ahead(&job) }).unwrap() else {
             eprintln!("skipped: no init is cloned ahead here");
             return;
@@ -221,11 +224,100 @@ fn an_init_is_told_ahead_what_it_would_be_told_later() {
         let Some((_, told)) = ahead.for_plan(&Shape::of(&plan), &plan) else {
             panic!("not for it")
         };
+        let told = match told {
+            Told::Nothing => None,
+            Told::Ground(told) => {
+                let told = script::listed(told, &plan, Trees::default()).unwrap();
+                Some(script::closing(told, &plan, Default::default()).unwrap())
+            }
+            Told::Root(told) => Some(script::closing(told, &plan, Default::default()).unwrap()),
+            Told::Cell(told) => Some(told),
+        };
         assert_eq!(told.is_some(), is_told);
         let Some(told) = told else { continue };
-        let told = script::closing(told, &plan, Vec::new()).unwrap();
-        let all = script::cell(&plan, Vec::new(), Trees::default()).unwrap();
+        let all = script::cell(&plan, Default::default(), Trees::default()).unwrap();
         assert_eq!(told.labels, all.labels);
         assert!(all.bytes.ends_with(&told.bytes) && all.bytes.len() > told.bytes.len());
     }
+}
+
+#[test]
+fn an_init_is_told_all_ahead_where_it_joins_no_group() {
+    let Some((_, ahead, ..)) = blocking::block_on(async { ahead(&Job::new(["true"])) }).unwrap()
+    else {
+        eprintln!("skipped: no init is cloned ahead here");
+        return;
+    };
+    let is_told_all = matches!(ahead.opening, Opening::Cell(..));
+    assert_eq!(is_told_all, tree::hierarchy().is_err(), "{:?}", ahead.opening);
+}
+
+#[test]
+fn an_init_that_was_told_all_is_not_used_for_another_filter() {
+    let Some((mut plan, mut ahead, ..)) =
+        blocking::block_on(async { ahead(&Job::new(["true"])) }).unwrap()
+    else {
+        eprintln!("skipped: no init is cloned ahead here");
+        return;
+    };
+    ahead.opening = match ahead.opening {
+        Opening::Root(root, script) => Opening::Cell(root, plan.filter.clone(), script),
+        told => told,
+    };
+    plan.filter = None;
+    assert!(ahead.for_plan(&Shape::of(&plan), &plan).is_none());
+}
+
+/// A sandbox that has planned a job, and the process id of the init that it has begun for it.
+fn planned(job: &Job) -> Option<(Sandbox, i32, OwnedFd)> {
+    let sandbox = Sandbox::expecting(BackendName::Native);
+    sandbox.plan_ahead(job);
+    let Some(Begun::Planned(planned)) = sandbox.take_begun() else {
+        eprintln!("skipped: no init is cloned ahead here");
+        return None;
+    };
+    let (pid, pidfd) = spawned(planned.ahead.as_ref()?)?;
+    sandbox.put_begun(Begun::Planned(planned));
+    Some((sandbox, pid, pidfd))
+}
+
+#[test]
+fn a_job_that_was_planned_ahead_runs_in_the_init_that_was_told_of_it() {
+    blocking::block_on(async {
+        let job = Job::new(["true"]);
+        let Some((sandbox, pid, _)) = planned(&job) else { return };
+        let mut running = sandbox.spawn(&job, Streams::captured()).await.unwrap();
+        assert_eq!(running.handle().init_pid(), pid);
+        assert_eq!(running.wait().await.unwrap().outcome.exit_code(), 0);
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_was_planned_ahead_is_for_that_job_only() {
+    blocking::block_on(async {
+        let Some((sandbox, pid, pidfd)) = planned(&Job::new(["true"])) else { return };
+        let other = Job::new(["false"]);
+        let mut running = sandbox.spawn(&other, Streams::captured()).await.unwrap();
+        assert_ne!(running.handle().init_pid(), pid);
+        // Without an answer it waits for ever: that it ends is the promise.
+        assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None), Ok(1));
+        assert_eq!(running.wait().await.unwrap().outcome.exit_code(), 1);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_refusal_that_was_found_ahead_is_told_when_the_job_comes() {
+    let sandbox = Sandbox::expecting(BackendName::Native);
+    let job = Job::new(["true"]).mount("/nowhere/at/all", "/data");
+    sandbox.plan_ahead(&job);
+    let refused = blocking::block_on(sandbox.run(&job)).unwrap().unwrap_err();
+    assert!(refused.to_string().contains("/nowhere/at/all"), "{refused}");
+}
+
+#[test]
+fn what_is_begun_for_a_job_that_nobody_knows_is_what_a_plain_one_needs() {
+    let host = Host::current();
+    assert_eq!(usual(host), foreseen(&Job::new(["true"]), host));
 }

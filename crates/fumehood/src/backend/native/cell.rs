@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fumehood_child::wire::Kind;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Told};
 use super::cgroup::Group;
 use super::control::Message;
 use super::launch::{Init, Launcher};
@@ -43,6 +43,10 @@ pub(crate) struct Cell {
     notes: Vec<MountNote>,
     root: Option<OwnedFd>,
     mounts: Option<OwnedFd>,
+    /// Whether its init finds out itself that it is in its group.
+    is_checked: bool,
+    /// Whether its mounts may outlast it for as long as it takes to end them.
+    leaves_mounts: bool,
     /// What its steps are called.
     script: Arc<Script>,
     /// How long its steps took, once they are known to be done.
@@ -64,7 +68,13 @@ impl Cell {
         plan: &Plan,
     ) -> Result<Self, NotBuilt> {
         let group = tree::group(plan)?;
-        Self::build_part(ahead, launcher, plan, group, Part::by(launcher)).await
+        let mut cell = Self::build_part(ahead, launcher, plan, group, Part::by(launcher)).await?;
+        // Who removes a group waits for the end of its processes. What the caller has mounted it may want
+        // to unmount afterwards.
+        let shows_the_system = plan.job.mounts.is_empty() && plan.root_dir.is_none();
+        let is_brief = matches!(launcher, Launcher::Direct);
+        cell.leaves_mounts = is_brief && shows_the_system && cell.group.is_some();
+        Ok(cell)
     }
 
     /// [`build`](Self::build) in this control group.
@@ -92,23 +102,35 @@ impl Cell {
         group: Option<Group>,
         part: Part<'_>,
     ) -> Result<Self, NotBuilt> {
-        let tree::Way { born, join } = tree::way(group.as_ref())?;
+        let tree::Way { born, joins } = tree::way(group.as_ref())?;
+        let is_checked = part.checks(&joins);
         let base = Base::open(&plan.root, plan.identity)?;
         let shape = part.shape(plan);
         let ahead = ahead.filter(|_| born.is_none());
         let ahead = ahead.and_then(|ahead| ahead.for_plan(&shape, plan));
-        let (begun, opening) = ahead.unwrap_or_else(|| (launcher.begin(&shape, born), None));
+        // Whoever was told all would never join a group.
+        let ahead =
+            ahead.filter(|(_, told)| joins.groups.is_empty() || !matches!(told, Told::Cell(_)));
+        let (begun, told) = ahead.unwrap_or_else(|| (launcher.begin(&shape, born), Told::Nothing));
         let pending = match begun {
             Ok(pending) => pending,
             Err(refused) => return Err(Box::pin(not_launched(launcher, refused)).await),
         };
         // While the kernel makes the namespaces the steps are written down.
-        let Steps { script, fds, notes } = match opening {
-            Some(opening) => Steps::closing(opening, plan, join)?,
-            None => part.script(launcher, plan, join, base.as_ref()).await?,
+        let is_told = matches!(told, Told::Cell(_));
+        let Steps { script, fds, notes } = match told {
+            Told::Cell(script) => Steps::told(script),
+            Told::Root(opening) => Steps::closing(opening, plan, joins, Vec::new())?,
+            Told::Ground(ground) => Steps::after_ground(ground, launcher, plan, joins).await?,
+            Told::Nothing => part.script(launcher, plan, joins, base.as_ref()).await?,
         };
-        let told: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let init = match pending.init_told(Kind::Cell, &script.bytes, &told).await {
+        let init = if is_told {
+            pending.init().await
+        } else {
+            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+            pending.init_told(Kind::Cell, &script.bytes, &fds).await
+        };
+        let init = match init {
             Ok(Init { control, pid, pidfd }) => Handle::new(control, pidfd, pid),
             Err(refused) => return Err(Box::pin(not_launched(launcher, refused)).await),
         };
@@ -121,6 +143,8 @@ impl Cell {
             mounts,
             base,
             notes,
+            is_checked,
+            leaves_mounts: false,
             script,
             parked: None,
             ends: None,
@@ -171,7 +195,13 @@ impl Cell {
                 return Err(if unheard { NotBuilt::Lost(died()) } else { died().into() });
             };
             match kind {
-                Kind::Ready => steps.extend(times(&self.script.labels, &body)),
+                Kind::Ready => {
+                    steps.extend(times(&self.script.labels, &body));
+                    // The init starts the program meanwhile.
+                    if self.leaves_mounts {
+                        self.init.leave_mounts();
+                    }
+                }
                 Kind::CellFailed => return Err(cell_failed(&self.script.labels, &body)),
                 Kind::ProgramFailed => return Err(failed(&program, &body)),
                 Kind::Started => {
@@ -210,7 +240,7 @@ impl Cell {
     pub(super) async fn stand(&mut self) -> Result<(), NotBuilt> {
         if self.parked.is_none() {
             let steps = self.ready().await?;
-            if let Some(group) = &self.group
+            if let Some(group) = self.unchecked()
                 && !tree::is_member(group, self.init.pid)?
             {
                 return Err(tree::elsewhere().into());
@@ -245,7 +275,9 @@ impl Cell {
     }
 
     /// Has the init write what comes over a stream.
-    pub(super) async fn send_stage(&self, stream: BorrowedFd<'_>) -> Result<(), NotBuilt> {
+    pub(super) async fn send_stage(&mut self, stream: BorrowedFd<'_>) -> Result<(), NotBuilt> {
+        // Where it slept, a program may keep it from waking up.
+        self.init.take_seat();
         match self.init.control.send(Kind::Stage, &[], &[stream]).await {
             Err(error) if hung_up(&error) => Err(NotBuilt::Lost(sending(error))),
             other => Ok(other.map_err(sending)?),
@@ -292,10 +324,15 @@ impl Cell {
         }
     }
 
-    /// Makes sure, before there is a program, that the init is in the cell's group. It has mostly
-    /// got there while the program's steps were written down; if not, the cell is waited for.
+    /// The group that it is for us to find the init in.
+    fn unchecked(&self) -> Option<&Group> {
+        self.group.as_ref().filter(|_| !self.is_checked)
+    }
+
+    /// Makes sure, before there is a program, that the init is in the cell's group, unless it does so
+    /// itself. One that was born there is; any other is waited for.
     async fn assert_member(&mut self) -> Result<Option<Vec<StepTime>>, NotBuilt> {
-        let Some(group) = &self.group else { return Ok(None) };
+        let Some(group) = self.unchecked() else { return Ok(None) };
         if tree::is_member(group, self.init.pid)? {
             return Ok(None);
         }

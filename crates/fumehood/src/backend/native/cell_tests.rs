@@ -98,19 +98,60 @@ fn a_cell_that_does_not_enter_the_network_that_is_made_for_it_is_none() {
     }
     let plan = Plan::new(&Job::new(["true"])).unwrap();
     for (left_out, expected) in [("join-network", Kind::CellFailed), ("no-step", Kind::Ready)] {
-        let mut script = script::cell(&plan, Vec::new(), Default::default()).unwrap();
+        let mut script = script::cell(&plan, Default::default(), Default::default()).unwrap();
         script.bytes = without(left_out, &script.bytes);
-        let answer = blocking::block_on(async {
-            let pending = Launcher::Direct.begin(&super::super::launch::Shape::of(&plan), None);
-            let Init { control, pid, pidfd } = pending.ok()?.init().await.ok()?;
-            let mut init = Handle::new(control, pidfd, pid);
-            send(&init, Kind::Cell, &script, &[]).await.unwrap();
-            Some(init.receive().await.unwrap().unwrap().kind)
-        });
-        let Some(answer) = answer.unwrap() else {
+        let Some(answer) = answer(&plan, &script) else {
             eprintln!("skipped: no init can be made here");
             return;
         };
         assert_eq!(answer, expected, "without {left_out}");
+    }
+}
+
+/// What an init answers that is sent this list; none where no init can be made.
+fn answer(plan: &Plan, script: &Script) -> Option<Kind> {
+    let answer = blocking::block_on(async {
+        let pending = Launcher::Direct.begin(&super::super::launch::Shape::of(plan), None);
+        let Init { control, pid, pidfd } = pending.ok()?.init().await.ok()?;
+        let mut init = Handle::new(control, pidfd, pid);
+        send(&init, Kind::Cell, script, &script.fds).await.unwrap();
+        Some(init.receive().await.unwrap().unwrap().kind)
+    });
+    answer.unwrap()
+}
+
+/// The list without the step that joins the group in that hierarchy.
+fn without_joining(index: Option<u32>, list: &[u8]) -> Vec<u8> {
+    let mut left = fumehood_child::wire::Buffer::<{ 1 << 16 }>::new();
+    let mut reader = fumehood_child::step::Reader::new(list);
+    while !reader.is_empty() {
+        let step = fumehood_child::Step::decode(&mut reader).unwrap();
+        if !matches!(step, fumehood_child::Step::JoinCgroup { fd } if Some(fd) == index) {
+            step.encode(&mut left);
+        }
+    }
+    left.bytes().to_vec()
+}
+
+#[test]
+fn a_cell_that_is_not_in_its_group_in_every_hierarchy_is_none() {
+    let plan = Plan::new(&Job::new(["true"])).unwrap();
+    let group = tree::group(&plan).unwrap();
+    let count = tree::way(group.as_ref()).unwrap().joins.groups.len();
+    if count == 0 {
+        eprintln!("skipped: an init joins no group here");
+        return;
+    }
+    let nobody = [None];
+    for left_out in nobody.into_iter().chain((0..u32::try_from(count).unwrap()).map(Some)) {
+        let joins = tree::way(group.as_ref()).unwrap().joins;
+        let mut script = script::cell(&plan, joins, Default::default()).unwrap();
+        script.bytes = without_joining(left_out, &script.bytes);
+        let Some(answer) = answer(&plan, &script) else {
+            eprintln!("skipped: no init can be made here");
+            return;
+        };
+        let expected = if left_out.is_none() { Kind::Ready } else { Kind::CellFailed };
+        assert_eq!(answer, expected, "without {left_out:?}");
     }
 }

@@ -7,6 +7,7 @@ use fumehood_child::wire::{self, Kind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::super::cgroup::entrust;
 use super::super::control::{Control, Message};
 use super::super::watch;
 use crate::apart::Seat;
@@ -26,9 +27,11 @@ impl Handle {
         Self { control, pidfd, pid, seat: None }
     }
 
-    /// Gives the program, which is not there yet, its part of the processors.
+    /// Gives the program, which is not there yet, its part of the processors, unless it has one.
     pub(super) fn take_seat(&mut self) {
-        self.seat = Seat::of(self.pid);
+        if self.seat.is_none() {
+            self.seat = Seat::of(self.pid);
+        }
     }
 
     /// The next message; `None` when the init is gone.
@@ -65,6 +68,15 @@ impl Handle {
     /// A second descriptor of the init, which tells when it is gone.
     pub(crate) fn pidfd(&self) -> Option<OwnedFd> {
         self.pidfd.try_clone().ok()
+    }
+
+    /// Leaves the end of its mounts, which is most of its own, to somebody for whom nobody waits.
+    pub(super) fn leave_mounts(&self) {
+        let mounts = std::fs::File::open(format!("/proc/{}/ns/mnt", self.pid));
+        // Where it may not be opened they end with the init.
+        if let Ok(mounts) = mounts {
+            entrust(mounts.as_fd());
+        }
     }
 
     /// Sends a message.

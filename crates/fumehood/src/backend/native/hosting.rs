@@ -23,14 +23,14 @@ impl Cell {
         home: &Home,
     ) -> Result<Self, NotBuilt> {
         let group = tree::group(plan)?;
-        let tree::Way { born, join } = tree::way(group.as_ref())?;
+        let tree::Way { born, joins } = tree::way(group.as_ref())?;
         let shape = Shape::home(home.user);
         let ahead = ahead.filter(|_| born.is_none()).and_then(|ahead| ahead.for_home(&shape));
         let pending = match ahead.unwrap_or_else(|| launcher.begin(&shape, born)) {
             Ok(pending) => pending,
             Err(refused) => return Err(not_launched(launcher, refused).await),
         };
-        let mut script = script::home(home, join)?;
+        let mut script = script::home(home, joins.groups)?;
         let fds = std::mem::take(&mut script.fds);
         let Init { control, pid, pidfd } = match pending.init().await {
             Ok(init) => init,
@@ -48,6 +48,8 @@ impl Cell {
             mounts,
             base,
             notes,
+            is_checked: false,
+            leaves_mounts: false,
             script,
             parked: None,
             ends: None,

@@ -30,6 +30,12 @@ impl Part<'_> {
         }
     }
 
+    /// Whether its init finds out by itself that it is in the groups which it joins. One in a template
+    /// has a list that is the same for all, whatever their groups are called.
+    pub(super) fn checks(self, joins: &tree::Joins) -> bool {
+        matches!(self, Self::Whole) && !joins.groups.is_empty()
+    }
+
     pub(super) fn shape(self, plan: &Plan) -> Shape {
         match self {
             Self::Whole => Shape::of(plan),
@@ -43,18 +49,18 @@ impl Part<'_> {
         self,
         launcher: &Launcher,
         plan: &Plan,
-        join: Vec<tree::Join>,
+        joins: tree::Joins,
         base: Option<&Base>,
     ) -> Result<Steps> {
         if let (Self::Rest, Launcher::Template(template)) = (self, launcher) {
-            return template.rest(plan, join);
+            return template.rest(plan, joins.groups);
         }
         let mut trees = Trees::clone_listed(plan)?;
         trees.clone_layers(plan, base)?;
         let notes = trees.give_to_program(plan, launcher).await?;
         let mut script = match self {
             Self::Shared(split) => script::template(plan, split, trees)?,
-            Self::Whole | Self::Rest => script::cell(plan, join, trees)?,
+            Self::Whole | Self::Rest => script::cell(plan, joins, trees)?,
         };
         let fds = std::mem::take(&mut script.fds);
         Ok(Steps { script: Arc::new(script), fds, notes })
@@ -72,10 +78,32 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// What follows on steps that an init has been told.
-    pub(super) fn closing(opening: Script, plan: &Plan, join: Vec<tree::Join>) -> Result<Self> {
-        let mut script = script::closing(opening, plan, join)?;
+    /// Steps that an init has been told, none of which takes a descriptor.
+    pub(super) fn told(script: Script) -> Self {
+        Self { script: Arc::new(script), fds: Vec::new(), notes: Vec::new() }
+    }
+
+    /// What follows on the steps of the ground of a root, which an init has been told.
+    pub(super) async fn after_ground(
+        ground: Script,
+        launcher: &Launcher,
+        plan: &Plan,
+        joins: tree::Joins,
+    ) -> Result<Self> {
+        let trees = Trees::clone_listed(plan)?;
+        let notes = trees.give_to_program(plan, launcher).await?;
+        Self::closing(script::listed(ground, plan, trees)?, plan, joins, notes)
+    }
+
+    /// What follows on the steps of a root that an init has been told, or will be with these.
+    pub(super) fn closing(
+        opening: Script,
+        plan: &Plan,
+        joins: tree::Joins,
+        notes: Vec<MountNote>,
+    ) -> Result<Self> {
+        let mut script = script::closing(opening, plan, joins)?;
         let fds = std::mem::take(&mut script.fds);
-        Ok(Self { script: Arc::new(script), fds, notes: Vec::new() })
+        Ok(Self { script: Arc::new(script), fds, notes })
     }
 }

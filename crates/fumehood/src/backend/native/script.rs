@@ -10,7 +10,7 @@ use fumehood_child::step::Strings;
 use linux_raw_sys::general as nr;
 
 use super::launch;
-use super::tree::Join;
+use super::tree::{Join, Joins};
 use super::trees::Trees;
 use crate::Result;
 use crate::env::Environment;
@@ -49,14 +49,13 @@ const SCRATCH: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV;
 const QUIET: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV | nr::MOUNT_ATTR_NOEXEC;
 
 /// The steps of the cell, done by its init before there is a program. `trees` are mounts that the
-/// supervisor cloned because only it may, by index of their entry in the root; `groups` are those
-/// that the init joins.
-pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Trees) -> Result<Script> {
+/// supervisor cloned because only it may, by index of their entry in the root.
+pub(crate) fn cell(plan: &Plan, joins: Joins, trees: Trees) -> Result<Script> {
     if let Some(opening) = opening(plan, trees)? {
-        return closing(opening, plan, groups);
+        return closing(opening, plan, joins);
     }
     let mut script = Script::default();
-    join(&mut script, groups);
+    join_and_check(&mut script, joins);
     script.push(&Step::NonDumpable {});
     // Without a process namespace it must outlive its supervisor until it has killed what it
     // watches over.
@@ -70,6 +69,30 @@ pub(crate) fn cell(plan: &Plan, groups: Vec<Join>, trees: Trees) -> Result<Scrip
 /// done while it is found out where guarantees will stand, and groups are made. None without a root of
 /// its own.
 pub(crate) fn opening(plan: &Plan, trees: Trees) -> Result<Option<Script>> {
+    let Some(mut script) = unasked(plan)? else { return Ok(None) };
+    build_root(&mut script, plan, trees)?;
+    Ok(Some(script))
+}
+
+/// The first of them, which take nothing but paths that everybody can reach: what every root has. What a
+/// job lists [follows](listed).
+pub(crate) fn ground(plan: &Plan) -> Result<Option<Script>> {
+    let Some(mut script) = unasked(plan)? else { return Ok(None) };
+    name_host(&mut script, plan);
+    let ground = plan.root.iter().take(plan.listed_from);
+    ground.into_iter().try_for_each(|entry| place(&mut script, entry, true))?;
+    Ok(Some(script))
+}
+
+/// The steps of a root that come after those of its [`ground`].
+pub(crate) fn listed(mut script: Script, plan: &Plan, trees: Trees) -> Result<Script> {
+    place_all(&mut script, plan, plan.listed_from, None, trees)?;
+    finish_root(&mut script, plan);
+    Ok(script)
+}
+
+/// What an init does before it is told anything, by name only.
+fn unasked(plan: &Plan) -> Result<Option<Script>> {
     let Some(prelude) = launch::prelude(plan) else { return Ok(None) };
     let mut script = Script::default();
     prelude.steps().iter().flatten().for_each(|step| script.push(step));
@@ -80,13 +103,12 @@ pub(crate) fn opening(plan: &Plan, trees: Trees) -> Result<Option<Script>> {
     if !plan.root.contains(&Entry::Proc) {
         limit_user(&mut script, "/proc/")?;
     }
-    build_root(&mut script, plan, trees)?;
     Ok(Some(script))
 }
 
 /// The steps of a cell that come after those of its root.
-pub(crate) fn closing(mut script: Script, plan: &Plan, groups: Vec<Join>) -> Result<Script> {
-    join(&mut script, groups);
+pub(crate) fn closing(mut script: Script, plan: &Plan, joins: Joins) -> Result<Script> {
+    join_and_check(&mut script, joins);
     // Its root becomes the group that the init is in now.
     script.push(&Step::CgroupNamespace {});
     if plan.share_root {
@@ -94,12 +116,21 @@ pub(crate) fn closing(mut script: Script, plan: &Plan, groups: Vec<Join>) -> Res
     }
     // Landlock looks up its paths in the root that the program will have.
     fence(&mut script, plan)?;
-    join_network(&mut script, plan);
     drop_privileges(&mut script);
     if is_filtered_ahead(plan) {
         filter(&mut script, plan);
     }
     Ok(script)
+}
+
+/// The init, which has a `/proc` of its own by now, or the host's, finds out that it is there: a
+/// supervisor that did would have to wait until it is, and the init for the answer.
+fn join_and_check(script: &mut Script, joins: Joins) {
+    let count = u32::try_from(joins.groups.len()).unwrap_or(u32::MAX);
+    join(script, joins.groups);
+    if count > 0 {
+        script.push(&Step::CheckCgroup { name: joins.name.as_bytes(), count });
+    }
 }
 
 /// Before there is anything that a program could make grow.
@@ -122,11 +153,31 @@ fn limit_user(script: &mut Script, proc: &str) -> Result<()> {
 }
 
 fn build_root(script: &mut Script, plan: &Plan, trees: Trees) -> Result<()> {
-    script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
+    name_host(script, plan);
     let mut layers = Layers::prepare(script, plan)?;
+    place_all(script, plan, 0, layers.as_mut(), trees)?;
+    if layers.is_some() {
+        Layers::hide(script)?;
+    }
+    finish_root(script, plan);
+    Ok(())
+}
+
+fn name_host(script: &mut Script, plan: &Plan) {
+    script.push(&Step::Hostname { name: plan.job.hostname.as_bytes() });
+}
+
+/// Puts all entries in their places, from one on.
+fn place_all(
+    script: &mut Script,
+    plan: &Plan,
+    from: usize,
+    mut layers: Option<&mut Layers>,
+    trees: Trees,
+) -> Result<()> {
     let mut kept = trees.layers.into_iter().peekable();
     let mut trees = trees.sources.into_iter().peekable();
-    for (index, entry) in plan.root.iter().enumerate() {
+    for (index, entry) in plan.root.iter().enumerate().skip(from) {
         let tree = trees.next_if(|(at, _)| *at == index).map(|(_, tree)| tree);
         match (entry, &mut layers) {
             (Entry::Cow { .. }, Some(layers)) => {
@@ -139,17 +190,19 @@ fn build_root(script: &mut Script, plan: &Plan, trees: Trees) -> Result<()> {
             },
         }
     }
-    if layers.is_some() {
-        Layers::hide(script)?;
-    }
-    // Last among the mounts: everything above still had to make its mount points.
-    script.push(&Step::SealRoot {});
-    // After /proc, which the kernel only lets us mount while the host's is in sight.
-    script.push(&Step::Pivot {});
     Ok(())
 }
 
-/// As late as there are capabilities: whoever makes the network meanwhile has this long.
+fn finish_root(script: &mut Script, plan: &Plan) {
+    // Last among the mounts: everything above still had to make its mount points.
+    script.push(&Step::SealRoot {});
+    join_network(script, plan);
+    // After /proc, which the kernel only lets us mount while the host's is in sight.
+    script.push(&Step::Pivot {});
+}
+
+/// Whoever makes the network meanwhile has this long. To detach the host's root the kernel waits until no
+/// processor is in it any more, which is longer than to wait for the helper.
 fn join_network(script: &mut Script, plan: &Plan) {
     if plan.namespaces.net && !leaves_out("net") {
         script.push(&Step::JoinNetwork {});

@@ -13,7 +13,7 @@ fn position(script: &Script, name: &str) -> usize {
 
 #[test]
 fn the_cell_is_confined_in_this_order() {
-    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Trees::default()).unwrap();
+    let script = cell(&plan(&Job::new(["true"])), Default::default(), Trees::default()).unwrap();
     let order = [
         "non-dumpable",
         "mount-namespace",
@@ -32,11 +32,11 @@ fn the_cell_is_confined_in_this_order() {
         "user-limit",
         "show-proc",
         "seal-root",
+        "join-network",
         "pivot",
         "cgroup-namespace",
         "landlock-ruleset",
         "landlock-allow",
-        "join-network",
         "bounding-set",
         "drop-capabilities",
         "no-new-privs",
@@ -47,9 +47,21 @@ fn the_cell_is_confined_in_this_order() {
     assert_eq!(script.labels.last().map(AsRef::as_ref), Some("seccomp"));
 }
 
+#[test]
+fn who_joins_groups_looks_whether_it_is_there_before_it_sees_no_more_than_its_own() {
+    let group = |name: &str| Join { name: name.to_owned(), file: None };
+    let joins = Joins { groups: vec![group("memory"), group("pids")], name: "one".to_owned() };
+    let script = cell(&plan(&Job::new(["true"])), joins, Trees::default()).unwrap();
+    let names: Vec<_> = script.names().collect();
+    let first = position(&script, "join-cgroup");
+    let steps = ["join-cgroup", "join-cgroup", "check-cgroup", "cgroup-namespace"];
+    assert_eq!(names[first..first + 4], steps);
+    assert!(position(&script, "show-proc") < first, "it reads its own /proc");
+}
+
 /// The labels of the steps of a cell for this job.
 fn labels(job: &Job) -> Vec<Cow<'static, str>> {
-    cell(&plan(job), Vec::new(), Trees::default()).unwrap().labels
+    cell(&plan(job), Default::default(), Trees::default()).unwrap().labels
 }
 
 #[test]
@@ -72,7 +84,7 @@ fn what_hides_is_a_mount_that_nothing_can_be_done_with() {
 fn a_template_and_the_rest_make_a_cell() {
     let dir = std::env::temp_dir();
     let plan = plan(&Job::new(["true"]).mount(&dir, "/srv"));
-    let whole = cell(&plan, Vec::new(), Trees::default()).unwrap().labels;
+    let whole = cell(&plan, Default::default(), Trees::default()).unwrap().labels;
     let split = Split::of(&plan).unwrap();
     let template = template(&plan, &split, Trees::default()).unwrap();
     let rest = rest(&plan, &split, &[]).unwrap();
@@ -125,13 +137,13 @@ fn the_program_is_confined_in_this_order() {
 #[test]
 fn the_host_network_gets_no_interface_of_ours() {
     let job = Job::new(["true"]).network(Network::Host);
-    let script = cell(&plan(&job), Vec::new(), Trees::default()).unwrap();
+    let script = cell(&plan(&job), Default::default(), Trees::default()).unwrap();
     assert!(script.names().all(|name| name != "loopback" && name != "join-network"));
 }
 
 #[test]
 fn every_step_that_is_sent_has_a_label_and_reads_back() {
-    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Trees::default()).unwrap();
+    let script = cell(&plan(&Job::new(["true"])), Default::default(), Trees::default()).unwrap();
     let mut reader = fumehood_child::step::Reader::new(&script.bytes);
     let first = script.names().position(|name| name == "hostname").unwrap();
     for label in &script.labels[first..] {
@@ -145,7 +157,7 @@ fn every_step_that_is_sent_has_a_label_and_reads_back() {
 fn layers_are_out_of_sight_before_the_root_is_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let job = Job::new(["true"]).mount_cow(dir.path(), "/workspace");
-    let script = cell(&plan(&job), Vec::new(), Trees::default()).unwrap();
+    let script = cell(&plan(&job), Default::default(), Trees::default()).unwrap();
     let at = |label: &str| script.labels.iter().position(|step| step == label);
     let order = [
         "new-root",
@@ -156,11 +168,12 @@ fn layers_are_out_of_sight_before_the_root_is_sealed() {
         "share-changes",
         "detach",
         "seal-root",
+        "join-network",
         "pivot",
     ];
     let positions: Vec<_> = order.iter().map(|label| at(label)).collect();
     assert!(positions.iter().all(Option::is_some) && positions.is_sorted(), "{positions:?}");
 
-    let script = cell(&plan(&Job::new(["true"])), Vec::new(), Trees::default()).unwrap();
+    let script = cell(&plan(&Job::new(["true"])), Default::default(), Trees::default()).unwrap();
     assert!(script.labels.iter().all(|step| !step.contains("changes") && step != "detach"));
 }

@@ -92,8 +92,16 @@ fn limits(plan: &Plan) -> GroupLimits {
 pub(crate) struct Way<'a> {
     /// It is born there.
     pub(crate) born: Option<BorrowedFd<'a>>,
-    /// It writes to these before it does anything else.
-    pub(crate) join: Vec<Join>,
+    pub(crate) joins: Joins,
+}
+
+/// What an init joins by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Joins {
+    /// It writes to these before there is a program.
+    pub(crate) groups: Vec<Join>,
+    /// What the group is called in each of them, and no other is. Empty where none was made.
+    pub(crate) name: String,
 }
 
 /// A group that an init joins.
@@ -109,19 +117,21 @@ pub(crate) fn way(group: Option<&Group>) -> Result<Way<'_>> {
     let Some(group) = group else { return Ok(Way::default()) };
     let entry = group.entry().map_err(|error| Error::internal("open a control group", error))?;
     Ok(match entry {
-        Entry::Clone(born) => Way { born: Some(born), join: Vec::new() },
+        Entry::Clone(born) => Way { born: Some(born), joins: Joins::default() },
         Entry::Join(files) => {
-            let join = files.into_iter().map(|(name, file)| Join { name, file: Some(file) });
-            Way { born: None, join: join.collect() }
+            let groups = files.into_iter().map(|(name, file)| Join { name, file: Some(file) });
+            let joins = Joins { groups: groups.collect(), name: group.name().to_owned() };
+            Way { born: None, joins }
         }
     })
 }
 
 /// The groups that the init of a plan joins, without making any.
-pub(crate) fn joined(plan: &Plan) -> Vec<Join> {
-    let Ok(hierarchy) = hierarchy() else { return Vec::new() };
+pub(crate) fn joined(plan: &Plan) -> Joins {
+    let Ok(hierarchy) = hierarchy() else { return Joins::default() };
     let names = hierarchy.joined(&limits(plan));
-    names.into_iter().map(|name| Join { name, file: None }).collect()
+    let groups = names.into_iter().map(|name| Join { name, file: None }).collect();
+    Joins { groups, name: String::new() }
 }
 
 /// Whether an init is where its limits are.

@@ -108,7 +108,7 @@ impl Parent {
             Self::V1(parent) => {
                 let remove = |branch: &v1::Branch| branch.dir.remove(name);
                 // All are tried before the first failure is looked at.
-                let gone: Vec<_> = parent.branches.iter().map(remove).collect();
+                let gone: Vec<_> = parent.used().map(remove).collect();
                 gone.into_iter().try_fold(true, |all, one| Ok(all & one?))
             }
         }
@@ -212,14 +212,18 @@ fn prefer(
 struct View {
     memberships: Vec<Membership>,
     mounts: Vec<CgroupMount>,
+    /// Whether each of them was looked at where it shows our group.
+    is_usual: bool,
     around: Surroundings,
 }
 
 impl View {
     fn look() -> io::Result<Self> {
         let memberships = parse_memberships(&read_proc("/proc/self/cgroup")?);
-        let mounts = usual::mounts(&memberships).map_or_else(mounts, Ok)?;
-        Ok(Self { memberships, mounts, around: Surroundings::look() })
+        let usual = usual::mounts(&memberships);
+        let is_usual = usual.is_some();
+        let mounts = usual.map_or_else(mounts, Ok)?;
+        Ok(Self { memberships, mounts, is_usual, around: Surroundings::look() })
     }
 
     fn own_v2(&self) -> Result<Place, Blocked> {
@@ -323,7 +327,8 @@ impl View {
         if controllers.is_empty() {
             return None;
         }
-        let place = places(membership, &self.mounts).into_iter().find(is_version_1)?;
+        let mut places = places(membership, &self.mounts).into_iter();
+        let place = places.find(|place| self.is_usual || is_version_1(place))?;
         let dir = Dir::open(&place.dir).ok()?;
         let may_make = place.writable && may_write(&place.dir);
         may_make.then_some(v1::Branch { controllers, dir, group: place.group })

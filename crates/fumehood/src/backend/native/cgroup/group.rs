@@ -104,6 +104,8 @@ pub(super) trait Control: fmt::Debug + Send + Sync {
     fn cpu_total(&self) -> io::Result<Option<u64>>;
     fn pids_peak(&self) -> io::Result<Option<u64>>;
     fn pids_denied(&self) -> io::Result<u64>;
+    /// Closes the files that are kept open for reading them again.
+    fn close(&mut self) {}
     fn is_empty(&self) -> io::Result<bool>;
     /// The same by a cheaper reading, for a group that was lived in.
     fn is_surely_empty(&self) -> io::Result<bool> {
@@ -150,6 +152,11 @@ impl Group {
         };
         group.control.build(limits)?; // Dropping the group removes what was made.
         Ok(group)
+    }
+
+    /// What its directory is called, and no other.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// How a process gets in.
@@ -245,6 +252,11 @@ impl Group {
             self.control.wait(pauses.next()?)?;
         }
         Ok(())
+    }
+
+    /// Closes the files that were kept open for the next time, of a group that has no next time.
+    pub(crate) fn retire(&mut self) {
+        self.control.close();
     }
 
     /// Kills every process in the group and removes it. Doing it again does nothing.

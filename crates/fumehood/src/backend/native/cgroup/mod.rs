@@ -34,6 +34,7 @@ mod testing;
 pub(crate) use find::{Blocked, Hierarchy, Resource, Search};
 pub(crate) use gc::{Removed, gc, leftovers};
 pub(crate) use group::{Entry, Group, GroupLimits};
+pub(crate) use janitor::entrust;
 #[cfg(feature = "engine")]
 pub(crate) use label::Life;
 pub(crate) use label::Owner;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
+use rustix::fs::{StatVfsMountFlags, statfs};
 
 use super::locate::{CgroupMount, Membership, Version, places};
 use super::v1::Controller;
@@ -41,11 +41,12 @@ fn mount(membership: &Membership, name: String) -> Option<CgroupMount> {
         Version::V1 => CGROUP_SUPER_MAGIC,
         Version::V2 => CGROUP2_SUPER_MAGIC,
     };
-    if statfs(&place.dir).ok()?.f_type.cast_unsigned() != magic {
-        return None;
-    }
-    let is_closed = statvfs(&place.dir).ok()?.f_flag.contains(StatVfsMountFlags::RDONLY);
-    (!is_closed).then_some(mount)
+    let found = statfs(&place.dir).ok()?;
+    // The flags of the mount are those of statvfs(3), which makes the same call (statfs(2)).
+    let flags = StatVfsMountFlags::from_bits_retain(found.f_flags.cast_unsigned());
+    let is_fit =
+        found.f_type.cast_unsigned() == magic && !flags.contains(StatVfsMountFlags::RDONLY);
+    is_fit.then_some(mount)
 }
 
 #[cfg(test)]

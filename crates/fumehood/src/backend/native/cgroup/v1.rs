@@ -79,6 +79,12 @@ impl Parent {
         joined.map(Branch::name).collect()
     }
 
+    /// Those in which groups are ever made: the freezer is only for where processes are not counted.
+    pub(super) fn used(&self) -> impl Iterator<Item = &Branch> {
+        let counts = self.branch(Controller::Pids).is_some();
+        self.branches.iter().filter(move |one| !counts || one.controllers != [Controller::Freezer])
+    }
+
     pub(super) fn branch(&self, controller: Controller) -> Option<&Branch> {
         self.branches.iter().find(|branch| branch.controllers.contains(&controller))
     }
@@ -157,10 +163,13 @@ impl Parts {
     fn limit_memory(&self, bytes: u64) -> io::Result<()> {
         let dir = self.must(Controller::Memory)?;
         dir.set_bytes("memory.limit_in_bytes", bytes)?;
-        if dir.has(MEMSW_LIMIT) {
-            return dir.set_bytes(MEMSW_LIMIT, bytes);
+        match dir.set_bytes(MEMSW_LIMIT, bytes) {
+            // This kernel does not count swap.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                super::find::require_swap_off(dir.path())
+            }
+            set => set,
         }
-        super::find::require_swap_off(dir.path())
     }
 
     fn limit_cpus(&mut self, milli: u32) -> io::Result<()> {
@@ -385,6 +394,11 @@ impl Control for Parts {
         let Some(dir) = self.part(Controller::Pids) else { return Ok(0) };
         let events = self.gauges.pids_events.read_if_there(dir, "pids.events")?;
         Ok(events.and_then(|events| keyed(&events, "max")).unwrap_or(0))
+    }
+
+    fn close(&mut self) {
+        self.gauges = Gauges::default();
+        self.parts.iter_mut().for_each(|part| part.tasks = Gauge::default());
     }
 
     fn is_empty(&self) -> io::Result<bool> {
