@@ -5,9 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Inner, count};
+use crate::backend::native::cgroup::Group;
+use crate::backend::native::tree;
 use crate::supervise::Spent;
 
 /// Groups that are kept to be used again.
@@ -60,7 +63,7 @@ fn let_go(leaving: &mut VecDeque<Spent>, cell: Spent) {
 
 /// Keeps the groups of cells that were used, once nothing runs in them any more. They end in about the
 /// order in which they were let go, so only the first few are looked at.
-fn take_back(pool: &Inner, leaving: &mut VecDeque<Spent>) {
+fn take_back(pool: &Arc<Inner>, leaving: &mut VecDeque<Spent>) {
     const FEW: usize = 4;
     let mut index = 0;
     while index < FEW {
@@ -69,10 +72,31 @@ fn take_back(pool: &Inner, leaving: &mut VecDeque<Spent>) {
             index += 1;
             continue;
         }
-        let group = leaving.remove(index).and_then(|mut cell| cell.group.take());
-        // One too many is removed where the stock is not locked.
-        let _excess = group.and_then(|group| pool.keep_group(group, GROUPS));
+        if let Some(group) = leaving.remove(index).and_then(|mut cell| cell.group.take()) {
+            keep_group(pool, group);
+        }
     }
+}
+
+/// What took more than this, in bytes, may leave so much to its group that the kernel takes
+/// milliseconds to take it back, as compilers and bombs do.
+const LARGE: u64 = 4 << 20;
+
+/// Keeps a group, but makes it as good as new before if that takes long: there where nobody waits for
+/// this thread.
+fn keep_group(pool: &Arc<Inner>, mut group: Group) {
+    let is_large = matches!(group.memory_peak(), Ok(Some(peak)) if peak.value > LARGE);
+    // One too many is removed where the stock is not locked.
+    if !is_large {
+        return drop(pool.keep_group(group, GROUPS));
+    }
+    let (plan, pool) = (pool.newest_plan(), Arc::downgrade(pool));
+    spawn_blocking(move || {
+        let is_new = plan.is_some_and(|plan| tree::reset(&mut group, &plan).is_ok());
+        if let Some(pool) = pool.upgrade().filter(|_| is_new) {
+            drop(pool.keep_group(group, GROUPS));
+        }
+    });
 }
 
 async fn until(moment: Option<Instant>) {

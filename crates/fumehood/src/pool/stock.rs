@@ -250,6 +250,11 @@ impl Inner {
         }
     }
 
+    /// What cells are built by for what was asked for last.
+    pub(super) fn newest_plan(&self) -> Option<Arc<Plan>> {
+        self.stock().shelves.last()?.plan()
+    }
+
     /// Keeps a group, or gives it back if there are as many as that.
     pub(super) fn keep_group(&self, group: Group, most: usize) -> Option<Group> {
         let mut stock = self.stock();

@@ -8,6 +8,7 @@ mod deaths;
 mod jobs;
 mod owner;
 mod processes;
+mod seats;
 mod stock;
 
 use fumehood::{Job, Outcome, Pool, PoolConfig, Sandbox};
@@ -15,7 +16,7 @@ use libtest_mimic::Arguments;
 
 use common::Test;
 
-const TESTS: [(&str, Test); 28] = [
+const TESTS: [(&str, Test); 30] = [
     ("a_parked_cell_gives_what_the_job_says", jobs::gives_what_the_job_says),
     ("what_is_worked_out_for_one_job_counts_for_no_other", jobs::recipes),
     ("what_is_worked_out_before_a_job_is_right_for_it", jobs::by_recipe),
@@ -31,6 +32,8 @@ const TESTS: [(&str, Test); 28] = [
     ("a_template_has_as_many_cells_as_there_are_descriptors_for", stock::many_cells),
     ("more_cells_than_descriptors_allow_are_refused", stock::too_many_cells),
     ("half_of_the_cells_are_replaced_beside_runs", stock::replaced_beside_runs),
+    ("a_group_that_had_much_is_used_again", stock::large_groups),
+    ("an_init_has_its_processors_before_its_inputs", seats::before_inputs),
     ("old_cells_are_thrown_away", stock::old_cells_go),
     ("draining_ends_what_is_parked", stock::drained),
     ("a_cell_that_died_parked_is_replaced", deaths::dead_cells_are_replaced),

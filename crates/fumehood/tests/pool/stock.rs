@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use fumehood::{Job, Pool, PoolConfig, Sandbox, Streams};
+use fumehood::{Job, Pool, PoolConfig, Sandbox, Source, Streams};
 use libtest_mimic::Failed;
 
 use crate::common::run;
 use crate::processes::{gone, inits, until};
-use crate::{pool, prints};
+use crate::{pool, prints, shell};
 
 /// More than one chunk of a template's table, and more than any number that was ever fixed there.
 pub(crate) fn many_cells() -> Result<(), Failed> {
@@ -53,6 +53,36 @@ pub(crate) fn replaced_beside_runs() -> Result<(), Failed> {
         let metrics = pool.metrics();
         assert_eq!((metrics.parked, metrics.running, metrics.misses), (2, 3, 0), "{metrics:?}");
         drop(running);
+        Ok(())
+    })
+}
+
+/// The group of a program that had much memory is made as good as new, and the next one finds nothing of
+/// it counted.
+#[expect(clippy::print_stderr, reason = "a skip gives its reason")]
+pub(crate) fn large_groups() -> Result<(), Failed> {
+    run(async {
+        let pool = pool(1);
+        let [large, small] = ["head -c 64M /dev/zero >/tmp/x", "true"].map(shell);
+        let peak = |report: fumehood::Report| report.usage.peak_memory.expect("it is counted");
+        pool.warm(&large).await?;
+        let first = peak(pool.run(&large).await?);
+        if !matches!(first.source, Source::CgroupMemoryPeak | Source::CgroupMemoryMaxUsage) {
+            eprintln!("skipped: without control groups there are none to use again ({first:?})");
+            return Ok(());
+        }
+        assert!(first.value >= 64 << 20, "{first:?}");
+        // Which of them is built after a group is made as good as new is for the kernel to say.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while pool.metrics().groups_recycled == 0 && Instant::now() < deadline {
+            pool.run(&large).await?;
+        }
+        assert!(pool.metrics().groups_recycled > 0, "{:?}", pool.metrics());
+        for _ in 0..3 {
+            pool.warm(&small).await?;
+            let next = peak(pool.run(&small).await?);
+            assert!(next.value < 16 << 20, "{next:?}");
+        }
         Ok(())
     })
 }
