@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::http::{Request, once};
-use super::kinds::Kind;
+use super::kinds::{Kind, Kinds};
 
 /// One that runs.
 #[derive(Debug)]
@@ -47,7 +47,45 @@ impl Drop for GoJudge {
 
 /// A hello in its words.
 pub(super) fn hello() -> Kind {
-    let body = r#"{"cmd":[{"args":["/bin/echo","hello"],"env":["PATH=/usr/bin:/bin"],"files":[{"content":""},{"name":"stdout","max":10240},{"name":"stderr","max":10240}],"cpuLimit":10000000000,"memoryLimit":536870912,"procLimit":64}]}"#;
-    let request = Request::post("/run", "Content-Type: application/json\r\n", body.as_bytes());
-    Kind::having("go-judge", request, &["\"Accepted\"", "hello\\n"])
+    Kind::having("go-judge", 0, run(r#"["/bin/echo","hello"]"#, "{}"), HELLO)
+}
+
+const HELLO: &[&str] = &["\"Accepted\"", "hello\\n"];
+
+/// All kinds in its words; programs are where they were compiled.
+pub(super) fn all(kinds: &Kinds, dir: &Path) -> Kinds {
+    kinds.reworded(|kind| {
+        let (request, parts) = match kind.name {
+            "echo" => (run(r#"["/bin/echo","hello"]"#, "{}"), HELLO),
+            "compile" => (run(COMPILE, "{}"), &["\"exitStatus\":42"][..]),
+            name => {
+                let program = dir.join(name.replace(' ', "_"));
+                let files = format!(r#"{{"a":{{"src":"{}"}}}}"#, program.display());
+                (run(r#"["./a"]"#, &files), answer(name))
+            }
+        };
+        Kind::having(kind.name, kind.share(), request, parts)
+    })
+}
+
+const COMPILE: &str =
+    r#"["/bin/sh","-c","echo 'int main(void){return 42;}' >a.c && cc -o b a.c && ./b"]"#;
+
+/// What it must say of a program; which limit a bomb comes to first is not certain.
+fn answer(name: &str) -> &'static [&'static str] {
+    match name {
+        "hello" => HELLO,
+        "sleeper" => &["\"Accepted\"", "slept\\n"],
+        "crash" => &["\"Signalled\""],
+        "flood" => &["\"Output Limit Exceeded\""],
+        _ => &["\"status\":", "\"exitStatus\":"],
+    }
+}
+
+/// With the limits that ours has for programs of a playground.
+fn run(args: &str, files: &str) -> Request {
+    let body = format!(
+        r#"{{"cmd":[{{"args":{args},"env":["PATH=/usr/bin:/bin"],"files":[{{"content":""}},{{"name":"stdout","max":4194304}},{{"name":"stderr","max":10240}}],"cpuLimit":10000000000,"clockLimit":10000000000,"memoryLimit":104857600,"procLimit":256,"copyIn":{files}}}]}}"#
+    );
+    Request::post("/run", "Content-Type: application/json\r\n", body.as_bytes())
 }

@@ -72,7 +72,7 @@ impl Connection {
         let first = self.line()?;
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| malformed(&first))?;
-        let (mut len, mut retry_after, mut last) = (None, None, false);
+        let (mut len, mut retry_after, mut last, mut chunked) = (None, None, false, false);
         loop {
             let line = self.line()?.to_ascii_lowercase();
             if line.is_empty() {
@@ -83,12 +83,36 @@ impl Connection {
                 "content-length" => len = value.trim().parse().ok(),
                 "retry-after" => retry_after = value.trim().parse().ok(),
                 "connection" => last = value.trim() == "close",
+                "transfer-encoding" => chunked = value.trim() == "chunked",
                 _ => {}
             }
         }
-        let mut body = vec![0; len.ok_or_else(|| malformed("no Content-Length"))?];
-        self.stream.read_exact(&mut body)?;
+        let body = match len {
+            Some(len) => self.exactly(len)?,
+            None if chunked => self.chunks()?,
+            None => return Err(malformed("no Content-Length")),
+        };
         Ok(Reply { status, retry_after, last, body })
+    }
+
+    fn exactly(&mut self, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A body whose length is not said before it: each piece says its own, in hexadecimal.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line()?;
+            let len = usize::from_str_radix(&line, 16).map_err(|_| malformed(&line))?;
+            body.extend(self.exactly(len)?);
+            self.line()?;
+            if len == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     fn line(&mut self) -> io::Result<String> {
@@ -125,6 +149,7 @@ mod tests {
             let mut request = [0; 1024];
             for answer in [
                 "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n2\r\nne\r\n0\r\n\r\n",
                 "HTTP/1.1 429 No\r\nretry-after: 2\r\nConnection: close\r\ncontent-length: 0\r\n\r\n",
             ] {
                 assert!(stream.read(&mut request).unwrap() > 0);
@@ -132,8 +157,10 @@ mod tests {
             }
         });
         let mut connection = Connection::open(address).unwrap();
-        let first = connection.ask(&Request::get("/")).unwrap();
-        assert_eq!((first.status, &first.body[..], first.last), (200, &b"one"[..], false));
+        for _ in 0..2 {
+            let first = connection.ask(&Request::get("/")).unwrap();
+            assert_eq!((first.status, &first.body[..], first.last), (200, &b"one"[..], false));
+        }
         let second = connection.ask(&Request::get("/")).unwrap();
         assert_eq!((second.status, second.retry_after, second.last), (429, Some(2), true));
         server.join().unwrap();

@@ -30,13 +30,18 @@ enum Right {
 }
 
 impl Kind {
-    /// One that is not drawn, with what its answers must have in them.
+    /// One with what its answers must have in them.
     pub(super) fn having(
         name: &'static str,
+        share: u32,
         request: Request,
         parts: &'static [&'static str],
     ) -> Self {
-        Self { name, share: 0, request, right: Right::Having(parts) }
+        Self { name, share, request, right: Right::Having(parts) }
+    }
+
+    pub(super) const fn share(&self) -> u32 {
+        self.share
     }
 
     /// What is wrong with an answer, if anything.
@@ -108,6 +113,11 @@ impl Kinds {
             kind("memory bomb", 2, run("memory_bomb"), Right::Exactly(KILLED)),
             kind("fork bomb", 2, run("fork_bomb"), Right::Either([KILLED, REFUSED])),
         ]))
+    }
+
+    /// The same programs as often in the words of another service.
+    pub(super) fn reworded(&self, other: impl Fn(&Kind) -> Kind) -> Self {
+        Self(self.0.iter().map(other).collect())
     }
 
     pub(super) fn named(&self, name: &str) -> &Kind {

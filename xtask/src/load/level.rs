@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,16 @@ pub(super) enum What<'a> {
 
 /// Has so many clients ask, each as soon as it has its answer, until the time is over.
 pub(super) fn run(address: SocketAddr, what: What<'_>, clients: usize, time: Duration) -> Seen {
+    run_from(address, what, 0..clients, time)
+}
+
+/// The same by clients of these numbers: each draws what is its number's.
+pub(super) fn run_from(
+    address: SocketAddr,
+    what: What<'_>,
+    clients: Range<usize>,
+    time: Duration,
+) -> Seen {
     let started = Instant::now();
     let mut seen = Seen::default();
     thread::scope(|scope| {
@@ -69,7 +80,7 @@ pub(super) fn run(address: SocketAddr, what: What<'_>, clients: usize, time: Dur
             let work = move || client(address, what, number, started, time);
             builder.spawn_scoped(scope, work).expect("there is room for a thread of 256 KiB")
         };
-        let threads: Vec<_> = (0..clients).map(client).collect();
+        let threads: Vec<_> = clients.map(client).collect();
         for thread in threads {
             seen.join(thread.join().expect("a client does not panic"));
         }

@@ -2,6 +2,7 @@
 //! answer and at what is left.
 
 mod chaos;
+mod floor;
 mod go_judge;
 mod http;
 mod kinds;
@@ -21,6 +22,7 @@ use crate::Outcome;
 use crate::build::{binary_alone, launch_bench};
 use crate::tally::Tally;
 use crate::user::Stage;
+use floor::Floor;
 use go_judge::GoJudge;
 use kinds::Kinds;
 use level::What;
@@ -162,7 +164,8 @@ impl Trial<'_> {
         self.seen.chaos.extend(chaos::until_large_body_runs(self.server.address, self.kinds));
         if let Some(clients) = self.load.only {
             self.mixed_of(&[clients], time);
-            return Ok(());
+            self.mixed_elsewhere(dir, clients, time)?;
+            return if clients == 2 { self.floor(dir, time) } else { Ok(()) };
         }
         let before = self.server.settled();
         self.seen.memory.push(self.server.memory().0);
@@ -171,6 +174,9 @@ impl Trial<'_> {
         self.hellos(dir, time.min(Duration::from_secs(10)))?;
         self.mixed(time);
         self.look(before, "mixed load");
+        if self.load.measures {
+            self.floor(dir, time)?;
+        }
         for (name, trick) in chaos::TRICKS {
             let faults = trick(self.server.address, self.kinds, self.load.chaos);
             println!("{name}: {} wrong, service {} MiB", faults.len(), self.server.memory().0);
@@ -250,6 +256,42 @@ impl Trial<'_> {
         Ok(())
     }
 
+    /// What two clients get, and a bare process in the place of one of them.
+    fn floor(&mut self, dir: &Path, time: Duration) -> Result<(), String> {
+        let program = dir.join("hello");
+        let mut floor = Floor::measure(self.server.address, self.kinds, &program, time / 2)?;
+        print!("{floor}");
+        for beside in std::mem::take(&mut floor.beside) {
+            self.note(2, beside);
+        }
+        self.seen.floor = Some(floor);
+        Ok(())
+    }
+
+    /// The same mixed load of another service.
+    fn mixed_elsewhere(
+        &mut self,
+        dir: &Path,
+        clients: usize,
+        time: Duration,
+    ) -> Result<(), String> {
+        let Some(path) = self.load.go_judge.as_deref() else { return Ok(()) };
+        let other = GoJudge::start(path, dir)?;
+        let kinds = go_judge::all(self.kinds, dir);
+        level::run(other.address, What::Mixed(&kinds), 16, time.min(WARM_UP));
+        let seen = level::run(other.address, What::Mixed(&kinds), clients, time);
+        let hello = seen.answers.get("hello").cloned().unwrap_or_default();
+        println!(
+            "go-judge {:>9} {:>9.1} {:>9} {hello}",
+            seen.count(),
+            seen.throughput(),
+            seen.refused
+        );
+        print!("{}", slowest::Company::of("hello", &seen.spans));
+        self.note(clients, seen);
+        Ok(())
+    }
+
     fn mixed(&mut self, time: Duration) {
         // What the heap keeps of a crowd it has for the next one; what leaks does so every time.
         let levels = [self.load.levels, self.load.levels.last().map_or(&[], std::slice::from_ref)];
@@ -308,6 +350,8 @@ struct Seen {
     alone: Times,
     /// Milliseconds of a run that the library does not take.
     more: Option<f64>,
+    /// What a bare process gets in the place of a client.
+    floor: Option<Floor>,
 }
 
 /// How many MiB more the service may have than before: fragments of the heap.
@@ -327,6 +371,7 @@ impl Seen {
         if load.only.is_some() {
             let hello = self.levels.first().map(|level| &level.2);
             all.tail("p99 of a hello among all other programs <= 3 medians", hello);
+            self.note_floor(&mut all);
             return all;
         }
         for (promise, what, memory) in [
@@ -353,6 +398,7 @@ impl Seen {
         let among = self.levels.iter().find(|level| level.0 == 2).map(|level| &level.2);
         all.tail("p99 of a hello at 2 clients <= 3 medians", Some(&self.alone));
         all.tail("the same among all other programs", among);
+        self.note_floor(&mut all);
         let more = self.more.unwrap_or(f64::NAN);
         all.add(
             "a run costs <= 1 ms more than in the library",
@@ -360,5 +406,12 @@ impl Seen {
             more <= 1.0,
         );
         all
+    }
+
+    /// What the promise of a hello among others is to be held against.
+    fn note_floor(&self, all: &mut Verdicts) {
+        let Some(floor) = &self.floor else { return };
+        all.note("the same in turn with bare processes", floor.served.ratio());
+        all.note("bare processes in its place, in the same minute", floor.bare.ratio());
     }
 }

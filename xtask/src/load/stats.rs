@@ -27,6 +27,19 @@ impl Times {
         let rank = (sorted.len() * permille).div_ceil(1000).max(1);
         sorted.get(rank - 1).copied()
     }
+
+    /// How many times as long as usual the slowest of a hundred takes.
+    pub(super) fn tail(&self) -> Option<f64> {
+        Some(self.quantile(990)?.as_secs_f64() / self.quantile(500)?.as_secs_f64())
+    }
+
+    /// The same in words.
+    pub(super) fn ratio(&self) -> String {
+        let ms =
+            |permille| self.quantile(permille).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+        let ratio = self.tail().unwrap_or(f64::NAN);
+        format!("{ratio:.2} ({:.2} of {:.2} ms)", ms(990), ms(500))
+    }
 }
 
 impl fmt::Display for Times {
@@ -54,5 +67,6 @@ mod tests {
         }
         let ms = |permille| times.quantile(permille).unwrap().as_millis();
         assert_eq!((ms(0), ms(500), ms(990), ms(1000)), (1, 50, 99, 100));
+        assert_eq!(times.tail(), Some(0.099 / 0.050));
     }
 }

@@ -12,12 +12,18 @@ pub(super) struct Verdicts(Vec<Row>);
 struct Row {
     promise: &'static str,
     seen: String,
-    kept: bool,
+    /// None for what is no promise.
+    kept: Option<bool>,
 }
 
 impl Verdicts {
     pub(super) fn add(&mut self, promise: &'static str, seen: impl Into<String>, kept: bool) {
-        self.0.push(Row { promise, seen: seen.into(), kept });
+        self.0.push(Row { promise, seen: seen.into(), kept: Some(kept) });
+    }
+
+    /// What a promise is to be held against.
+    pub(super) fn note(&mut self, what: &'static str, seen: impl Into<String>) {
+        self.0.push(Row { promise: what, seen: seen.into(), kept: None });
     }
 
     /// A promise that nothing of a kind happens, and the count of what did.
@@ -47,7 +53,7 @@ impl Verdicts {
     }
 
     pub(super) fn are_kept(&self) -> bool {
-        self.0.iter().all(|row| row.kept)
+        self.0.iter().all(|row| row.kept != Some(false))
     }
 }
 
@@ -55,7 +61,11 @@ impl fmt::Display for Verdicts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.0.iter().map(|row| row.promise.len()).max().unwrap_or(0);
         for Row { promise, seen, kept } in &self.0 {
-            let word = if *kept { "kept  " } else { "BROKEN" };
+            let word = match kept {
+                Some(true) => "kept  ",
+                Some(false) => "BROKEN",
+                None => "noted ",
+            };
             writeln!(f, "{word} {promise:width$}  {seen}")?;
         }
         Ok(())
@@ -71,10 +81,13 @@ mod tests {
         let mut verdicts = Verdicts::default();
         verdicts.ratio("at most three", [6.0, 2.0], |ratio| ratio <= 3.0, "ms");
         assert!(verdicts.are_kept());
+        verdicts.note("six", "of 2");
+        assert!(verdicts.are_kept());
         verdicts.none("nothing", 1, "of 5");
         assert!(!verdicts.are_kept());
         let table = verdicts.to_string();
         assert!(table.contains("kept   at most three  3.00 (6.00 of 2.00 ms)"), "{table}");
+        assert!(table.contains("noted  six            of 2"), "{table}");
         assert!(table.contains("BROKEN nothing        1 of 5"), "{table}");
     }
 
