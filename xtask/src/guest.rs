@@ -5,7 +5,9 @@
 //! to twenty times slower in there.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its caller")]
 
+mod apparmor;
 mod cpio;
+mod debian;
 mod promises;
 mod systemd;
 
@@ -74,17 +76,33 @@ pub(crate) struct Options {
     pub(crate) kernel: Option<PathBuf>,
     /// What the test binaries are told: filters and options of the test harness.
     arguments: Vec<String>,
-    /// Whether the guests have systemd, and its advice is tried instead.
-    systemd: bool,
+    guest: Guest,
+}
+
+/// What the guests have besides their kernel.
+#[derive(Clone, Copy, Debug)]
+enum Guest {
+    Busybox,
+    Systemd,
+    AppArmor,
+}
+
+/// How many of this machine's processors emulate the guest's.
+#[derive(Clone, Copy, Debug)]
+enum Threads {
+    One,
+    Many,
 }
 
 /// `test-v2 [--timeout SECONDS] [--kernel VMLINUZ] [FILTER…] [-- OPTION…]`: the unit tests and the
 /// promises whose names contain a filter, by default those about control groups, as root and as a
 /// user with a delegated group. `--systemd`: what `fumehood check` advises under systemd.
+/// `--apparmor`: what it advises where AppArmor denies, and the packaged profile.
 pub(crate) fn run(args: &[String]) -> ExitCode {
-    let outcome = parse(args).and_then(|options| {
-        let test = if options.systemd { systemd::test } else { test };
-        test(&options, &machine(&options)?)
+    let outcome = parse(args).and_then(|options| match options.guest {
+        Guest::Busybox => test(&options, &machine(&options)?),
+        Guest::Systemd => systemd::test(&options, &machine(&options)?),
+        Guest::AppArmor => prepare().and_then(|_| apparmor::test(&options)),
     });
     match outcome {
         Ok(tally) => {
@@ -115,21 +133,29 @@ pub(crate) fn tally() -> Tally {
 
 /// What runs the guest: the emulator is there, and the kernel's path.
 fn machine(options: &Options) -> Result<PathBuf> {
+    let cache = prepare()?;
+    options.kernel.clone().map_or_else(|| kernel(&cache), Ok)
+}
+
+/// The emulator is there, and the directory of what guests are made of.
+fn prepare() -> Result<PathBuf> {
     let cache = target_dir()?.join("guest");
     fs::create_dir_all(&cache)?;
     require_tools()?;
-    options.kernel.clone().map_or_else(|| kernel(&cache), Ok)
+    Ok(cache)
 }
 
 fn parse(args: &[String]) -> Result<Options> {
     let timeout = Duration::from_secs(1800);
-    let mut options = Options { timeout, kernel: None, arguments: Vec::new(), systemd: false };
+    let mut options =
+        Options { timeout, kernel: None, arguments: Vec::new(), guest: Guest::Busybox };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         match arg.as_str() {
             "--timeout" => options.timeout = Duration::from_secs(value()?.parse()?),
-            "--systemd" => options.systemd = true,
+            "--systemd" => options.guest = Guest::Systemd,
+            "--apparmor" => options.guest = Guest::AppArmor,
             "--kernel" => options.kernel = Some(value()?.into()),
             "--" => {
                 options.arguments.extend(args.by_ref().cloned());
@@ -248,7 +274,7 @@ struct Console {
 fn boot(payload: &Payload, kernel: &Path, options: &Options) -> Result<Console> {
     let initrd = target_dir()?.join("guest/initrd.cpio");
     pack(payload, &initrd)?;
-    watch(start_qemu(kernel, &initrd)?, options.timeout)
+    watch(start_qemu(kernel, &initrd, Threads::Many)?, options.timeout)
 }
 
 /// What is needed and the Debian package that has it.
@@ -349,9 +375,13 @@ fn script(runs: &[Run]) -> String {
 
 /// `q35` and not `microvm`, which now and then hangs at boot; `-accel tcg` because a `/dev/kvm`
 /// that is there need not run a stock kernel.
-fn start_qemu(kernel: &Path, initrd: &Path) -> Result<Child> {
+fn start_qemu(kernel: &Path, initrd: &Path, threads: Threads) -> Result<Child> {
+    let accelerator = match threads {
+        Threads::One => "tcg,thread=single",
+        Threads::Many => "tcg",
+    };
     let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-M", "q35", "-smp", "2", "-m", "2048"]);
+    qemu.args(["-accel", accelerator, "-cpu", "max", "-M", "q35", "-smp", "2", "-m", "2048"]);
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     qemu.args(["-serial", "stdio", "-append", "console=ttyS0 quiet panic=-1 reboot=t"]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
