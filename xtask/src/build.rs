@@ -65,6 +65,13 @@ pub(crate) fn launch_bench() -> Result<PathBuf, String> {
     executable(&messages, "launch").ok_or_else(|| "cargo built no benchmark".into())
 }
 
+/// Builds an example of the library as it is released, and gives the command that runs it.
+pub(crate) fn example(name: &str) -> Result<Command, String> {
+    let common = ["--package", "fumehood", "--message-format", "json-render-diagnostics"];
+    let messages = stdout(cargo().args(["build", "--release", "--example", name]).args(common))?;
+    executable(&messages, name).map(Command::new).ok_or(format!("cargo built no example {name}"))
+}
+
 /// Builds the tests of pools, with further arguments to cargo.
 pub(crate) fn pool_suite(args: &[&str]) -> Result<PathBuf, String> {
     let common = ["--package", "fumehood", "--message-format", "json-render-diagnostics"];
