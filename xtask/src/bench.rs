@@ -2,6 +2,7 @@
 
 mod arguments;
 mod chart;
+mod floor;
 mod harness;
 mod launchers;
 mod machine;
@@ -15,6 +16,7 @@ mod programs;
 mod scene;
 mod steps;
 mod table;
+mod targets;
 
 use crate::build::{binary_alone, launch_bench, root};
 use crate::user::is_root;

@@ -1,5 +1,6 @@
 //! Everything that is measured, each as the request that the harness is asked.
 
+use super::floor::{self, Maker};
 use super::peers::{Peer, unusable};
 use super::scene::{Scene, Who};
 use crate::components::find;
@@ -8,10 +9,17 @@ use crate::components::find;
 pub(super) const FUMEHOOD: &str = "fumehood run";
 /// The name of the payload alone.
 pub(super) const FLOOR: &str = "bare process";
-const TEMPLATE: &str = "library, template";
-const COLD: &str = "library, cold";
+/// The names of the library's others.
+pub(super) const TEMPLATE: &str = "library, template";
+pub(super) const COLD: &str = "library, cold";
 /// The name of ours from a pool.
 pub(super) const WARM: &str = "library, warm";
+
+/// The names of the same confinement by hand, from a process that is there and as a command.
+pub(super) const HAND_WARM: &str = "by hand, warm";
+pub(super) const HAND_TEMPLATE: &str = "by hand, template";
+pub(super) const HAND_COLD: &str = "by hand, cold";
+pub(super) const HAND_COMMAND: &str = "by hand, a command";
 
 const FUMEHOOD_RUN: &str = "{dir}/fumehood run --volume {dir}/payload:/payload:ro -- /payload/true";
 
@@ -32,6 +40,8 @@ enum Way {
     Spawn(String),
     /// A request to the library.
     Ask(&'static str),
+    /// One to the program that does the same by hand.
+    ByHand(Maker, &'static str),
 }
 
 impl Launcher {
@@ -46,10 +56,20 @@ impl Launcher {
         Self { name, way, shown, differs: "", peer: None }
     }
 
+    fn by_hand(name: &'static str, maker: Maker, request: &'static str, shown: &str) -> Self {
+        let (way, shown) = (Way::ByHand(maker, request), shown.to_owned());
+        Self { name, way, shown, differs: "", peer: None }
+    }
+
+    /// Whom to ask instead of the harness.
+    pub(super) fn maker(&self) -> Option<Maker> {
+        if let Way::ByHand(maker, _) = self.way { Some(maker) } else { None }
+    }
+
     /// The line that has the harness run it.
     pub(super) fn request(&self, number: usize) -> String {
         match &self.way {
-            Way::Ask(request) => (*request).to_owned(),
+            Way::Ask(request) | Way::ByHand(_, request) => (*request).to_owned(),
             Way::Spawn(_) => format!("spawn\t{}", self.argv(number).join("\t")),
         }
     }
@@ -73,6 +93,7 @@ pub(super) fn launchers(
     dir: &str,
     who: Who,
     against: &[&'static Peer],
+    by_hand: bool,
     left_out: &mut Vec<LeftOut>,
 ) -> Vec<Launcher> {
     let limited = "everything on: namespaces, filter, Landlock, limits, report";
@@ -84,6 +105,9 @@ pub(super) fn launchers(
         Launcher::spawning(FUMEHOOD, FUMEHOOD_RUN, dir, ""),
     ];
     all[1..].iter_mut().for_each(|ours| ours.differs = limited);
+    if by_hand {
+        all.extend(all_by_hand(dir, who));
+    }
     for peer in against {
         match installed(peer, who) {
             Ok(run) => {
@@ -93,6 +117,26 @@ pub(super) fn launchers(
             Err(reason) => left_out.push((peer.name, reason)),
         }
     }
+    all
+}
+
+/// The same as ours in C, without supervisor and report.
+fn all_by_hand(dir: &str, who: Who) -> [Launcher; 4] {
+    let run = format!("{{dir}}/{} run cold /payload/true", floor::name(who));
+    let mut all = [
+        Launcher::by_hand(HAND_WARM, Maker::Template, "warm", "a byte to an init that waits"),
+        Launcher::by_hand(
+            HAND_TEMPLATE,
+            Maker::Template,
+            "template",
+            "a cell cloned from a template",
+        ),
+        Launcher::by_hand(HAND_COLD, Maker::Cold, "cold", "a cell from nothing"),
+        Launcher::spawning(HAND_COMMAND, &run, dir, ""),
+    ];
+    let differs = "as ours, with the least calls: no supervisor, no plan, no report; \
+                   xtask/src/bench/floor.c";
+    all.iter_mut().for_each(|launcher| launcher.differs = differs);
     all
 }
 
@@ -158,8 +202,8 @@ mod tests {
     fn what_cannot_take_part_is_left_out_with_a_reason() {
         let mut left_out = Vec::new();
         let all: Vec<_> = PEERS.iter().collect();
-        let launchers = launchers("/d", Who::Unprivileged, &all, &mut left_out);
-        assert_eq!(launchers.len() + left_out.len(), 5 + PEERS.len());
+        let launchers = launchers("/d", Who::Unprivileged, &all, true, &mut left_out);
+        assert_eq!(launchers.len() + left_out.len(), 5 + 4 + PEERS.len());
         assert!(left_out.iter().any(|(name, why)| *name == "go-judge" && why.contains("service")));
         assert!(left_out.iter().any(|(name, why)| *name == "podman" && why.contains("process")));
     }

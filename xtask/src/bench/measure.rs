@@ -4,8 +4,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::arguments::Arguments;
+use super::floor::ByHand;
 use super::harness::{Completed, Harness};
-use super::launchers::{self, FLOOR, Launcher, LeftOut, WARM, chores, last_line};
+use super::launchers::{self, COLD, FLOOR, HAND_COLD, HAND_TEMPLATE, HAND_WARM, WARM};
+use super::launchers::{Launcher, LeftOut, chores, last_line};
 use super::numbers::Numbers;
 use super::scene::{Scene, Who};
 
@@ -25,8 +27,12 @@ const FEWEST: usize = 20;
 
 /// How many are in flight when throughput is measured.
 pub(super) const CONCURRENCY: [usize; 6] = [1, 2, 4, 8, 16, 32];
-const KINDS: [(&str, &str); 3] =
-    [("bare process", "bare"), ("library, cold", "cold"), ("library, pool", "pool")];
+const KINDS: [(&str, &str); 3] = [("bare process", "bare"), (COLD, "cold"), (POOL, "pool")];
+/// The same by hand: each launcher has a template of its own.
+const KINDS_BY_HAND: [(&str, &str); 2] = [(HAND_COLD, "cold"), (HAND_POOL, "template")];
+/// Throughput from a pool, and by hand.
+pub(super) const POOL: &str = "library, pool";
+pub(super) const HAND_POOL: &str = HAND_TEMPLATE;
 
 /// What one user measured.
 #[derive(Debug)]
@@ -64,6 +70,46 @@ impl Section {
         let row = self.rows.iter().find(|row| row.name == name)?;
         Some(row.numbers.percentile(50))
     }
+
+    /// The highest throughput at any concurrency.
+    pub(super) fn best_rate(&self, name: &str) -> Option<u64> {
+        let rates = self.rates.iter().find(|rates| rates.name == name)?;
+        rates.completed.iter().map(|completed| completed.per_second()).max()
+    }
+}
+
+/// Everybody who starts anything.
+struct Starters {
+    harness: Harness,
+    by_hand: Option<ByHand>,
+}
+
+impl Starters {
+    /// What is done by hand is left out where it cannot be built, or would not be the same.
+    fn of(scene: &Scene, who: Who, left_out: &mut Vec<LeftOut>) -> Result<Self, String> {
+        let mut harness = Harness::of(scene, who)?;
+        let by_hand = ByHand::start(scene, who, &mut harness);
+        let by_hand = by_hand.map_err(|reason| {
+            println!("nothing by hand: {reason}");
+            left_out.push(("by hand", reason.replace(&scene.dir(), "DIR")));
+        });
+        Ok(Self { harness, by_hand: by_hand.ok() })
+    }
+
+    fn run(&mut self, launcher: &Launcher, number: usize) -> Result<(u64, bool), String> {
+        let request = launcher.request(number);
+        match (launcher.maker(), &mut self.by_hand) {
+            (Some(maker), Some(by_hand)) => by_hand.run(maker, &request),
+            (Some(_), None) => Err(format!("nobody to do {request} by hand")),
+            (None, _) => self.harness.run(&request),
+        }
+    }
+
+    /// Parks cells for those who take part.
+    fn fill(&mut self) -> Result<(), String> {
+        self.harness.ask("fill")?;
+        self.by_hand.as_mut().map_or(Ok(()), |by_hand| by_hand.fill().map(drop))
+    }
 }
 
 /// Something that takes part.
@@ -77,11 +123,12 @@ struct Entrant {
 /// Measures everything that works for this user.
 pub(super) fn section(scene: &Scene, who: Who, arguments: &Arguments) -> Result<Section, String> {
     let dir = scene.dir();
-    let mut harness = Harness::of(scene, who)?;
     let mut left_out = Vec::new();
+    let mut starters = Starters::of(scene, who, &mut left_out)?;
     let mut entrants = Vec::new();
-    for launcher in launchers::launchers(&dir, who, &arguments.against, &mut left_out) {
-        match trial(scene, who, &mut harness, &launcher) {
+    let by_hand = starters.by_hand.is_some();
+    for launcher in launchers::launchers(&dir, who, &arguments.against, by_hand, &mut left_out) {
+        match trial(scene, who, &mut starters, &launcher) {
             Ok(micros) => entrants.push(Entrant::new(launcher, micros, arguments.runs)),
             Err(reason) => {
                 // Half a preparation may be there to undo, or none: that is no news.
@@ -90,11 +137,11 @@ pub(super) fn section(scene: &Scene, who: Who, arguments: &Arguments) -> Result<
             }
         }
     }
-    let measured = interleaved(&mut harness, &mut entrants, arguments.runs);
+    let measured = interleaved(&mut starters, &mut entrants, arguments.runs);
     let cleaned = entrants.iter().map(|entrant| clean_up(scene, who, &entrant.launcher));
     cleaned.filter_map(Result::err).for_each(|reason| println!("not cleaned up: {reason}"));
     measured?;
-    let rates = rates(&mut harness, arguments.runs)?;
+    let rates = rates(&mut starters, arguments.runs)?;
     let rows = entrants.into_iter().map(Entrant::row).collect();
     Ok(Section { who, rows, rates, left_out, also: Vec::new() })
 }
@@ -120,18 +167,18 @@ fn stride(micros: u64, runs: usize) -> usize {
 fn trial(
     scene: &Scene,
     who: Who,
-    harness: &mut Harness,
+    starters: &mut Starters,
     launcher: &Launcher,
 ) -> Result<u64, String> {
-    if launcher.name == WARM {
-        harness.ask("fill")?;
+    if [WARM, HAND_WARM].contains(&launcher.name) {
+        starters.fill()?;
     }
     if let Some(peer) = launcher.peer {
         chores(scene, who, peer, peer.prepare)?;
     }
     let argv = launcher.argv(0);
     if argv.is_empty() {
-        return harness.run(&launcher.request(0)).map(|(micros, _)| micros);
+        return starters.run(launcher, 0).map(|(micros, _)| micros);
     }
     let start = Instant::now();
     let output = scene.command(who, &argv).output().map_err(|error| error.to_string())?;
@@ -147,17 +194,21 @@ fn clean_up(scene: &Scene, who: Who, launcher: &Launcher) -> Result<(), String> 
 
 /// One run of each in turn, so that whatever else the machine does hits all alike. Before each comes
 /// a pause, and then a bare process that is not counted, since a processor that wakes is slow.
-fn interleaved(harness: &mut Harness, entrants: &mut [Entrant], runs: usize) -> Result<(), String> {
+fn interleaved(
+    starters: &mut Starters,
+    entrants: &mut [Entrant],
+    runs: usize,
+) -> Result<(), String> {
     let floor = entrants.iter().find(|entrant| entrant.launcher.name == FLOOR);
     let wake = floor.ok_or("not even a bare process could be started")?.launcher.request(0);
     for round in 0..WARM_UP + runs {
         if round % FILL_EVERY == 0 && entrants.iter().any(|entrant| entrant.launcher.name == WARM) {
-            harness.ask("fill")?;
+            starters.fill()?;
         }
         for entrant in entrants.iter_mut().filter(|entrant| round % entrant.stride == 0) {
             sleep(SETTLE);
-            harness.run(&wake)?;
-            let (micros, good) = harness.run(&entrant.launcher.request(round + 1))?;
+            starters.harness.run(&wake)?;
+            let (micros, good) = starters.run(&entrant.launcher, round + 1)?;
             if round >= WARM_UP {
                 entrant.numbers.add(micros, good);
             }
@@ -166,17 +217,24 @@ fn interleaved(harness: &mut Harness, entrants: &mut [Entrant], runs: usize) -> 
     Ok(())
 }
 
-fn rates(harness: &mut Harness, runs: usize) -> Result<Vec<Rates>, String> {
+/// One after the other at each concurrency, ours and what is done by hand.
+fn rates(starters: &mut Starters, runs: usize) -> Result<Vec<Rates>, String> {
     let millis = (runs * 4).clamp(200, 2000);
-    let mut rates = KINDS.map(|(name, _)| Rates { name, completed: Vec::new() });
+    let by_hand = if starters.by_hand.is_some() { &KINDS_BY_HAND[..] } else { &[] };
+    let kinds: Vec<_> = KINDS.iter().chain(by_hand).collect();
+    let empty = |(name, _): &&(&'static str, _)| Rates { name, completed: Vec::new() };
+    let mut rates: Vec<_> = kinds.iter().copied().map(|kind| empty(&kind)).collect();
     for concurrency in CONCURRENCY {
-        for ((_, kind), rates) in KINDS.iter().zip(&mut rates) {
+        for (at, ((_, kind), rates)) in kinds.iter().zip(&mut rates).enumerate() {
             let request = format!("throughput\t{kind}\t{concurrency}\t{millis}");
             sleep(SETTLE_LONG);
-            rates.completed.push(harness.throughput(&request)?);
+            rates.completed.push(match &mut starters.by_hand {
+                Some(by_hand) if at >= KINDS.len() => by_hand.throughput(&request)?,
+                _ => starters.harness.throughput(&request)?,
+            });
         }
     }
-    Ok(rates.into())
+    Ok(rates)
 }
 
 #[cfg(test)]

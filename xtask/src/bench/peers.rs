@@ -49,7 +49,7 @@ pub(super) const PEERS: &[Peer] = &[
     peer("firejail", FIREJAIL_RUN, "setuid; a deny-list as filter; shows the host's own tree"),
     peer(
         "hakoniwa",
-        "hakoniwa run --unshare-all --devfs /dev --tmpfs /tmp --robind {dir}/payload:/payload \
+        "hakoniwa run --unshare-all --devfs /dev --tmpfs /tmp -b {dir}/payload:/payload \
          -- /payload/true",
         "a filter that it compiles for every run; keeps all capabilities inside",
     ),

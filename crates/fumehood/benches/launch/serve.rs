@@ -6,16 +6,18 @@
 //! | `job JSON` | `ok`: `cold`, `template`, `warm` and `fill` are about this job from now on |
 //! | `fill` | `filled N`: so many cells are parked for the next requests of `warm` |
 //! | `throughput bare|cold|pool CONCURRENCY MILLISECONDS` | `RUNS FAILED MICROSECONDS` |
+//! | `filter` | `FLAGS HEX`: those of the job's filter, and its instructions |
 //! | `park N` | what [so many parked cells](super::parked::park) take |
 //! | `grow MEBIBYTES` | `grown` |
 //!
 //! What cannot be done is answered with `error` and a reason.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fumehood::{Job, Pool, PoolConfig, Report, Sandbox};
+use fumehood::{Job, Plan, Pool, PoolConfig, Report, Sandbox};
 use tokio::runtime::{Builder, Runtime};
 
 use super::parked::{grow, park};
@@ -84,6 +86,7 @@ impl Harness {
             ["template"] => self.template(),
             ["warm"] => self.warm(),
             ["fill"] => self.fill(),
+            ["filter"] => filter(&self.job),
             ["park", cells] => self.cold.block_on(park(&self.job, cells.parse()?)),
             ["grow", mebibytes] => {
                 self.ballast = grow(mebibytes.parse()?);
@@ -131,6 +134,17 @@ fn job(payload: &str) -> Result<Job> {
     let name = path.file_name().and_then(|name| name.to_str()).ok_or("not a program")?;
     let dir = path.parent().ok_or("not in a directory")?;
     Ok(Job::new([format!("/payload/{name}")]).mount(dir, "/payload"))
+}
+
+/// What the kernel is given for the job, so that another program can give it the same.
+fn filter(job: &Job) -> Result<String> {
+    let plan = Plan::new(job)?;
+    let filter = plan.filter.as_deref().ok_or("the job has no filter")?;
+    let digits = filter.program.to_bytes().iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    });
+    Ok(format!("{} {digits}", filter.program.flags()))
 }
 
 pub(super) fn good(report: &Report) -> bool {
