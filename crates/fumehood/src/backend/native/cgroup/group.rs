@@ -7,7 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::dir::read_proc;
 use super::find::{Hierarchy, Parent};
@@ -382,26 +383,24 @@ pub(super) fn bandwidth(milli: u32) -> (u64, u64) {
 /// Kills one process if it still is a member: its id may have passed to another process since it
 /// was listed, so it is held by a pidfd first.
 pub(super) fn kill_member(pid: Pid, lists: impl Fn(&str) -> bool) -> io::Result<()> {
-    let Some(pidfd) =
-        gone_is_none(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()))?
-    else {
-        return Ok(());
-    };
+    let Some(pidfd) = open_unless_gone(pid)? else { return Ok(()) };
     match fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_pid())) {
-        Ok(text) if lists(&text) => {
-            gone_is_none(rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL))
-                .map(|_| ())
-        }
+        Ok(text) if lists(&text) => match pidfd_send_signal(&pidfd, Signal::KILL) {
+            Err(Errno::SRCH) => Ok(()),
+            sent => Ok(sent?),
+        },
         Err(error) if !label::is_gone(&error) => Err(error),
         _ => Ok(()),
     }
 }
 
-fn gone_is_none<T>(result: Result<T, rustix::io::Errno>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(rustix::io::Errno::SRCH) => Ok(None),
-        Err(error) => Err(error.into()),
+/// A process that has ended since it was listed has no pidfd: because there is none of that id; before
+/// Linux 6.15, because the id is not (or no longer) that of a process, but still in use for its group; since
+/// then, because it has become a thread's.
+fn open_unless_gone(pid: Pid) -> io::Result<Option<OwnedFd>> {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
+        opened => Ok(Some(opened?)),
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::find::Parent;
+use super::group::kill_member;
 use super::testing::{
     MIB, PATIENCE, Shell, dirs_of, eventually, hierarchy_or_skip, limits, only_freezer,
 };
@@ -254,6 +256,17 @@ fn members_are_killed_one_by_one_without_cgroup_kill() {
     });
     assert!(!shell.ends().success());
     group.destroy(PATIENCE).unwrap();
+}
+
+/// Its id lives on as that of its process group.
+#[test]
+fn a_process_that_is_reaped_needs_no_kill() {
+    let mut shell =
+        Command::new("sh").args(["-c", "sleep 60 & exit 0"]).process_group(0).spawn().unwrap();
+    let pid = Pid::from_child(&shell);
+    assert!(shell.wait().unwrap().success());
+    kill_member(pid, |_| unreachable!("it is in no group")).unwrap();
+    kill_process_group(pid, Signal::KILL).unwrap();
 }
 
 #[test]
