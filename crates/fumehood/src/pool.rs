@@ -6,10 +6,11 @@ mod recipe;
 mod stock;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::{Job, Report, Result, Running, Sandbox, Streams};
 
@@ -130,6 +131,8 @@ struct Inner {
     /// Something for the keeper to do.
     work: Arc<Notify>,
     running: AtomicUsize,
+    /// Since when somebody has been running at any time.
+    busy_since: Mutex<Instant>,
     counts: Counts,
 }
 
@@ -160,6 +163,7 @@ impl Pool {
             looking: tokio::sync::Mutex::default(),
             work: Arc::default(),
             running: AtomicUsize::new(0),
+            busy_since: Mutex::new(Instant::now()),
             counts: Counts::default(),
         }))
     }
@@ -267,13 +271,15 @@ impl Pool {
     }
 }
 
-/// A run in progress; while there is one, only a shelf that is less than half full is filled.
+/// A run in progress; while there is one, a shelf is not filled at once, nor to more than half.
 #[derive(Debug)]
 pub(crate) struct InProgress(Arc<Inner>);
 
 impl InProgress {
     fn new(inner: &Arc<Inner>) -> Self {
-        inner.running.fetch_add(1, Ordering::Relaxed);
+        if inner.running.fetch_add(1, Ordering::Relaxed) == 0 {
+            *inner.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
         Self(Arc::clone(inner))
     }
 }

@@ -32,14 +32,18 @@ pub(super) async fn keep(pool: Weak<Inner>, mut spent: mpsc::UnboundedReceiver<S
         take_back(&inner, &mut leaving);
         inner.tidy();
         inner.learn();
-        if let Some(shape) = inner.due() {
-            match inner.build(&shape).await {
-                Ok((plan, cell)) => {
+        // What failed is tried again when something happens.
+        let mut pause = None;
+        match inner.due() {
+            Some(shape) => {
+                if let Ok((plan, cell)) = inner.build(&shape).await {
                     inner.park(plan, cell);
                     continue;
                 }
-                Err(_) => count(&inner.counts.failed),
+                count(&inner.counts.failed);
             }
+            None if inner.is_short() => pause = inner.left_alone_until(),
+            None => {}
         }
         let (expiry, work) = (inner.next_expiry(), Arc::clone(&inner.work));
         let look = (!leaving.is_empty()).then(|| Instant::now() + SOON);
@@ -48,6 +52,7 @@ pub(super) async fn keep(pool: Weak<Inner>, mut spent: mpsc::UnboundedReceiver<S
             () = work.notified() => {}
             () = until(expiry) => {}
             () = until(look) => {}
+            () = until(pause) => {}
             cell = spent.recv() => match cell {
                 Some(cell) => let_go(&mut leaving, cell),
                 None => return,

@@ -229,13 +229,33 @@ impl Inner {
         stock.shelves.iter().rev().find(short).map(|shelf| Arc::clone(&shelf.shape))
     }
 
-    /// A job for which a cell should be built now: nothing runs, or its shelf is less than half full. Under
-    /// load every run takes a cell, and so one has to be built for each, sooner or later; a shelf that was
-    /// let run empty would have nothing for runs that come faster than cells can be built beside them.
+    /// A job for which a cell should be built now: nothing runs, or its shelf is less than half full, or, while
+    /// those who run have only begun, less than a quarter. Under load every run takes a cell, and so one has to
+    /// be built for each, sooner or later; a shelf that was let run empty would have nothing for runs that come
+    /// faster than cells can be built beside them.
     pub(super) fn due(&self) -> Option<Arc<Job>> {
-        let idle = self.running.load(Ordering::Relaxed) == 0;
+        let share = match self.left_alone_until() {
+            None => 1,
+            Some(moment) if moment <= Instant::now() => 2,
+            Some(_) => 4,
+        };
+        let few = self.config.parked.div_ceil(share);
+        self.wanting(|shelf| shelf.cells.len() < few)
+    }
+
+    /// Until when nobody builds beside those who run, if anybody does: most have ended by then, which they do
+    /// sooner if nobody builds beside them.
+    pub(super) fn left_alone_until(&self) -> Option<Instant> {
+        const BRIEF: Duration = Duration::from_millis(1);
+        let busy = self.running.load(Ordering::Relaxed) > 0;
+        let since = || *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.then(|| since() + BRIEF)
+    }
+
+    /// Whether a shelf is less than half full.
+    pub(super) fn is_short(&self) -> bool {
         let few = self.config.parked.div_ceil(2);
-        self.wanting(|shelf| idle || shelf.cells.len() < few)
+        self.wanting(|shelf| shelf.cells.len() < few).is_some()
     }
 
     /// Puts a cell on its shelf, unless that is full or gone.
