@@ -98,20 +98,31 @@ fn live_on(
 ) -> Result<()> {
     let done = cell.build(list, fds, count);
     answer(socket, &cell, done, true)?;
-    let shares_root = cell.shared.is_some();
     // Whatever does not need to know the program is done before somebody waits for it.
     let stack = sys::map(STACK_LEN)?;
     touch(stack);
     let children = sys::dup_above(sys::signalfd(nr::SIGCHLD)?, ABOVE)?;
     let Order { socket, list, count, stdio } = stage_until_program(socket, &cell, &mut fds)?;
     let fds = fds.get(..count).unwrap_or(&[]);
-    let (program, watched) = start(socket, list, streams(fds, stdio), stack, &cell)?;
-    let Ok(reaped) = watch(socket, children, program) else {
-        // A supervisor that was killed with something of ours unread is a broken line and no end.
-        abandon(program)
-    };
-    finish(socket, reaped, watched.and_then(Watched::denial), &cell.before)?;
-    if shares_root { linger(socket) } else { Ok(()) }
+    let line = Line { socket, children };
+    live_with_program(&line, list, streams(fds, stdio), stack, &cell)?;
+    if cell.shared.is_some() {
+        return linger(socket);
+    }
+    // Whoever ends keeps a processor for longer than it takes to hear that the program has ended.
+    let _ = sys::poll_for(&mut [PollFd::readable(socket)], AFTER_YOU);
+    Ok(())
+}
+
+/// So many nanoseconds somebody else may go first.
+const AFTER_YOU: u64 = 200_000;
+
+/// What an init listens to.
+struct Line {
+    /// Where its supervisor speaks.
+    socket: Fd,
+    /// Where the kernel says that a child has ended.
+    children: Fd,
 }
 
 /// Keeps the mounts of an empty cell until the supervisor, which still looks at them, hangs up.
@@ -254,65 +265,110 @@ fn fail(socket: Fd, kind: Kind, error: StepError, interpreter: bool) -> Result<(
     wire::send(socket, kind, body.bytes(), None)
 }
 
-/// Starts the program and tells the supervisor; the program's process id, and who watches for
-/// calls that are denied.
-fn start(
-    socket: Fd,
+/// A program that was started.
+struct Program {
+    pid: i32,
+    start: &'static Start<'static>,
+    /// Since when it is about to run.
+    since: u64,
+    /// What is kept open for it, until it runs for sure.
+    kept: Option<Kept>,
+}
+
+/// Descriptors that only a program about to be started needs.
+struct Kept {
+    stdio: [Fd; 3],
+    ruleset: Option<Fd>,
+}
+
+/// Starts the program, watches it, and says that it was started and how it ended.
+fn live_with_program(
+    line: &Line,
     list: &'static [u8],
     streams: Option<[Fd; 3]>,
     stack: &'static mut [u8],
     cell: &Cell,
-) -> Result<(i32, Option<&'static Watched>)> {
-    let (stdio, controller) = match stdio(list, streams) {
-        Ok(found) => found,
-        Err(errno) => {
-            fail(socket, Kind::ProgramFailed, StepError { index: 0, errno }, false)?;
-            return Err(errno);
-        }
-    };
+) -> Result<()> {
+    let (stdio, controller) = stdio(list, streams).map_err(|errno| unable(line, errno))?;
     let start = Start::new(list, stdio, cell.ruleset);
+    let kept = Kept { stdio, ruleset: cell.ruleset };
     if start.asks() {
-        let watched = match Watched::new(start, STACK_LEN) {
-            Ok(watched) => watched,
-            Err(errno) => {
-                fail(socket, Kind::ProgramFailed, StepError { index: 0, errno }, false)?;
-                return Err(errno);
-            }
-        };
-        close_all(&stdio, cell.ruleset);
-        let program = announce(socket, watched.started(), watched.start(), controller)?;
-        return Ok((program, Some(watched)));
+        let watched = Watched::new(start, STACK_LEN).map_err(|errno| unable(line, errno))?;
+        kept.close();
+        let pid = watched.started().map_err(|failed| not_started(line, failed))?;
+        let mut program = Program { pid, start: watched.start(), since: sys::now(), kept: None };
+        program.announce(line, controller);
+        let reaped = watch(line, &mut program);
+        return finish(line, None, reaped, watched.denial(), &cell.before);
     }
-    let started = start.run(stack);
-    close_all(&stdio, cell.ruleset);
-    Ok((announce(socket, started, &start, controller)?, None))
+    let start = sys::keep(start).map_err(|errno| unable(line, errno))?;
+    let pid = start.begin(stack).map_err(|errno| unable(line, errno))?;
+    let mut program = Program { pid, start, since: sys::now(), kept: Some(kept) };
+    if controller.is_some() {
+        program.settle(line, controller);
+    }
+    let reaped = watch(line, &mut program);
+    if let Some(failed) = program.start.failure() {
+        return Err(not_started(line, failed));
+    }
+    // To say that it runs would have taken a processor from it, and another message from its supervisor:
+    // who is not asked says so with its end.
+    let news = program.kept.is_some().then(|| program.news());
+    finish(line, news.as_ref().map(News::bytes), reaped, None, &cell.before)?;
+    program.kept.as_ref().map(Kept::close);
+    Ok(())
 }
 
-/// Tells the supervisor what came of the start; the program's process id.
-fn announce(
-    socket: Fd,
-    started: core::result::Result<i32, NotStarted>,
-    start: &Start<'_>,
-    controller: Option<Fd>,
-) -> Result<i32> {
-    match started {
-        Ok(pid) => {
-            let mut body = Buffer::<{ 4 + 4 * crate::program::MAX_LAPS }>::new();
-            pid.put(&mut body);
-            start.laps().for_each(|lap| lap.put(&mut body));
-            if wire::send(socket, Kind::Started, body.bytes(), controller).is_err() {
-                // Nobody is there to watch it.
-                abandon(pid);
-            }
-            if let Some(controller) = controller {
-                sys::close(controller);
-            }
-            Ok(pid)
+/// Says that the program could not even be tried.
+fn unable(line: &Line, errno: Errno) -> Errno {
+    not_started(line, NotStarted { error: StepError { index: 0, errno }, interpreter: false })
+}
+
+/// Says which step failed.
+fn not_started(line: &Line, NotStarted { error, interpreter }: NotStarted) -> Errno {
+    let _ = fail(line.socket, Kind::ProgramFailed, error, interpreter);
+    error.errno
+}
+
+type News = Buffer<{ 8 + 4 * crate::program::MAX_LAPS }>;
+
+impl Program {
+    /// Says that it runs as soon as it does. If it does not, its end says so.
+    fn settle(&mut self, line: &Line, controller: Option<Fd>) {
+        let Some(kept) = self.kept.take() else { return };
+        self.start.settle(self.pid);
+        kept.close();
+        if self.start.failure().is_none() {
+            self.announce(line, controller);
         }
-        Err(NotStarted { error, interpreter }) => {
-            fail(socket, Kind::ProgramFailed, error, interpreter)?;
-            Err(error.errno)
+    }
+
+    fn announce(&self, line: &Line, controller: Option<Fd>) {
+        if wire::send(line.socket, Kind::Started, self.news().bytes(), controller).is_err() {
+            // Nobody is there to watch it.
+            abandon(self.pid);
         }
+        if let Some(controller) = controller {
+            sys::close(controller);
+        }
+    }
+
+    /// The body of [`Kind::Started`].
+    fn news(&self) -> News {
+        let mut body = News::new();
+        self.pid.put(&mut body);
+        let steps: u64 = self.start.laps().map(u64::from).sum();
+        let age = sys::now().saturating_sub(self.since).saturating_sub(steps);
+        u32::try_from(age / 1000).unwrap_or(u32::MAX).put(&mut body);
+        self.start.laps().for_each(|lap| lap.put(&mut body));
+        body
+    }
+}
+
+impl Kept {
+    /// The program has its own copies; one kept here would hold a pipe open.
+    fn close(&self) {
+        self.stdio.iter().copied().chain(self.ruleset).for_each(sys::close);
     }
 }
 
@@ -325,11 +381,6 @@ fn stdio(list: &[u8], streams: Option<[Fd; 3]>) -> Result<([Fd; 3], Option<Fd>)>
     Ok((streams.ok_or(Errno::PROTO)?, None))
 }
 
-/// The program has its own copies; one kept here would hold a pipe open.
-fn close_all(stdio: &[Fd; 3], ruleset: Option<Fd>) {
-    stdio.iter().copied().chain(ruleset).for_each(sys::close);
-}
-
 /// A program that has ended.
 #[derive(Clone, Copy, Debug)]
 struct Reaped {
@@ -340,24 +391,31 @@ struct Reaped {
 }
 
 /// Passes signals on until the program ends.
-fn watch(socket: Fd, children: Fd, program: i32) -> Result<Reaped> {
+fn watch(line: &Line, program: &mut Program) -> Reaped {
+    // A supervisor that was killed with something of ours unread is a broken line and no end.
+    let pid = program.pid;
+    watch_until_broken(line, program).unwrap_or_else(|_| abandon(pid))
+}
+
+fn watch_until_broken(line: &Line, program: &mut Program) -> Result<Reaped> {
     let mut fds = [Fd(-1); MAX_FDS];
     loop {
-        let mut watched = [PollFd::readable(socket), PollFd::readable(children)];
+        let mut watched = [PollFd::readable(line.socket), PollFd::readable(line.children)];
         match sys::poll(&mut watched) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
         let [from_supervisor, from_children] = watched;
         if from_children.revents != 0
-            && let Some(reaped) = reap(children, program)?
+            && let Some(reaped) = reap(line.children, program.pid)?
         {
             return Ok(reaped);
         }
         if from_supervisor.revents != 0 {
-            match wire::receive(socket, &mut fds)? {
-                Some((message, _)) => obey(&message, program),
-                None => abandon(program),
+            match wire::receive(line.socket, &mut fds)? {
+                Some((Message { kind: Kind::Ask, .. }, _)) => program.settle(line, None),
+                Some((message, _)) => obey(&message, program.pid),
+                None => abandon(program.pid),
             }
         }
     }
@@ -403,8 +461,15 @@ fn reap(children: Fd, program: i32) -> Result<Option<Reaped>> {
     }
 }
 
-/// Ends what the program left behind, so that its usage is counted too, and reports.
-fn finish(socket: Fd, reaped: Reaped, denial: Option<Denial>, before: &sys::Rusage) -> Result<()> {
+/// Ends what the program left behind, so that its usage is counted too, and reports. With it goes that the
+/// program was started, if nobody was told.
+fn finish(
+    line: &Line,
+    news: Option<&[u8]>,
+    reaped: Reaped,
+    denial: Option<Denial>,
+    before: &sys::Rusage,
+) -> Result<()> {
     let Reaped { status, alone } = reaped;
     // Everybody in its process namespace descends from process 1, and whoever loses a parent becomes its
     // child: without a child it is alone. To kill everyone all the same would have the kernel look at
@@ -427,7 +492,10 @@ fn finish(socket: Fd, reaped: Reaped, denial: Option<Denial>, before: &sys::Rusa
         convention,
     }
     .encode(&mut body);
-    wire::send(socket, Kind::Ended, body.bytes(), None)
+    match news {
+        Some(news) => wire::send_both(line.socket, Kind::Started, news, Kind::Ended, body.bytes()),
+        None => wire::send(line.socket, Kind::Ended, body.bytes(), None),
+    }
 }
 
 fn microseconds([seconds, rest]: [i64; 2]) -> u64 {

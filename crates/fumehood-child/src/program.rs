@@ -1,9 +1,10 @@
 //! Does the steps of a program, in the process that becomes it.
 //!
-//! That process shares the init's memory until it executes ([`sys::vfork`]), so a failure is a
-//! value in that memory and success is the end of the sharing.
+//! That process shares the init's memory until it executes, so a failure is a value in that memory and
+//! success is the end of the sharing, which the kernel notes there.
 
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 
 use linux_raw_sys::{ioctl, prctl as pr};
 
@@ -25,6 +26,8 @@ pub struct Start<'a> {
     interpreter: AtomicBool,
     /// Where the filter asks, or -1.
     listener: AtomicI32,
+    /// Whether the memory is still shared: the kernel clears it.
+    shares: AtomicU32,
     laps: [AtomicU32; MAX_LAPS],
 }
 
@@ -49,31 +52,41 @@ impl<'a> Start<'a> {
             errno: AtomicI32::new(0),
             interpreter: AtomicBool::new(false),
             listener: AtomicI32::new(-1),
+            shares: AtomicU32::new(1),
             laps: [const { AtomicU32::new(0) }; MAX_LAPS],
         }
     }
 
-    /// Starts the program; its process id once it executes.
+    /// Clones the process that becomes the program, beside this one: its process id.
     ///
     /// # Errors
-    /// The step that failed; the process is gone then, but has still to be waited for.
-    pub fn run(&self, stack: &mut [u8]) -> core::result::Result<i32, NotStarted> {
-        self.outcome(sys::vfork(stack, false, enter, self))
+    /// Those of `clone(2)`.
+    pub(crate) fn begin(&'static self, stack: &'static mut [u8]) -> Result<i32> {
+        sys::share_told(stack, enter, self, &self.shares)
+    }
+
+    /// Waits until that process has executed the program, or has ended.
+    pub(crate) fn settle(&self, pid: i32) {
+        // Before Linux 5.16 a process that dumps its core leaves the word as it is.
+        const MILLISECONDS: u32 = 50;
+        while self.shares.load(Acquire) != 0 && !sys::has_ended(pid) {
+            sys::wait_for_other(&self.shares, 1, MILLISECONDS);
+        }
+    }
+
+    /// Why the program did not start, if a step failed.
+    pub(crate) fn failure(&self) -> Option<NotStarted> {
+        let index = self.failed.load(Acquire).checked_sub(1)?;
+        let errno = Errno(self.errno.load(Relaxed));
+        let interpreter = self.interpreter.load(Relaxed);
+        Some(NotStarted { error: StepError { index, errno }, interpreter })
     }
 
     /// What came of the clone.
     pub(crate) fn outcome(&self, cloned: Result<i32>) -> core::result::Result<i32, NotStarted> {
-        let pid = cloned.map_err(|errno| NotStarted {
-            error: StepError { index: 0, errno },
-            interpreter: false,
-        })?;
-        match self.failed.load(Relaxed).checked_sub(1) {
-            None => Ok(pid),
-            Some(index) => Err(NotStarted {
-                error: StepError { index, errno: Errno(self.errno.load(Relaxed)) },
-                interpreter: self.interpreter.load(Relaxed),
-            }),
-        }
+        let error = |errno| StepError { index: 0, errno };
+        let pid = cloned.map_err(|errno| NotStarted { error: error(errno), interpreter: false })?;
+        self.failure().map_or(Ok(pid), Err)
     }
 
     /// Clones the process that becomes the program, which shares this thread's descriptors until
@@ -106,10 +119,12 @@ impl<'a> Start<'a> {
         let mut index = 0;
         let mut then = sys::now();
         let mut image = None;
+        let mut words = [0; FEW];
+        let mut words = Words(&mut words);
         for step in Steps(Reader::new(self.list)) {
             // Whatever takes a system call is done before there is a filter: it may kill for it.
             if let (None, Step::Filter { .. } | Step::Exec { .. }) = (&image, &step) {
-                match self.image() {
+                match self.image(&mut words) {
                     Ok(found) => image = Some(found),
                     Err(errno) => return StepError { index, errno },
                 }
@@ -186,7 +201,7 @@ impl<'a> Start<'a> {
     }
 
     /// What the last step executes.
-    fn image(&self) -> Result<Image<'a>> {
+    fn image<'w>(&self, words: &mut Words<'w>) -> Result<Image<'a, 'w>> {
         let last = Steps(Reader::new(self.list)).last();
         let Some(Step::Exec { candidates, args, env }) = last else { return Err(Errno::PROTO) };
         let mut missing = 0;
@@ -195,12 +210,12 @@ impl<'a> Start<'a> {
                 missing |= 1 << at;
             }
         }
-        Ok(Image { candidates, missing, argv: pointers(args)?, envp: pointers(env)? })
+        Ok(Image { candidates, missing, argv: words.list(args)?, envp: words.list(env)? })
     }
 
     /// Tries each candidate as `execvp(3)` does: one that does not exist is passed over, one that
     /// may not be executed is remembered.
-    fn execute(&self, image: &Image<'_>) -> Errno {
+    fn execute(&self, image: &Image<'_, '_>) -> Errno {
         let mut verdict = Errno::NOENT;
         for (at, path) in image.candidates.iter().enumerate() {
             if at < MAX_LOOKED_UP && image.missing & (1 << at) != 0 {
@@ -224,12 +239,38 @@ impl<'a> Start<'a> {
 const MAX_LOOKED_UP: usize = 64;
 
 /// What is executed, as far as it can be known before.
-struct Image<'a> {
+struct Image<'a, 'w> {
     candidates: Strings<'a>,
     /// One bit for each candidate that does not exist.
     missing: u64,
-    argv: &'static [usize],
-    envp: &'static [usize],
+    argv: &'w [usize],
+    envp: &'w [usize],
+}
+
+/// So many arguments and variables, with the end of each list, need no memory of their own.
+const FEW: usize = 64;
+
+/// Zeros that nobody has taken yet.
+struct Words<'w>(&'w mut [usize]);
+
+impl<'w> Words<'w> {
+    /// The array of addresses that `execve(2)` wants.
+    fn list(&mut self, strings: Strings<'_>) -> Result<&'w [usize]> {
+        let words = self.take(strings.iter().count().saturating_add(1))?;
+        for (word, string) in words.iter_mut().zip(strings.iter()) {
+            *word = string.as_ptr() as usize;
+        }
+        Ok(words)
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'w mut [usize]> {
+        if count > self.0.len() {
+            return sys::map_words(count);
+        }
+        let (words, left) = core::mem::take(&mut self.0).split_at_mut(count);
+        self.0 = left;
+        Ok(words)
+    }
 }
 
 /// The steps of a list; ends early at bytes that hold none.
@@ -256,18 +297,9 @@ fn note(lap: Option<&AtomicU32>, nanoseconds: u64) {
     }
 }
 
-/// The array of addresses that `execve(2)` wants.
-fn pointers(strings: Strings<'_>) -> Result<&'static [usize]> {
-    let words = sys::map_words(strings.iter().count().saturating_add(1))?;
-    for (word, string) in words.iter_mut().zip(strings.iter()) {
-        *word = string.as_ptr() as usize;
-    }
-    Ok(words)
-}
-
 extern "C" fn enter(start: &Start<'_>) -> ! {
     let error = start.go();
     start.errno.store(error.errno.0, Relaxed);
-    start.failed.store(error.index.saturating_add(1), Relaxed);
+    start.failed.store(error.index.saturating_add(1), Release);
     sys::exit(127)
 }

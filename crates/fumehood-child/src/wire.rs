@@ -32,6 +32,8 @@ pub enum Kind {
     Stdio = 6,
     /// Supervisor to init, before [`Self::Cell`]: the first of its steps, which need no descriptors.
     Opening = 7,
+    /// Supervisor to init, after the program: say whether it runs by now. No body.
+    Ask = 8,
     /// Launcher to supervisor: the init exists. Body: its process id. Descriptor: its pidfd.
     Spawned = 10,
     /// Launcher to supervisor: there is no init. Body: [`Failure`], whose index is a
@@ -41,8 +43,10 @@ pub enum Kind {
     Ready = 12,
     /// Init to supervisor: a step of the cell failed. Body: [`Failure`].
     CellFailed = 13,
-    /// Init to supervisor: the program runs. Body: its process id inside, then nanoseconds per
-    /// step. Descriptor: the terminal's controlling end, if there is one.
+    /// Init to supervisor, when it is [asked](Self::Ask) or with [`Self::Ended`]; unasked where somebody
+    /// watches what the program is denied, or it gets a terminal: the program runs, or has run. Body: its process id inside, since how many
+    /// microseconds it does, then nanoseconds per step, 32 bits each. Descriptor: the terminal's
+    /// controlling end, if there is one.
     Started = 14,
     /// Init to supervisor: a step of the program failed; it never ran. Body: [`Failure`].
     ProgramFailed = 15,
@@ -76,6 +80,7 @@ impl Kind {
             5 => Self::Template,
             6 => Self::Stdio,
             7 => Self::Opening,
+            8 => Self::Ask,
             10 => Self::Spawned,
             11 => Self::NotSpawned,
             12 => Self::Ready,
@@ -235,12 +240,24 @@ pub struct Message {
 /// Those of `sendmsg(2)`: the supervisor is gone.
 pub fn send(socket: Fd, kind: Kind, body: &[u8], fd: Option<Fd>) -> Result<()> {
     let header = kind.header(u32::try_from(body.len()).map_err(|_| Errno::TOOBIG)?);
-    let mut left = [&header[..], body];
-    let mut fd = fd;
-    while !(left[0].is_empty() && left[1].is_empty()) {
-        match sys::send(socket, left, fd) {
+    send_parts(socket, [&header, body, &[], &[]], fd)
+}
+
+/// Sends two messages in one call.
+///
+/// # Errors
+/// As for [`send`].
+pub fn send_both(socket: Fd, one: Kind, body: &[u8], other: Kind, other_body: &[u8]) -> Result<()> {
+    let header = one.header(u32::try_from(body.len()).map_err(|_| Errno::TOOBIG)?);
+    let other = other.header(u32::try_from(other_body.len()).map_err(|_| Errno::TOOBIG)?);
+    send_parts(socket, [&header, body, &other, other_body], None)
+}
+
+fn send_parts(socket: Fd, mut parts: [&[u8]; 4], mut fd: Option<Fd>) -> Result<()> {
+    while parts.iter().any(|part| !part.is_empty()) {
+        match sys::send(socket, parts, fd) {
             Ok(sent) => {
-                left = left_after(left, sent);
+                skip(&mut parts, sent);
                 fd = None;
             }
             Err(Errno::INTR) => {}
@@ -250,9 +267,13 @@ pub fn send(socket: Fd, kind: Kind, body: &[u8], fd: Option<Fd>) -> Result<()> {
     Ok(())
 }
 
-fn left_after([first, second]: [&[u8]; 2], sent: usize) -> [&[u8]; 2] {
-    let rest = second.get(sent.saturating_sub(first.len())..).unwrap_or(&[]);
-    [first.get(sent..).unwrap_or(&[]), rest]
+/// Takes off what was sent.
+fn skip(parts: &mut [&[u8]; 4], mut sent: usize) {
+    for part in parts {
+        let len = part.len();
+        *part = part.get(sent..).unwrap_or(&[]);
+        sent = sent.saturating_sub(len);
+    }
 }
 
 /// Receives one message and the descriptors that came with it; `None` at the end of the stream.

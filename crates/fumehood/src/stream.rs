@@ -4,9 +4,12 @@
 //! non-blocking mode. They are asked before each call whether it would block instead, and pipes
 //! promise that a write of up to `PIPE_BUF` bytes then does not (`pipe(7)`).
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -20,6 +23,10 @@ mod descriptor;
 pub(crate) use descriptor::Descriptor;
 
 const CHUNK: usize = 64 << 10;
+
+/// Room for what most programs print, if anything. A larger buffer would be taken from the system and given
+/// back in each run.
+const LITTLE: usize = 4 << 10;
 
 /// How much is moved at once: what a pipe of an ordinary user can grow to (`pipe-max-size`).
 const AT_ONCE: usize = 1 << 20;
@@ -114,6 +121,23 @@ impl Carried {
     }
 }
 
+/// Whether everybody is dead who could have written more. Their pipes end all the same only when the init
+/// closes them, which is not waited for.
+#[derive(Debug, Default)]
+pub(crate) struct Over(AtomicBool);
+
+impl Over {
+    /// Whoever says so polls those next who wait for it.
+    pub(crate) fn declare(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    async fn wait(&self) {
+        poll_fn(|_| if self.0.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending })
+            .await;
+    }
+}
+
 /// A limit of output and what to do beyond it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cap {
@@ -121,29 +145,36 @@ pub(crate) struct Cap {
     pub(crate) excess: Excess,
 }
 
-/// Reads a program's output to its end, counts it, and passes on what is within the limit.
+/// Reads a program's output to its end, counts it, and passes on what is within the limit. What was read to
+/// its end comes back; what was given up is closed, so that nobody goes on writing.
 pub(crate) async fn drain(
     pipe: Descriptor,
     mut to: Outlet,
     cap: Cap,
     carried: &Carried,
     exceeded: &Notify,
-) -> io::Result<()> {
+    over: &Over,
+) -> io::Result<Option<Descriptor>> {
     let keep = matches!(to, Outlet::Kept);
-    let moves = pipe.is_pipe();
-    let mut buffer = Vec::new();
+    let moves = matches!(to, Outlet::Pipe(_)) && pipe.is_pipe();
+    let mut buffer = Vec::with_capacity(LITTLE);
     let mut since_turn = 0;
     loop {
-        if moves && splice(&pipe, &mut to, cap.limit, carried).await? == Spliced::End {
-            return Ok(());
+        if moves && splice(&pipe, &mut to, cap.limit, carried, over).await? == Spliced::End {
+            return Ok(Some(pipe));
         }
+        let was_full = buffer.len() == buffer.capacity();
         buffer.clear();
-        buffer.reserve(CHUNK);
-        match pipe.read(&mut buffer).await {
-            Ok(0) => return Ok(()),
+        if was_full {
+            buffer.reserve(CHUNK);
+        }
+        match pipe.read(&mut buffer, over).await {
+            Ok(0) => return Ok(Some(pipe)),
             Ok(_) => {}
             // What a terminal says when its last user is gone.
-            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                return Ok(Some(pipe));
+            }
             Err(error) => return Err(error),
         }
         since_turn += buffer.len();
@@ -158,7 +189,7 @@ pub(crate) async fn drain(
         }
         if is_over {
             // Reading on would let a flood go on for as long as the kill takes.
-            return Ok(());
+            return Ok(None);
         }
         if since_turn >= CHUNK {
             // Whoever prints without end always has more to read: the runtime by itself would let 128
@@ -228,6 +259,7 @@ async fn splice(
     to: &mut Outlet,
     limit: Limit<ByteSize>,
     carried: &Carried,
+    over: &Over,
 ) -> io::Result<Spliced> {
     let mut has_grown = false;
     while let Outlet::Pipe(next) = to {
@@ -235,7 +267,7 @@ async fn splice(
         if room == 0 {
             break;
         }
-        match pipe.splice(next, room.min(AT_ONCE)).await {
+        match pipe.splice(next, room.min(AT_ONCE), over).await {
             Ok(0) => return Ok(Spliced::End),
             Ok(len) => {
                 let total = carried.count(len);
@@ -283,7 +315,7 @@ pub(crate) async fn feed(from: Inlet, pipe: Descriptor, terminal: bool) -> io::R
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -295,7 +327,8 @@ mod tests {
         let limit = ByteSize((TURNS * CHUNK) as u64).into();
         let cap = Cap { limit, excess: Excess::Kill };
         let (carried, exceeded, turns) = (Carried::default(), Notify::new(), AtomicUsize::new(0));
-        let flood = drain(zero, Outlet::Kept, cap, &carried, &exceeded);
+        let over = Over::default();
+        let flood = drain(zero, Outlet::Kept, cap, &carried, &exceeded, &over);
         let others = async {
             loop {
                 turns.fetch_add(1, Ordering::Relaxed);
@@ -304,11 +337,12 @@ mod tests {
         };
         tokio::select! {
             biased;
-            done = flood => done.unwrap(),
+            done = flood => assert!(done.unwrap().is_none(), "it is given up"),
             () = others => unreachable!("it has no end"),
         }
         assert!(carried.is_truncated());
         assert_eq!(carried.take().data.len(), TURNS * CHUNK);
-        assert!(turns.into_inner() >= TURNS, "others had too few turns");
+        // The first reads, of which one is small, are one turn.
+        assert!(turns.into_inner() >= TURNS - 1, "others had too few turns");
     }
 }

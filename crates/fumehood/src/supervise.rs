@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -21,7 +21,7 @@ use crate::backend::{Ending, Started, Tether};
 use crate::plan::Plan;
 use crate::report::{self, Stop};
 use crate::sabotage::leaves_out;
-use crate::stream::{Cap, Carried, Descriptor, Drain, Feed, Inlet, Outlet, drain, feed};
+use crate::stream::{Cap, Carried, Descriptor, Drain, Feed, Inlet, Outlet, Over, drain, feed};
 use crate::usage::Tally;
 use crate::workspace::changes::Base;
 use crate::workspace::collect::{self, Collected, Sink};
@@ -153,6 +153,8 @@ pub(crate) struct Spent {
     // Dropped in this order: the group is removed when nothing runs in it any more.
     pub(crate) init: Handle,
     pub(crate) group: Option<Group>,
+    /// Our ends of its outputs, to be closed when nobody waits.
+    pub(crate) pipes: Vec<Descriptor>,
 }
 
 impl Running {
@@ -165,8 +167,8 @@ impl Running {
         sink: Option<Sink>,
         asked: Instant,
     ) -> Self {
-        let now = Instant::now();
-        told.timing.setup_us = u64::try_from((now - asked).as_micros()).unwrap_or(u64::MAX);
+        let since = started.since.unwrap_or_else(Instant::now);
+        told.timing.setup_us = u64::try_from((since - asked).as_micros()).unwrap_or(u64::MAX);
         told.timing.steps = started.steps;
         told.mounts.extend(started.notes);
         Self {
@@ -179,7 +181,7 @@ impl Running {
             ends,
             terminal: started.terminal,
             wiring,
-            started: now,
+            started: since,
             spent: None,
         }
     }
@@ -217,28 +219,37 @@ impl Running {
         let (stdout, stderr) = (Carried::default(), Carried::default());
         let size = terminal.as_ref().and_then(|end| end.try_clone().ok());
         let exceeded = [Notify::new(), Notify::new()];
-        let pumps = connect(&plan, ends, terminal, wiring)?;
+        let over = Over::default();
+        let Pumps { pipes, outlets, input } = connect(&plan, ends, terminal, wiring)?;
         let cap = cap(&plan);
-        let mut output = pin!(deliver(pumps.outputs, cap, [&stdout, &stderr], &exceeded));
-        let mut input = pin!(pumps.input);
         let mut watch = Watch::new(&plan, started, group.as_ref());
-        let ending = watch
-            .run(&mut tether, &mut orders, &exceeded, output.as_mut(), input.as_mut(), size)
-            .await?;
-        let stop = watch.stop;
-        let wall = started.elapsed();
-        if !watch.delivered && timeout_at(watch.flush_deadline(), output).await.is_err() {
-            stdout.mark_truncated();
-            stderr.mark_truncated();
-        }
+        let ended = Mutex::new(Vec::new());
+        let (ending, wall) = {
+            let carried = [&stdout, &stderr];
+            let mut output = pin!(deliver(pipes, outlets, cap, carried, &exceeded, &over, &ended));
+            let mut input = pin!(input);
+            let ending = watch
+                .run(&mut tether, &mut orders, &exceeded, output.as_mut(), input.as_mut(), size)
+                .await?;
+            let wall = started.elapsed();
+            if ends_writing(&tether, &plan, watch.lost) {
+                over.declare();
+            }
+            if !watch.delivered && timeout_at(watch.flush_deadline(), output).await.is_err() {
+                carried.into_iter().for_each(Carried::mark_truncated);
+            }
+            (ending, wall)
+        };
+        let Watch { stop, lost, .. } = watch;
+        let pipes = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
         let tally = Tally::read(group.as_ref(), &ending, wall);
         // What few runs need has a place of its own: a future is moved with all that it may need.
-        let collected = Box::pin(bring_back(&mut tether, &plan, sink, watch.lost)).await?;
+        let collected = Box::pin(bring_back(&mut tether, &plan, sink, lost)).await?;
         let pidfd = match &tether {
             Tether::Native { init, .. } if layers.is_some() => init.pidfd(),
             _ => None,
         };
-        Box::pin(let_go(tether, group, spent)).await;
+        Box::pin(let_go(tether, group, pipes, spent)).await;
         let changes = match layers {
             Some(layers) => Some(Box::pin(look(layers, pidfd)).await?),
             None => None,
@@ -251,6 +262,12 @@ impl Running {
         report.diff = changes.as_ref().map_or_else(Vec::new, Changes::diff);
         Ok((report, changes))
     }
+}
+
+/// Whether nobody is left to write when an init has said that its program ended: everybody in its process
+/// namespace is dead by then. What a terminal still holds comes before its end.
+fn ends_writing(tether: &Tether, plan: &Plan, lost: bool) -> bool {
+    matches!(tether, Tether::Native { .. }) && plan.namespaces.pid && !plan.job.tty && !lost
 }
 
 /// Collects files while they are there: nothing runs in the cell any more, but it is not let go yet.
@@ -277,11 +294,12 @@ const LONG: Duration = Duration::from_secs(10);
 async fn let_go(
     tether: Tether,
     mut group: Option<Group>,
+    pipes: Vec<Descriptor>,
     taker: Option<mpsc::UnboundedSender<Spent>>,
 ) {
     match (tether, taker) {
         (Tether::Native { init, .. }, Some(taker)) => {
-            return drop(taker.send(Spent { init, group }));
+            return drop(taker.send(Spent { init, group, pipes }));
         }
         (Tether::Native { mut init, .. }, None) => {
             if let Some(group) = &mut group {
@@ -377,11 +395,11 @@ fn cap(plan: &Plan) -> Cap {
     Cap { limit, excess: limits.output_excess }
 }
 
-/// One stream to read and where it goes.
-type Tap = (Descriptor, Outlet);
-
 struct Pumps<I> {
-    outputs: [Option<Tap>; 2],
+    /// What is read.
+    pipes: [Option<Descriptor>; 2],
+    /// Where it goes.
+    outlets: [Outlet; 2],
     input: I,
 }
 
@@ -395,14 +413,13 @@ fn connect(
     let failed = |error: io::Error| Error::internal("connect the program's streams", error);
     let Wiring { stdin, stdout, stderr } = wiring;
     let tty = terminal.is_some();
-    let (outputs, feeder) = if let Some(terminal) = terminal {
+    let (pipes, feeder) = if let Some(terminal) = terminal {
         rustix::io::ioctl_fionbio(&terminal, true).map_err(|errno| failed(errno.into()))?;
         let feeder = terminal.try_clone().and_then(Descriptor::new).map_err(failed)?;
         let terminal = Descriptor::new(terminal).map_err(failed)?;
-        ([Some((terminal, stdout)), None], Some(feeder))
+        ([Some(terminal), None], Some(feeder))
     } else {
-        let tap = |end: Option<Descriptor>, to| end.map(|end| (end, to));
-        ([tap(ends.stdout, stdout), tap(ends.stderr, stderr)], ends.stdin)
+        ([ends.stdout, ends.stderr], ends.stdin)
     };
     debug_assert_eq!(tty, plan.job.tty);
     let input = async move {
@@ -411,25 +428,32 @@ fn connect(
             let _ = feed(stdin, feeder, tty).await;
         }
     };
-    Ok(Pumps { outputs, input })
+    Ok(Pumps { pipes, outlets: [stdout, stderr], input })
 }
 
+/// Delivers both outputs. Pipes that were read to their end are kept in `ended`.
 async fn deliver(
-    outputs: [Option<Tap>; 2],
+    [first, second]: [Option<Descriptor>; 2],
+    outlets: [Outlet; 2],
     cap: Cap,
     carried: [&Carried; 2],
     exceeded: &[Notify; 2],
+    over: &Over,
+    ended: &Mutex<Vec<Descriptor>>,
 ) {
-    let [first, second] = outputs;
-    let one = async |tap: Option<Tap>, carried: &Carried, exceeded: &Notify| {
-        if let Some((end, to)) = tap
-            && drain(end, to, cap, carried, exceeded).await.is_err()
-        {
-            carried.mark_truncated();
+    let one = async |pipe: Option<Descriptor>, to: Outlet, carried: &Carried, exceeded: &Notify| {
+        let Some(pipe) = pipe else { return };
+        match drain(pipe, to, cap, carried, exceeded, over).await {
+            Ok(pipe) => ended.lock().unwrap_or_else(PoisonError::into_inner).extend(pipe),
+            Err(_) => carried.mark_truncated(),
         }
     };
     let [stdout, stderr] = carried;
-    tokio::join!(one(first, stdout, &exceeded[0]), one(second, stderr, &exceeded[1]));
+    let [to_stdout, to_stderr] = outlets;
+    tokio::join!(
+        one(first, to_stdout, stdout, &exceeded[0]),
+        one(second, to_stderr, stderr, &exceeded[1])
+    );
 }
 
 /// What a report says that is known before its program has ended.

@@ -214,7 +214,7 @@ pub(super) fn vfork<T>(entry: extern "C" fn(&T) -> !, argument: &T) -> Result<us
     // them, for this process waits until then (CLONE_VFORK); `entry` never returns.
     check(unsafe {
         let argument = ptr::from_ref(argument) as usize;
-        clone_with_stack(nr::NR_CLONE, flags, top, entry as usize, argument)
+        clone_with_stack(nr::NR_CLONE, flags, top, entry as usize, argument, 0)
     })
 }
 

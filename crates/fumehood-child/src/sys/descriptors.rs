@@ -146,6 +146,15 @@ pub fn poll_now(fds: &mut [PollFd]) -> Result<usize> {
     poll_until(fds, no_time.as_mut_ptr() as usize)
 }
 
+/// `ppoll(2)` that waits for so many nanoseconds, less than a second, at most.
+///
+/// # Errors
+/// `EINTR`.
+pub fn poll_for(fds: &mut [PollFd], nanoseconds: u64) -> Result<usize> {
+    let mut time = [0, nanoseconds];
+    poll_until(fds, time.as_mut_ptr() as usize)
+}
+
 fn poll_until(fds: &mut [PollFd], timeout: usize) -> Result<usize> {
     // SAFETY: `fds` has the kernel's layout; the kernel writes only `revents` of its elements, and
     // to the timeout, which is none or outlives the call in the frame of the caller.
@@ -257,12 +266,12 @@ fn descriptors(control: &[u8], fds: &mut [Fd; MAX_FDS]) -> usize {
     count.min(length.saturating_sub(HEADER) / 4)
 }
 
-/// `sendmsg(2)` of two pieces of bytes and at most one descriptor, without `SIGPIPE`.
+/// `sendmsg(2)` of four pieces of bytes and at most one descriptor, without `SIGPIPE`.
 ///
 /// # Errors
 /// Those of the socket.
-pub fn send(socket: Fd, [first, second]: [&[u8]; 2], fd: Option<Fd>) -> Result<usize> {
-    let iov = [first.as_ptr() as usize, first.len(), second.as_ptr() as usize, second.len()];
+pub fn send(socket: Fd, parts: [&[u8]; 4], fd: Option<Fd>) -> Result<usize> {
+    let iov = parts.map(|part| [part.as_ptr() as usize, part.len()]);
     // A control message: length 16 + 4, SOL_SOCKET, SCM_RIGHTS, the number, padding.
     let scm = (u64::from(net::SCM_RIGHTS) << 32) | u64::from(net::SOL_SOCKET);
     let control = [20u64, scm, fd.map_or(0, |fd| u64::from(fd.0 as u32))];
@@ -270,7 +279,7 @@ pub fn send(socket: Fd, [first, second]: [&[u8]; 2], fd: Option<Fd>) -> Result<u
         name: 0,
         namelen: 0,
         iov: iov.as_ptr() as usize,
-        iovlen: 2,
+        iovlen: iov.len(),
         control: if fd.is_some() { control.as_ptr() as usize } else { 0 },
         controllen: if fd.is_some() { size_of::<[u64; 3]>() } else { 0 },
         flags: 0,

@@ -162,6 +162,23 @@ pub fn share<T: Sync>(
     unsafe { clone_sharing(u64::from(nr::CLONE_VM), 0, stack, entry, argument) }
 }
 
+/// [`share`] with a child whose end is told by `SIGCHLD`, and that has to be waited for. The kernel sets
+/// `shares` to zero, and wakes [who waits for it](wait_for_other), when the child shares the memory no longer:
+/// it has executed a program, or has ended.
+///
+/// # Errors
+/// Those of `clone(2)`.
+pub fn share_told<T: Sync>(
+    stack: &'static mut [u8],
+    entry: extern "C" fn(&T) -> !,
+    argument: &'static T,
+    shares: &'static AtomicU32,
+) -> Result<i32> {
+    let flags = u64::from(nr::CLONE_VM | nr::CLONE_CHILD_CLEARTID);
+    // SAFETY: as for `share`; the word is there as long as the memory is, and may change at any time.
+    unsafe { clone_clearing(flags, nr::SIGCHLD, stack, entry, argument, shares.as_ptr()) }
+}
+
 /// [`share`] with this process's descriptors, too, in a child that has the given process id in its
 /// namespace. The next child gets the same one as without it. Somebody has to [wait](wait_for) for it.
 ///
@@ -191,6 +208,7 @@ pub fn share_as<T: Sync>(
             size_of::<CloneArgs>(),
             entry as usize,
             ptr::from_ref(argument) as usize,
+            0,
         )
     };
     check(ret).map(drop)
@@ -205,10 +223,24 @@ unsafe fn clone_sharing<T>(
     entry: extern "C" fn(&T) -> !,
     argument: &T,
 ) -> Result<i32> {
+    // SAFETY: as the caller says.
+    unsafe { clone_clearing(flags, exit_signal, stack, entry, argument, ptr::null_mut()) }
+}
+
+/// SAFETY for callers: as for [`clone_sharing`]; with CLONE_CHILD_CLEARTID the kernel may write to `cleared`
+/// as long as the memory is there.
+unsafe fn clone_clearing<T>(
+    flags: u64,
+    exit_signal: u32,
+    stack: &mut [u8],
+    entry: extern "C" fn(&T) -> !,
+    argument: &T,
+    cleared: *mut u32,
+) -> Result<i32> {
     let top = (stack.as_mut_ptr() as usize + stack.len()) & !15;
     // Not clone3(2), which filters hide whose flags they could not see, our own among them. SAFETY: as the
-    // caller says. The function pointer and the reference are both one word; flags and the top of the stack
-    // are all that the flags that are used want.
+    // caller says. The function pointer and the reference are both one word; flags, the top of the stack
+    // and the word are all that the flags that are used want.
     let ret = unsafe {
         arch::clone_with_stack(
             nr::__NR_clone as usize,
@@ -216,6 +248,7 @@ unsafe fn clone_sharing<T>(
             top,
             entry as usize,
             ptr::from_ref(argument) as usize,
+            cleared as usize,
         )
     };
     check(ret).map(|pid| pid as i32)

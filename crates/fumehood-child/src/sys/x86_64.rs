@@ -35,9 +35,10 @@ pub(crate) unsafe fn syscall6(
 
 /// A clone for a child with a stack of its own, which calls `entry(argument)`: `clone3(2)` of the
 /// arguments at `first` that are `second` bytes long, or `clone(2)` of the flags `first` and the top
-/// of the stack `second`.
+/// of the stack `second`, and of a word that the kernel is to clear where they have
+/// `CLONE_CHILD_CLEARTID`.
 ///
-/// SAFETY for callers: the stack ends 16-byte aligned; flags that use further arguments of
+/// SAFETY for callers: the stack ends 16-byte aligned; other flags that use further arguments of
 /// `clone(2)` are not set; `entry` is the address of an `extern "C"` function of one word that never returns.
 pub(crate) unsafe fn clone_with_stack(
     number: usize,
@@ -45,6 +46,7 @@ pub(crate) unsafe fn clone_with_stack(
     second: usize,
     entry: usize,
     argument: usize,
+    cleared: usize,
 ) -> isize {
     let ret: isize;
     // SAFETY: in the parent this is a plain system call. The child starts with the same registers
@@ -64,6 +66,7 @@ pub(crate) unsafe fn clone_with_stack(
             in("rsi") second,
             in("r12") entry,
             in("r13") argument,
+            in("r10") cleared,
             lateout("rcx") _,
             lateout("r11") _,
         );

@@ -43,6 +43,7 @@ pub(super) fn start(plan: &Plan, argv: &[OsString], stdio: Vec<OwnedFd>) -> Resu
         notes: Vec::new(),
         steps: Vec::new(),
         terminal: None,
+        since: None,
         found: std::collections::BTreeMap::new(),
     })
 }

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use fumehood_child::wire::{Ended, Kind};
+use tokio::time::Instant;
 
 use crate::backend::native::ahead::Ahead;
 use crate::backend::native::cell::Handle;
@@ -204,6 +205,8 @@ pub(crate) struct Started {
     pub(crate) steps: Vec<StepTime>,
     /// The controlling end of its terminal.
     pub(crate) terminal: Option<OwnedFd>,
+    /// Since when it runs, where that is known better than by when we heard of it.
+    pub(crate) since: Option<Instant>,
     /// Where guarantees stand by what was found in this very sandbox, rather than by what was asked
     /// for. What is required and not held has been refused.
     pub(crate) found: BTreeMap<Guarantee, Standing>,
@@ -211,10 +214,11 @@ pub(crate) struct Started {
 
 impl From<native::cell::Started> for Started {
     fn from(started: native::cell::Started) -> Self {
-        let native::cell::Started { init, group, changes, notes, root, mounts, steps, terminal } =
-            started;
+        let native::cell::Started { init, group, changes, notes, root, mounts, .. } = started;
+        let native::cell::Started { steps, terminal, since, .. } = started;
         let tether = Tether::Native { init, root, mounts };
-        Self { tether, group, changes, notes, steps, terminal, found: BTreeMap::new() }
+        let since = Some(since);
+        Self { tether, group, changes, notes, steps, terminal, since, found: BTreeMap::new() }
     }
 }
 

@@ -61,8 +61,9 @@ pub(super) async fn keep(pool: Weak<Inner>, mut spent: mpsc::UnboundedReceiver<S
     }
 }
 
-fn let_go(leaving: &mut VecDeque<Spent>, cell: Spent) {
+fn let_go(leaving: &mut VecDeque<Spent>, mut cell: Spent) {
     cell.init.hang_up();
+    cell.pipes.clear();
     leaving.push_back(cell);
 }
 

@@ -8,7 +8,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+
+use super::Over;
 
 use crate::backend::native::watch;
 
@@ -49,14 +51,19 @@ impl Descriptor {
     }
 
     /// Reads from a descriptor of ours, which does not block, into the room that a buffer has left; 0
-    /// at the end. Memory that nothing is read into is not touched: most programs print less than a
-    /// page.
-    pub(crate) async fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    /// at the end, or when there is no more and nobody is left to write more. Memory that nothing is read
+    /// into is not touched: most programs print less than a page.
+    pub(crate) async fn read(&self, buffer: &mut Vec<u8>, over: &Over) -> io::Result<usize> {
         debug_assert!(buffer.len() < buffer.capacity(), "no room looks like the end");
         match self {
             Self::Immediate(fd) => Ok(rustix::io::read(fd, spare_capacity(buffer))?),
             Self::Waits(fd) => loop {
-                let mut guard = fd.readable().await?;
+                let Some(mut guard) = readable(fd, over).await? else {
+                    return match rustix::io::read(fd, spare_capacity(buffer)) {
+                        Err(Errno::AGAIN) => Ok(0),
+                        read => Ok(read?),
+                    };
+                };
                 let done = guard.try_io(|fd| Ok(rustix::io::read(fd, spare_capacity(buffer))?));
                 if let Ok(done) = done {
                     return done;
@@ -86,19 +93,23 @@ impl Descriptor {
         }
     }
 
-    /// Moves up to `len` bytes on to another pipe without copying them (`splice(2)`); 0 at the end.
+    /// Moves up to `len` bytes on to another pipe without copying them (`splice(2)`); 0 as for
+    /// [`read`](Self::read).
     ///
     /// Between two pipes `SPLICE_F_NONBLOCK` keeps either from blocking, whatever mode they are in.
-    pub(super) async fn splice(&self, to: &Self, len: usize) -> io::Result<usize> {
+    pub(super) async fn splice(&self, to: &Self, len: usize, over: &Over) -> io::Result<usize> {
         let (Self::Waits(from), Self::Waits(to)) = (self, to) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         loop {
             // Also the place where others of this thread get their turn.
-            let mut guard = from.readable().await?;
+            let guard = readable(from, over).await?;
             match rustix::pipe::splice(from, None, to, None, len, SpliceFlags::NONBLOCK) {
                 Err(Errno::AGAIN) if ready(from.as_fd(), PollFlags::IN)? => writable(to).await?,
-                Err(Errno::AGAIN) => guard.clear_ready(),
+                Err(Errno::AGAIN) => match guard {
+                    Some(mut guard) => guard.clear_ready(),
+                    None => return Ok(0),
+                },
                 moved => return Ok(moved?),
             }
         }
@@ -139,6 +150,19 @@ impl Descriptor {
             bytes = bytes.get(len..).unwrap_or(&[]);
         }
         Ok(())
+    }
+}
+
+/// Waits until there is something to read, or the end; none if nobody is left to write: what is there now
+/// is the rest.
+async fn readable<'a>(
+    fd: &'a AsyncFd<OwnedFd>,
+    over: &Over,
+) -> io::Result<Option<AsyncFdReadyGuard<'a, OwnedFd>>> {
+    tokio::select! {
+        biased;
+        guard = fd.readable() => Ok(Some(guard?)),
+        () = over.wait() => Ok(None),
     }
 }
 

@@ -81,6 +81,8 @@ impl<'a> Watch<'a> {
         let mut ordered = true;
         loop {
             tokio::select! {
+                // Most have ended when they are first heard of: then no clock is set.
+                biased;
                 ending = tether.ended() => return match ending {
                     Ok(Some(ending)) => Ok(ending),
                     Ok(None) => self.is_lost(),

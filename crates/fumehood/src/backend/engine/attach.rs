@@ -10,7 +10,7 @@ use rustix::fs::MemfdFlags;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::order::SEAL;
-use crate::stream::Descriptor;
+use crate::stream::{Descriptor, Over};
 
 const STDERR: u8 = 2;
 
@@ -151,7 +151,7 @@ pub(super) async fn input(from: OwnedFd, mut to: impl AsyncWrite + Unpin) -> io:
     let from = near(from)?;
     let mut read = Vec::with_capacity(64 << 10);
     // Into the room that is left, so what was written makes way.
-    while from.read(&mut read).await? > 0 {
+    while from.read(&mut read, &Over::default()).await? > 0 {
         to.write_all(&read).await?;
         read.clear();
     }

@@ -95,6 +95,7 @@ pub(super) async fn begin(
         notes: notes(plan),
         steps: steps.done,
         terminal: None,
+        since: None,
         found,
     })
 }

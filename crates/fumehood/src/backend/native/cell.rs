@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fumehood_child::wire::Kind;
+use tokio::time::{Instant, timeout_at};
 
 use super::ahead::{Ahead, Told};
 use super::cgroup::Group;
@@ -176,10 +178,13 @@ impl Cell {
         stdio: Vec<OwnedFd>,
         failed: impl Fn(&Script, &[u8]) -> NotBuilt,
     ) -> Result<Started, NotBuilt> {
-        let mut steps = match self.parked.take() {
-            Some(steps) => steps,
-            None => self.assert_member().await?.unwrap_or_default(),
+        let parked = match self.parked.take() {
+            Some(steps) => Some(steps),
+            None => self.assert_member().await?,
         };
+        // Of any other it is heard when it stands.
+        let stands = parked.is_some();
+        let mut steps = parked.unwrap_or_default();
         if let Some(base) = &mut self.base {
             base.settle().await?;
         }
@@ -187,8 +192,9 @@ impl Cell {
         let sent = send(&self.init, Kind::Program, &program, &stdio).await?;
         // The program's ends of its pipes are its own now.
         drop(stdio);
+        let mut question = stands.then(soon);
         loop {
-            let Some(Message { kind, body, fd }) = self.next_unless_dead().await? else {
+            let Some(Message { kind, body, fd }) = self.next_or_ask(&mut question).await? else {
                 // Who did not read to its end what is to be started has started nothing. Of any other
                 // init nobody knows: no program is ever started twice.
                 let unheard = !sent || self.init.control.left_unread();
@@ -196,6 +202,7 @@ impl Cell {
             };
             match kind {
                 Kind::Ready => {
+                    question = Some(soon());
                     steps.extend(times(&self.script.labels, &body));
                     // The init starts the program meanwhile.
                     if self.leaves_mounts {
@@ -205,7 +212,8 @@ impl Cell {
                 Kind::CellFailed => return Err(cell_failed(&self.script.labels, &body)),
                 Kind::ProgramFailed => return Err(failed(&program, &body)),
                 Kind::Started => {
-                    steps.extend(times(&program.labels, body.get(4..).unwrap_or(&[])));
+                    let (since, laps) = told_of(&body).ok_or_else(died)?;
+                    steps.extend(times(&program.labels, laps));
                     let Self { init, group, changes, root, mounts, base, notes, .. } = self;
                     let changes = match (changes, base) {
                         (None, Some(_)) => return Err(no_layers().into()),
@@ -221,6 +229,7 @@ impl Cell {
                         notes,
                         steps,
                         terminal,
+                        since,
                     });
                 }
                 _ => return Err(died().into()),
@@ -316,6 +325,23 @@ impl Cell {
         }
     }
 
+    /// The next message. An init that has not said that its program runs, or has ended, when that is due is
+    /// asked once.
+    async fn next_or_ask(&mut self, due: &mut Option<Instant>) -> Result<Option<Message>> {
+        if let Some(moment) = *due {
+            if let Ok(next) = timeout_at(moment, self.next_unless_dead()).await {
+                return next;
+            }
+            *due = None;
+            match self.init.control.send(Kind::Ask, &[], &[]).await {
+                // What it said before it hung up is still to be read.
+                Err(error) if hung_up(&error) => {}
+                sent => sent.map_err(sending)?,
+            }
+        }
+        self.next_unless_dead().await
+    }
+
     /// What the steps of the cell took, when they are done.
     async fn ready(&mut self) -> Result<Vec<StepTime>, NotBuilt> {
         match self.next().await? {
@@ -345,6 +371,13 @@ impl Cell {
     }
 }
 
+/// When an init whose program is about to start is asked whether it runs. Of most that end before it is heard
+/// with their end: its init need not take the processor from a program to say that it runs.
+fn soon() -> Instant {
+    const SOON: Duration = Duration::from_millis(1);
+    Instant::now() + SOON
+}
+
 /// A program that runs.
 #[derive(Debug)]
 pub(crate) struct Started {
@@ -363,6 +396,16 @@ pub(crate) struct Started {
     pub(crate) steps: Vec<StepTime>,
     /// The controlling end of its terminal.
     pub(crate) terminal: Option<OwnedFd>,
+    /// Since when it runs.
+    pub(crate) since: Instant,
+}
+
+/// Since when a program runs, of which its init says so, and how long its steps took.
+fn told_of(body: &[u8]) -> Option<(Instant, &[u8])> {
+    let (age, laps) = body.get(4..)?.split_first_chunk()?;
+    let age = Duration::from_micros(u32::from_le_bytes(*age).into());
+    let now = Instant::now();
+    Some((now.checked_sub(age).unwrap_or(now), laps))
 }
 
 /// Whether all of it was sent. An init that failed an earlier step has hung up; what it said is still to

@@ -136,6 +136,7 @@ impl<J: Judge> Tenant<J> {
             notes,
             steps,
             terminal: None,
+            since: None,
             found: BTreeMap::new(),
         }
     }
