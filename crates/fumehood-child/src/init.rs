@@ -106,16 +106,10 @@ fn live_on(
     let fds = fds.get(..count).unwrap_or(&[]);
     let line = Line { socket, children };
     live_with_program(&line, list, streams(fds, stdio), stack, &cell)?;
-    if cell.shared.is_some() {
-        return linger(socket);
-    }
-    // Whoever ends keeps a processor for longer than it takes to hear that the program has ended.
-    let _ = sys::poll_for(&mut [PollFd::readable(socket)], AFTER_YOU);
-    Ok(())
+    // The end of an init keeps a processor for longer than it takes to hear that the program has ended.
+    sys::give_way_once();
+    if cell.shared.is_some() { linger(socket) } else { Ok(()) }
 }
-
-/// So many nanoseconds somebody else may go first.
-const AFTER_YOU: u64 = 200_000;
 
 /// What an init listens to.
 struct Line {
@@ -315,7 +309,10 @@ fn live_with_program(
     // who is not asked says so with its end.
     let news = program.kept.is_some().then(|| program.news());
     finish(line, news.as_ref().map(News::bytes), reaped, None, &cell.before)?;
-    program.kept.as_ref().map(Kept::close);
+    // Its own end closes them as well.
+    if let (Some(kept), Some(_)) = (&program.kept, cell.shared) {
+        kept.close();
+    }
     Ok(())
 }
 

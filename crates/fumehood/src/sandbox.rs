@@ -397,16 +397,26 @@ fn piped(drain: &mut Drain) -> DuplexStream {
 /// A program that runs. Dropping it kills the program and everything it started.
 #[derive(Debug)]
 pub struct Running {
-    state: Option<(supervise::Running, mpsc::Receiver<Order>, Option<InProgress>)>,
+    // In a place of its own: it is moved a dozen times before it is waited for.
+    state: Option<Box<State>>,
     changes: Option<Changes>,
     handle: Handle,
+}
+
+/// What is needed to wait for it.
+#[derive(Debug)]
+struct State {
+    inner: supervise::Running,
+    orders: mpsc::Receiver<Order>,
+    progress: Option<InProgress>,
 }
 
 impl Running {
     pub(crate) fn new(inner: supervise::Running) -> Self {
         let (orders, received) = mpsc::channel(ORDERS);
         let handle = Handle { orders, pid: inner.pid() };
-        Self { state: Some((inner, received, None)), changes: None, handle }
+        let state = State { inner, orders: received, progress: None };
+        Self { state: Some(Box::new(state)), changes: None, handle }
     }
 
     /// Has the cell go back to a pool.
@@ -415,10 +425,10 @@ impl Running {
         spent: Option<mpsc::UnboundedSender<Spent>>,
         progress: InProgress,
     ) -> Self {
-        if let Some((running, _, in_progress)) = &mut self.state {
-            *in_progress = Some(progress);
+        if let Some(state) = &mut self.state {
+            state.progress = Some(progress);
             if let Some(spent) = spent {
-                running.hand_over(spent);
+                state.inner.hand_over(spent);
             }
         }
         self
@@ -431,8 +441,9 @@ impl Running {
     /// [`ErrorKind::Internal`] if the supervision itself failed, or was waited for twice.
     pub async fn wait(&mut self) -> Result<Report> {
         let again = || Error::internal("wait", std::io::Error::other("was waited for already"));
-        let (running, orders, _in_progress) = self.state.take().ok_or_else(again)?;
-        let (report, changes) = running.wait(orders).await?;
+        let State { inner, orders, progress: _in_progress } =
+            *self.state.take().ok_or_else(again)?;
+        let (report, changes) = inner.wait(orders).await?;
         self.changes = changes;
         Ok(report)
     }

@@ -21,12 +21,9 @@ use crate::{ByteSize, Output};
 mod descriptor;
 
 pub(crate) use descriptor::Descriptor;
+use descriptor::LITTLE;
 
 const CHUNK: usize = 64 << 10;
-
-/// Room for what most programs print, if anything. A larger buffer would be taken from the system and given
-/// back in each run.
-const LITTLE: usize = 4 << 10;
 
 /// How much is moved at once: what a pipe of an ordinary user can grow to (`pipe-max-size`).
 const AT_ONCE: usize = 1 << 20;
@@ -157,15 +154,16 @@ pub(crate) async fn drain(
 ) -> io::Result<Option<Descriptor>> {
     let keep = matches!(to, Outlet::Kept);
     let moves = matches!(to, Outlet::Pipe(_)) && pipe.is_pipe();
-    let mut buffer = Vec::with_capacity(LITTLE);
+    let mut buffer = Vec::new();
     let mut since_turn = 0;
     loop {
         if moves && splice(&pipe, &mut to, cap.limit, carried, over).await? == Spliced::End {
             return Ok(Some(pipe));
         }
-        let was_full = buffer.len() == buffer.capacity();
+        // Who prints more than a little at a time prints much.
+        let prints_much = buffer.len() >= LITTLE;
         buffer.clear();
-        if was_full {
+        if prints_much {
             buffer.reserve(CHUNK);
         }
         match pipe.read(&mut buffer, over).await {

@@ -244,12 +244,20 @@ impl Running {
         let pipes = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
         let tally = Tally::read(group.as_ref(), &ending, wall);
         // What few runs need has a place of its own: a future is moved with all that it may need.
-        let collected = Box::pin(bring_back(&mut tether, &plan, sink, lost)).await?;
+        let collected = match sink {
+            Some(sink) => Box::pin(bring_back(&mut tether, &plan, sink, lost)).await?,
+            None => Collected::default(),
+        };
         let pidfd = match &tether {
             Tether::Native { init, .. } if layers.is_some() => init.pidfd(),
             _ => None,
         };
-        Box::pin(let_go(tether, group, pipes, spent)).await;
+        match (tether, spent) {
+            (Tether::Native { init, .. }, Some(taker)) => {
+                drop(taker.send(Spent { init, group, pipes }));
+            }
+            (tether, _) => Box::pin(let_go(tether, group)).await,
+        }
         let changes = match layers {
             Some(layers) => Some(Box::pin(look(layers, pidfd)).await?),
             None => None,
@@ -272,13 +280,8 @@ fn ends_writing(tether: &Tether, plan: &Plan, lost: bool) -> bool {
 
 /// Collects files while they are there: nothing runs in the cell any more, but it is not let go yet.
 /// One that was killed with everything else in its group leaves them to who has its mounts.
-async fn bring_back(
-    tether: &mut Tether,
-    plan: &Plan,
-    sink: Option<Sink>,
-    lost: bool,
-) -> Result<Collected> {
-    let there = sink.is_some() && (!lost || is_empty(tether, plan).await);
+async fn bring_back(tether: &mut Tether, plan: &Plan, sink: Sink, lost: bool) -> Result<Collected> {
+    let there = !lost || is_empty(tether, plan).await;
     let root = if there { tether.files().await? } else { None };
     Ok(match tether.collected() {
         Some(passed_on) => deliver_from(passed_on, plan, sink).await,
@@ -290,18 +293,10 @@ async fn bring_back(
 /// processes of a cell had.
 const LONG: Duration = Duration::from_secs(10);
 
-/// Leaves what is left of a cell to whoever wants it, or waits until nothing is.
-async fn let_go(
-    tether: Tether,
-    mut group: Option<Group>,
-    pipes: Vec<Descriptor>,
-    taker: Option<mpsc::UnboundedSender<Spent>>,
-) {
-    match (tether, taker) {
-        (Tether::Native { init, .. }, Some(taker)) => {
-            return drop(taker.send(Spent { init, group, pipes }));
-        }
-        (Tether::Native { mut init, .. }, None) => {
+/// Waits until nothing is left of a cell.
+async fn let_go(tether: Tether, mut group: Option<Group>) {
+    match tether {
+        Tether::Native { mut init, .. } => {
             if let Some(group) = &mut group {
                 init.hang_up();
                 // Meanwhile, since there is something to wait for.
@@ -310,7 +305,7 @@ async fn let_go(
                 let _ = timeout(LONG, init.ended()).await;
             }
         }
-        (Tether::Foreign(program), _) => program.remove().await,
+        Tether::Foreign(program) => program.remove().await,
     }
     if let Some(mut group) = group {
         remove(&mut group).await;
@@ -346,8 +341,7 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
 }
 
 /// Delivers files that somebody inside has brought, on a thread of its own as well.
-async fn deliver_from(passed_on: File, plan: &Plan, sink: Option<Sink>) -> Collected {
-    let Some(sink) = sink else { return Collected::default() };
+async fn deliver_from(passed_on: File, plan: &Plan, sink: Sink) -> Collected {
     let collect = plan.job.collect.clone();
     let delivered =
         tokio::task::spawn_blocking(move || collect::deliver(passed_on, &collect, sink));
@@ -355,8 +349,7 @@ async fn deliver_from(passed_on: File, plan: &Plan, sink: Option<Sink>) -> Colle
 }
 
 /// Brings files back, on a thread of its own: a disk may be slow.
-async fn collect_from(root: Option<OwnedFd>, plan: &Plan, sink: Option<Sink>) -> Collected {
-    let Some(sink) = sink else { return Collected::default() };
+async fn collect_from(root: Option<OwnedFd>, plan: &Plan, sink: Sink) -> Collected {
     let collect = plan.job.collect.clone();
     let Some(root) = root else { return Collected::gone(&collect) };
     let cwd = plan.job.cwd.clone();

@@ -146,15 +146,6 @@ pub fn poll_now(fds: &mut [PollFd]) -> Result<usize> {
     poll_until(fds, no_time.as_mut_ptr() as usize)
 }
 
-/// `ppoll(2)` that waits for so many nanoseconds, less than a second, at most.
-///
-/// # Errors
-/// `EINTR`.
-pub fn poll_for(fds: &mut [PollFd], nanoseconds: u64) -> Result<usize> {
-    let mut time = [0, nanoseconds];
-    poll_until(fds, time.as_mut_ptr() as usize)
-}
-
 fn poll_until(fds: &mut [PollFd], timeout: usize) -> Result<usize> {
     // SAFETY: `fds` has the kernel's layout; the kernel writes only `revents` of its elements, and
     // to the timeout, which is none or outlives the call in the frame of the caller.

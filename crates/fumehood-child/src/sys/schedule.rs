@@ -36,6 +36,11 @@ impl Attributes {
 /// `SCHED_FLAG_KEEP_POLICY`: whoever was started at a policy that is not the usual one keeps it.
 const KEEP_POLICY: u64 = 0x08;
 
+/// Lets whoever else waits for this processor go first (`sched_yield(2)`).
+pub fn give_way_once() {
+    let _ = plain!(__NR_sched_yield);
+}
+
 /// Sets the nice value of this thread and how long it may run before others have their turn, in
 /// nanoseconds; 0 for as long as the kernel gives by itself.
 ///

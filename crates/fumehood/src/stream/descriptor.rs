@@ -1,6 +1,7 @@
 //! Descriptors that are read and written without blocking, whatever mode they are in.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
@@ -50,21 +51,20 @@ impl Descriptor {
         rustix::fs::fstat(fd).is_ok_and(is_fifo)
     }
 
-    /// Reads from a descriptor of ours, which does not block, into the room that a buffer has left; 0
-    /// at the end, or when there is no more and nobody is left to write more. Memory that nothing is read
-    /// into is not touched: most programs print less than a page.
+    /// Reads from a descriptor of ours, which does not block, into the room that a buffer has left, or a
+    /// [`LITTLE`] where it has less; 0 at the end, or when there is no more and nobody is left to write
+    /// more. Memory that nothing is read into is not touched: most programs print less than a page.
     pub(crate) async fn read(&self, buffer: &mut Vec<u8>, over: &Over) -> io::Result<usize> {
-        debug_assert!(buffer.len() < buffer.capacity(), "no room looks like the end");
         match self {
-            Self::Immediate(fd) => Ok(rustix::io::read(fd, spare_capacity(buffer))?),
+            Self::Immediate(fd) => Ok(read_into(fd.as_fd(), buffer)?),
             Self::Waits(fd) => loop {
                 let Some(mut guard) = readable(fd, over).await? else {
-                    return match rustix::io::read(fd, spare_capacity(buffer)) {
+                    return match read_into(fd.as_fd(), buffer) {
                         Err(Errno::AGAIN) => Ok(0),
                         read => Ok(read?),
                     };
                 };
-                let done = guard.try_io(|fd| Ok(rustix::io::read(fd, spare_capacity(buffer))?));
+                let done = guard.try_io(|fd| Ok(read_into(fd.as_fd(), buffer)?));
                 if let Ok(done) = done {
                     return done;
                 }
@@ -151,6 +151,19 @@ impl Descriptor {
         }
         Ok(())
     }
+}
+
+/// What is read where nobody has made room. A program that prints nothing needs none.
+pub(super) const LITTLE: usize = 4 << 10;
+
+fn read_into(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
+    if buffer.capacity() - buffer.len() >= LITTLE {
+        return rustix::io::read(fd, spare_capacity(buffer));
+    }
+    let mut little = [MaybeUninit::<u8>::uninit(); LITTLE];
+    let (read, _) = rustix::io::read(fd, &mut little)?;
+    buffer.extend_from_slice(read);
+    Ok(read.len())
 }
 
 /// Waits until there is something to read, or the end; none if nobody is left to write: what is there now
