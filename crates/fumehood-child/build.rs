@@ -43,6 +43,10 @@ fn compile(program: &Path, linker: &[OsString]) -> Result<(), String> {
     let mut command = Command::new(variable("RUSTC"));
     command.args(["--edition=2024", "--crate-name=one", "--crate-type=bin", "--cap-lints=allow"]);
     command.arg("--target").arg(variable("TARGET")).args(linker);
+    if variable("CARGO_CFG_TARGET_ENV") == "musl" {
+        // It begins by itself, and not with what the compiler brings along for programs of this C library.
+        command.arg("-Clink-self-contained=no");
+    }
     command.args([
         "-Copt-level=s",
         "-Cpanic=abort",
