@@ -72,7 +72,7 @@ impl Watched {
     /// The process id of the program.
     ///
     /// # Errors
-    /// As for [`Start::run`].
+    /// That of the clone, or the step that failed.
     pub(crate) fn started(&self) -> core::result::Result<i32, NotStarted> {
         let cloned = self.cloned.load(Relaxed);
         self.start.outcome(if cloned < 0 { Err(Errno(-cloned)) } else { Ok(cloned) })

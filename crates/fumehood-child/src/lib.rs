@@ -35,6 +35,7 @@ mod membership;
 mod networks;
 mod orphans;
 mod terminal;
+mod watch;
 
 pub use step::{Step, StepError};
 pub use sys::{Errno, Fd};
