@@ -12,7 +12,7 @@ use core::ffi::CStr;
 
 use linux_raw_sys::general as nr;
 
-use crate::sys::{self, Errno, Fd, Result};
+use crate::sys::{self, Errno, Fd, PollFd, Result};
 
 /// How many there are at most, and so how many cells a template has at a time. Each takes eight
 /// descriptors, which may be fewer than that.
@@ -26,6 +26,10 @@ const SPARE: usize = 64;
 /// How many ends of inits are looked at before a network is lent: more than one, so that they become
 /// fewer, and not all, so that nobody waits long for a cell.
 const AT_ONCE: usize = 4;
+
+/// For how long nobody has asked for a network when one is looked at unasked: whoever has just ended a run
+/// may be about to begin another.
+const QUIET_MS: u32 = 2;
 
 /// What tells whether anything happened in a network, in the process file system. Of the first only the
 /// line with the number of sockets is about this network and not about the host.
@@ -170,6 +174,26 @@ impl Networks {
             }
         }
         Ok(index)
+    }
+
+    /// Waits until somebody asks for something on this socket, and looks meanwhile at networks that came
+    /// back, one by one, so that whoever asks need not wait for that.
+    pub(crate) fn rest(&mut self, socket: Fd) {
+        let asked = PollFd::readable(socket);
+        loop {
+            let mut watched = [asked, PollFd::readable(self.ends)];
+            let waited = sys::poll(&mut watched);
+            let [request, _] = watched;
+            if waited.is_err() || request.revents != 0 {
+                return;
+            }
+            if sys::poll_for(&mut [asked], QUIET_MS) != Ok(0) {
+                return;
+            }
+            if let Some(index) = sys::epoll_next(self.ends) {
+                self.take_back(index);
+            }
+        }
     }
 
     /// Goes back to where the template is itself.

@@ -17,8 +17,8 @@ use linux_raw_sys::{general as nr, prctl as pr};
 
 use crate::launch::{LaunchStep, Parting};
 use crate::networks::Networks;
-use crate::sys::{self, Errno, Fd, Result};
-use crate::zygote::{self, Refused, Request};
+use crate::sys::{self, Errno, Fd};
+use crate::zygote::{self, Cloner, Refused, Request};
 
 /// What an init needs: a stack for its program's start, a list of steps, and the time of each.
 const RESERVE: usize = 192 << 10;
@@ -32,15 +32,64 @@ pub fn main(socket: Fd, proc: Fd, compares: bool) -> ! {
     let Ok(parting) = Parting::new(proc) else { sys::exit(1) };
     // For the inits: what they take of it costs less than what they ask for themselves.
     let _ = sys::reserve(RESERVE);
-    let mut networks = None;
-    // Who may have an init born in a group of version 2 is no template.
-    zygote::answer_requests(socket, |request, line, _| {
-        clone(&parting, (proc, compares), &mut networks, request, line)
-    })
+    zygote::answer_requests(socket, &mut Template { parting, proc, compares, networks: None })
+}
+
+struct Template {
+    parting: Parting,
+    proc: Fd,
+    compares: bool,
+    networks: Option<Networks>,
+}
+
+impl Cloner for Template {
+    /// Who may have an init born in a group of version 2 is no template.
+    fn clone(&mut self, request: &Request<'_>, line: Fd, _: Option<Fd>) -> Result<(), Refused> {
+        let network = u64::from(nr::CLONE_NEWNET);
+        let own = Request { flags: request.flags & !network, ..*request };
+        if request.flags & network == 0 {
+            self.clone_here(&own, line).map(sys::close)
+        } else {
+            self.clone_in_network(&own, line)
+        }
+    }
+
+    fn rest(&mut self, socket: Fd) {
+        if let Some(networks) = &mut self.networks {
+            networks.rest(socket);
+        }
+    }
+}
+
+impl Template {
+    fn clone_here(&self, request: &Request<'_>, line: Fd) -> Result<Fd, Refused> {
+        visibly(|| zygote::clone_parting(request, line, &self.parting))
+    }
+
+    fn clone_in_network(&mut self, request: &Request<'_>, line: Fd) -> Result<(), Refused> {
+        let refused = |errno| (LaunchStep::Network, errno);
+        let index = self.networks().and_then(Networks::enter_one).map_err(refused)?;
+        let cloned = self.clone_here(request, line);
+        let networks = self.networks().map_err(refused)?;
+        networks.leave().map_err(refused)?;
+        match cloned {
+            Ok(init) => networks.lend(index, init),
+            Err(_) => networks.take_back(index),
+        }
+        cloned.map(drop)
+    }
+
+    /// Whoever has the host's network has none of ours.
+    fn networks(&mut self) -> sys::Result<&mut Networks> {
+        match &mut self.networks {
+            Some(networks) => Ok(networks),
+            none => Ok(none.insert(Networks::new(self.proc, self.compares)?)),
+        }
+    }
 }
 
 /// Closes all others. Between the two there is room for the line to an init.
-fn keep(socket: Fd, proc: Fd) -> Result<(Fd, Fd)> {
+fn keep(socket: Fd, proc: Fd) -> sys::Result<(Fd, Fd)> {
     const PROC: Fd = Fd(2);
     let moved = sys::dup_above(proc, 3)?;
     sys::dup_onto(socket, Fd(0))?;
@@ -49,39 +98,9 @@ fn keep(socket: Fd, proc: Fd) -> Result<(Fd, Fd)> {
     Ok((Fd(0), PROC))
 }
 
-fn clone(
-    parting: &Parting,
-    (proc, compares): (Fd, bool),
-    networks: &mut Option<Networks>,
-    request: &Request<'_>,
-    line: Fd,
-) -> core::result::Result<(), Refused> {
-    let wants_network = request.flags & u64::from(nr::CLONE_NEWNET) != 0;
-    let request = Request { flags: request.flags & !u64::from(nr::CLONE_NEWNET), ..*request };
-    if !wants_network {
-        return visibly(|| zygote::clone_parting(&request, line, parting)).map(sys::close);
-    }
-    let network = |errno| (LaunchStep::Network, errno);
-    let networks = match networks {
-        Some(networks) => networks,
-        // Whoever has the host's network has none of ours.
-        None => networks.insert(Networks::new(proc, compares).map_err(network)?),
-    };
-    let index = networks.enter_one().map_err(network)?;
-    let cloned = visibly(|| zygote::clone_parting(&request, line, parting));
-    networks.leave().map_err(network)?;
-    match cloned {
-        Ok(init) => networks.lend(index, init),
-        Err(_) => networks.take_back(index),
-    }
-    cloned.map(drop)
-}
-
 /// The id maps of a process that is undumpable belong to the host's root, and so cannot be written
 /// here; a child is what its parent was when it was made, and soon sees to itself.
-fn visibly<T>(
-    act: impl FnOnce() -> core::result::Result<T, Refused>,
-) -> core::result::Result<T, Refused> {
+fn visibly<T>(act: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
     let set = |value| {
         sys::prctl(pr::PR_SET_DUMPABLE, value, 0).map_err(|errno| (LaunchStep::Clone, errno))
     };
@@ -102,7 +121,7 @@ struct Found {
 ///
 /// # Errors
 /// Those of `clone3(2)` and of mounting.
-pub(crate) fn proc_of_nobody() -> Result<Fd> {
+pub(crate) fn proc_of_nobody() -> sys::Result<Fd> {
     const STACK_LEN: usize = 16 << 10;
     let found = Found { mount: AtomicI32::new(-1), errno: AtomicI32::new(0) };
     sys::vfork_apart(sys::map(STACK_LEN)?, look, &found)?;

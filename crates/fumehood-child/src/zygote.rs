@@ -141,29 +141,46 @@ fn answer_as_zygote(socket: Fd, warden: i32) -> ! {
     die_with(warden);
     // What it is cloned with an init begins with: all signals at their default, and blocked.
     sys::default_signals();
-    answer_requests(sys::keep_only(socket), |request, socket, cgroup| {
-        let pidfd = clone(request, socket, cgroup)?;
-        sys::close(pidfd);
-        Ok(())
-    })
+    answer_requests(sys::keep_only(socket), &mut Zygote)
+}
+
+/// Who clones inits on request.
+pub(crate) trait Cloner {
+    /// Clones one, with its end of the line to its supervisor and its control group.
+    fn clone(&mut self, request: &Request<'_>, line: Fd, cgroup: Option<Fd>)
+    -> Result<(), Refused>;
+
+    /// What there is to do while nobody asks; over as soon as somebody does, on this socket.
+    fn rest(&mut self, _socket: Fd) {}
+}
+
+struct Zygote;
+
+impl Cloner for Zygote {
+    fn clone(
+        &mut self,
+        request: &Request<'_>,
+        line: Fd,
+        cgroup: Option<Fd>,
+    ) -> Result<(), Refused> {
+        clone(request, line, cgroup).map(sys::close)
+    }
 }
 
 /// Why there is no init.
 pub(crate) type Refused = (LaunchStep, Errno);
 
 /// Answers requests until the socket is closed at its other end.
-pub(crate) fn answer_requests(
-    socket: Fd,
-    mut clone: impl FnMut(&Request<'_>, Fd, Option<Fd>) -> Result<(), Refused>,
-) -> ! {
+pub(crate) fn answer_requests(socket: Fd, cloner: &mut impl Cloner) -> ! {
     loop {
+        cloner.rest(socket);
         let mut packet = [0; MAX_REQUEST];
         let mut fds = [Fd(-1); MAX_FDS];
         match sys::receive(socket, &mut packet, &mut fds) {
             Ok((0, _)) => sys::exit(0),
             Ok((len, count)) => {
                 let fds = fds.get(..count).unwrap_or(&[]);
-                answer(packet.get(..len).unwrap_or(&[]), fds, &mut clone);
+                answer(packet.get(..len).unwrap_or(&[]), fds, cloner);
                 fds.iter().copied().for_each(sys::close);
             }
             Err(Errno::INTR) => {}
@@ -172,14 +189,10 @@ pub(crate) fn answer_requests(
     }
 }
 
-fn answer(
-    packet: &[u8],
-    fds: &[Fd],
-    clone: &mut impl FnMut(&Request<'_>, Fd, Option<Fd>) -> Result<(), Refused>,
-) {
+fn answer(packet: &[u8], fds: &[Fd], cloner: &mut impl Cloner) {
     let Some(&socket) = fds.first() else { return };
     let cloned = match Request::decode(packet) {
-        Some(request) => clone(&request, socket, fds.get(1).copied()),
+        Some(request) => cloner.clone(&request, socket, fds.get(1).copied()),
         None => Err((LaunchStep::Message, Errno::PROTO)),
     };
     if let Err(error) = cloned {

@@ -143,7 +143,13 @@ pub(crate) const MECHANISMS: [Mechanism; 53] = [
     ),
     // Templates, what they lend, and who is whose parent.
     in_pool("template", &["a_cell_from_a_template_is_like_any_other"]),
-    in_pool("network-witnesses", &["a_socket_that_outlives_its_cell_is_in_nobodys_network"]),
+    in_pool(
+        "network-witnesses",
+        &[
+            "a_socket_that_outlives_its_cell_is_in_nobodys_network",
+            "a_network_that_comes_back_unasked_is_compared_too",
+        ],
+    ),
     in_pool("siblings", &["a_template_that_dies_loses_no_run", "a_zygote_that_dies_loses_no_run"]),
     in_pool(
         "die-with-owner",

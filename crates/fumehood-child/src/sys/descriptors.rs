@@ -146,6 +146,20 @@ pub fn poll_now(fds: &mut [PollFd]) -> Result<usize> {
     poll_until(fds, no_time.as_mut_ptr() as usize)
 }
 
+/// `ppoll(2)` that waits for that many milliseconds at most, and gives 0 when they are over.
+///
+/// # Errors
+/// `EINTR`.
+pub fn poll_for(fds: &mut [PollFd], milliseconds: u32) -> Result<usize> {
+    let mut time = timespec(milliseconds);
+    poll_until(fds, time.as_mut_ptr() as usize)
+}
+
+/// The kernel's `struct timespec`.
+fn timespec(milliseconds: u32) -> [u64; 2] {
+    [u64::from(milliseconds / 1000), u64::from(milliseconds % 1000) * 1_000_000]
+}
+
 fn poll_until(fds: &mut [PollFd], timeout: usize) -> Result<usize> {
     // SAFETY: `fds` has the kernel's layout; the kernel writes only `revents` of its elements, and
     // to the timeout, which is none or outlives the call in the frame of the caller.
@@ -189,7 +203,7 @@ pub fn epoll_next(set: Fd) -> Option<usize> {
 
 /// Waits for that many milliseconds, or less if a signal comes.
 pub fn sleep_ms(milliseconds: u32) {
-    let time = [u64::from(milliseconds / 1000), u64::from(milliseconds % 1000) * 1_000_000];
+    let time = timespec(milliseconds);
     let _ = plain!(__NR_ppoll, 0, 0, time.as_ptr(), 0, 0);
 }
 

@@ -1,9 +1,16 @@
 //! What one run can find of another, and a cell from a template of what others are not like.
 
-use fumehood::{Job, Sandbox};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use fumehood::{Job, Pool, Sandbox};
 use libtest_mimic::Failed;
+use tempfile::TempDir;
 
 use crate::common::run;
+use crate::processes::until_inits;
 use crate::{pool, prints};
 
 /// Leaves something at every place where there could be something to find, and prints what is there
@@ -118,27 +125,68 @@ import socket
 print(socket.socket(socket.AF_UNIX).connect_ex("\0left"))
 "#;
 
-pub(crate) fn sockets_that_stay() -> Result<(), Failed> {
-    run(async {
+/// What a host shows to programs: a socket of its own.
+struct Shared {
+    dir: TempDir,
+    listener: UnixListener,
+}
+
+impl Shared {
+    fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("socket");
-        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        let listener = UnixListener::bind(&path).expect("a socket");
         for open in [dir.path(), &path] {
-            let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+            let all = Permissions::from_mode(0o777);
             std::fs::set_permissions(open, all).expect("they are ours");
         }
-        let pool = pool(1);
-        let job = |script: &str| Job::new(["python3", "-c", script]).mount(dir.path(), "/shared");
-        pool.warm(&job(GIVER)).await?;
-        assert_eq!(prints(&pool, &job(GIVER)).await?, "given\n");
-        // The descriptor that was passed stays in the queue of this connection.
-        let (_kept, _) = listener.accept().expect("a connection");
+        Self { dir, listener }
+    }
+
+    fn job(&self, script: &str) -> Job {
+        Job::new(["python3", "-c", script]).mount(self.dir.path(), "/shared")
+    }
+
+    /// Has a program pass a socket out, which stays in the queue of this connection.
+    async fn keep_one(&self, pool: &Pool) -> fumehood::Result<UnixStream> {
+        assert_eq!(prints(pool, &self.job(GIVER)).await?, "given\n");
+        Ok(self.listener.accept().expect("a connection").0)
+    }
+
+    async fn assert_nobody_is_there(&self, pool: &Pool) -> fumehood::Result<()> {
+        let refused = format!("{}\n", rustix::io::Errno::CONNREFUSED.raw_os_error());
+        assert_eq!(prints(pool, &self.job(SEEKER)).await?, refused);
+        Ok(())
+    }
+}
+
+pub(crate) fn sockets_that_stay() -> Result<(), Failed> {
+    run(async {
+        let (shared, pool) = (Shared::new(), pool(1));
+        pool.warm(&shared.job(GIVER)).await?;
+        let _kept = shared.keep_one(&pool).await?;
         for _ in 0..3 {
-            pool.warm(&job(SEEKER)).await?;
-            let refused = format!("{}\n", rustix::io::Errno::CONNREFUSED.raw_os_error());
-            assert_eq!(prints(&pool, &job(SEEKER)).await?, refused, "nobody is there");
+            pool.warm(&shared.job(SEEKER)).await?;
+            shared.assert_nobody_is_there(&pool).await?;
         }
         assert_eq!((pool.metrics().hits, pool.metrics().templates), (4, 1));
+        Ok(())
+    })
+}
+
+/// A template looks at what comes back when nobody asks it for anything.
+pub(crate) fn sockets_that_stay_while_nobody_asks() -> Result<(), Failed> {
+    run(async {
+        let (shared, pool) = (Shared::new(), pool(0));
+        pool.warm(&shared.job(GIVER)).await?;
+        let _kept = shared.keep_one(&pool).await?;
+        for _ in 0..3 {
+            until_inits(0).await;
+            // Many times what it waits for that.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            shared.assert_nobody_is_there(&pool).await?;
+        }
+        assert_eq!((pool.metrics().misses, pool.metrics().templates), (4, 1));
         Ok(())
     })
 }

@@ -16,7 +16,7 @@ use libtest_mimic::Arguments;
 
 use common::Test;
 
-const TESTS: [(&str, Test); 30] = [
+const TESTS: [(&str, Test); 31] = [
     ("a_parked_cell_gives_what_the_job_says", jobs::gives_what_the_job_says),
     ("what_is_worked_out_for_one_job_counts_for_no_other", jobs::recipes),
     ("what_is_worked_out_before_a_job_is_right_for_it", jobs::by_recipe),
@@ -29,6 +29,10 @@ const TESTS: [(&str, Test); 30] = [
     ("a_cell_from_a_template_is_like_any_other", apart::templates_change_nothing),
     ("cells_that_live_at_a_time_have_networks_of_their_own", apart::networks_are_apart),
     ("a_socket_that_outlives_its_cell_is_in_nobodys_network", apart::sockets_that_stay),
+    (
+        "a_network_that_comes_back_unasked_is_compared_too",
+        apart::sockets_that_stay_while_nobody_asks,
+    ),
     ("a_template_has_as_many_cells_as_there_are_descriptors_for", stock::many_cells),
     ("more_cells_than_descriptors_allow_are_refused", stock::too_many_cells),
     ("half_of_the_cells_are_replaced_beside_runs", stock::replaced_beside_runs),
