@@ -51,6 +51,10 @@ pub(crate) fn backends(args: &[String]) -> Outcome {
     }
     let write = args.iter().any(|arg| arg == "--write");
     let (only, args) = only(args)?;
+    if let Some(unknown) = args.iter().find(|arg| arg.starts_with("--") && *arg != "--write") {
+        let known = "--write, --only PROMISES or --overhead";
+        return Err(format!("backends: {unknown} is not known; there is {known}"));
+    }
     let chosen: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let known = |name: &&String| BACKENDS.contains(&name.as_str());
     if let Some(unknown) = chosen.iter().find(|name| !known(name)) {

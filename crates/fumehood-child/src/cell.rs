@@ -190,6 +190,7 @@ impl Cell {
             Step::IpcNamespace {} => sys::unshare(u64::from(nr::CLONE_NEWIPC)),
             Step::NetworkNamespace {} => self.make_network(),
             Step::SetIds { uid, gid, clear_groups } => set_ids(uid, gid, clear_groups),
+            Step::NoRealTime {} => sys::leave_real_time(),
             Step::NonDumpable {} => sys::prctl(pr::PR_SET_DUMPABLE, 0, 0).map(drop),
             Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
             Step::UserLimit { path, value } => self.limit_user(path, value),

@@ -44,11 +44,13 @@ pub struct Prelude {
 impl Prelude {
     /// The steps, in their order.
     #[must_use]
-    pub const fn steps(&self) -> [Option<Step<'static>>; 10] {
+    pub const fn steps(&self) -> [Option<Step<'static>>; 11] {
         let Self { namespaces, uid, gid, clear_groups, .. } = *self;
         let Self { own_processes, own_network, own_root, .. } = *self;
         let new_root = Step::NewRoot { size: ROOT_SIZE, inodes: ROOT_INODES };
         [
+            // Before anybody that it starts, and before a group of `cpu`, which takes none that has it.
+            Some(Step::NoRealTime {}),
             // Before anything that another process could look at: from here on nobody of the same
             // user can read what this copy of its launcher still has in memory.
             Some(Step::NonDumpable {}),

@@ -200,6 +200,8 @@ steps! {
         /// allowed.
         clear_groups: bool,
     }
+    /// Gives up a real-time policy: it goes before everybody on the host, nice or not.
+    55 NoRealTime "no-real-time" {}
     /// Makes this process undumpable: nobody of the same user can read its memory, environment
     /// or executable through `/proc`.
     3 NonDumpable "non-dumpable" {}

@@ -34,7 +34,7 @@ const fn in_pool(name: &'static str, red: &'static [&'static str]) -> Mechanism 
     Mechanism { name, backend: "native", suite: Suite::Pool, red }
 }
 
-pub(crate) const MECHANISMS: [Mechanism; 53] = [
+pub(crate) const MECHANISMS: [Mechanism; 54] = [
     mechanism(
         "net",
         &[
@@ -84,6 +84,7 @@ pub(crate) const MECHANISMS: [Mechanism; 53] = [
             "neighbours::a_program_cannot_take_its_place_back",
         ],
     ),
+    mechanism("no-real-time", &["neighbours::a_program_of_a_real_time_caller_is_ordinary"]),
     mechanism("as-one", &["neighbours::a_crowd_competes_as_one"]),
     mechanism(
         "copy-on-write",

@@ -67,6 +67,20 @@ pub fn slice() -> Result<u64> {
     Ok(attributes.runtime)
 }
 
+/// Gives up a real-time or a deadline policy for the ordinary one, which takes no privilege (`sched(7)`).
+/// Any other policy stays.
+///
+/// # Errors
+/// `EPERM` where a filter has it so.
+pub fn leave_real_time() -> Result<()> {
+    let no_priority = 0u32;
+    let policy = plain!(__NR_sched_getscheduler, 0)? as u32 & !nr::SCHED_RESET_ON_FORK;
+    if matches!(policy, nr::SCHED_FIFO | nr::SCHED_RR | nr::SCHED_DEADLINE) {
+        plain!(__NR_sched_setscheduler, 0, nr::SCHED_NORMAL, &raw const no_priority)?;
+    }
+    Ok(())
+}
+
 /// Has this process give way to others, by its nice value and without a slice of its own. One of
 /// a real-time policy, which has neither, keeps the value for when it gets an ordinary one
 /// (`setpriority(2)`).

@@ -3,16 +3,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::{
-    Feed, Fumehood, Live, Probe, Promise, Skip, Verdict, field, groups_of, marker, parse, promises,
-    run, skip, waiting_shell,
+    Feed, Fumehood, Live, Probe, Promise, Skip, Verdict, field, groups_of, host_tool, marker,
+    parse, promises, run, skip, waiting_shell,
 };
 
 promises![
     a_program_gives_way_to_others,
     a_program_cannot_take_its_place_back,
     the_init_does_not_give_way,
+    a_program_of_a_real_time_caller_is_ordinary,
     a_crowd_competes_as_one,
     cannot_find_what_another_cell_offers,
     cannot_touch_a_process_of_another_cell,
@@ -22,9 +24,19 @@ promises![
 ];
 
 fn nice_of(stat: &str) -> i32 {
-    // The name, in parentheses, may hold spaces; nice is field 19, and the state after it field 3.
+    field_of(stat, 19)
+}
+
+/// `SCHED_OTHER` is 0, `SCHED_FIFO` is 1 (`sched_setscheduler(2)`).
+fn policy_of(stat: &str) -> i32 {
+    field_of(stat, 41)
+}
+
+/// A field by its number in proc_pid_stat(5).
+fn field_of(stat: &str, number: usize) -> i32 {
+    // The name, in parentheses, may hold spaces; the state after it is field 3.
     let (_, rest) = stat.rsplit_once(") ").expect("a name in parentheses");
-    rest.split(' ').nth(16).and_then(|nice| nice.parse().ok()).expect("a nice value")
+    rest.split(' ').nth(number - 3).and_then(|field| field.parse().ok()).expect("a number")
 }
 
 fn own() -> i32 {
@@ -57,6 +69,21 @@ fn the_init_does_not_give_way() -> Promise {
     let stat = fs::read_to_string(format!("/proc/{init}/stat")).expect("the init lives");
     assert_eq!(nice_of(&stat), own());
     live.finish().exits(0);
+    Ok(())
+}
+
+/// A program of a real-time policy would go before everybody on the host, however nice.
+fn a_program_of_a_real_time_caller_is_ordinary() -> Promise {
+    let real_time = [host_tool("chrt")?, "--fifo".to_owned(), "1".to_owned()];
+    let [chrt, fifo, first] = real_time.each_ref().map(String::as_str);
+    let under = |program: &str| Command::new(chrt).args([fifo, first, program]).output();
+    let possible = under("true").expect("it is there");
+    if !possible.status.success() {
+        return skip(format!("chrt: {}", String::from_utf8_lossy(&possible.stderr).trim()));
+    }
+    let stat = Fumehood::new(&[], &["cat", "/proc/self/stat"]).under(&[chrt, fifo, first]).run();
+    let stat = stat.prints();
+    assert_eq!(policy_of(&stat), 0, "{stat}");
     Ok(())
 }
 

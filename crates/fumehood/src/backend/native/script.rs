@@ -55,6 +55,7 @@ pub(crate) fn cell(plan: &Plan, joins: Joins, trees: Trees) -> Result<Script> {
         return closing(opening, plan, joins);
     }
     let mut script = Script::default();
+    script.push(&Step::NoRealTime {});
     join_and_check(&mut script, joins);
     script.push(&Step::NonDumpable {});
     // Without a process namespace it must outlive its supervisor until it has killed what it

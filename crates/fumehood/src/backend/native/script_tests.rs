@@ -15,6 +15,7 @@ fn position(script: &Script, name: &str) -> usize {
 fn the_cell_is_confined_in_this_order() {
     let script = cell(&plan(&Job::new(["true"])), Default::default(), Trees::default()).unwrap();
     let order = [
+        "no-real-time",
         "non-dumpable",
         "mount-namespace",
         "uts-namespace",
@@ -89,7 +90,14 @@ fn a_template_and_the_rest_make_a_cell() {
     let template = template(&plan, &split, Trees::default()).unwrap();
     let rest = rest(&plan, &split, &[]).unwrap();
     let mut parts = [template.labels, rest.labels].concat();
-    let twice = ["non-dumpable", "set-ids", "die-with-parent", "proc-of-nobody", "show-proc /proc"];
+    let twice = [
+        "no-real-time",
+        "non-dumpable",
+        "set-ids",
+        "die-with-parent",
+        "proc-of-nobody",
+        "show-proc /proc",
+    ];
     for step in twice {
         let first = parts.iter().position(|part| part == step).unwrap();
         parts.remove(first);

@@ -76,6 +76,7 @@ pub(crate) struct Tool {
 /// The steps of the home.
 pub(crate) fn home(home: &Home, groups: Vec<Join>) -> Result<Script> {
     let mut script = Script::default();
+    script.push(&Step::NoRealTime {});
     join(&mut script, groups);
     script.push(&Step::NonDumpable {});
     if home.user.is_some() {
