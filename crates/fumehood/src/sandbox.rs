@@ -2,12 +2,11 @@
 
 mod begun;
 mod ends;
+mod running;
+mod streams;
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::backend::native::ahead::Ahead;
@@ -18,21 +17,16 @@ use crate::backend::native::tree;
 use crate::backend::{Soon, Started};
 use crate::host::Host;
 use crate::plan::{Plan, others};
-use crate::pool::InProgress;
 use crate::stream::{Drain, Feed};
-use crate::supervise::{self, Ends, Order, Spent, Told, Wiring};
+use crate::supervise::{self, Ends, Told, Wiring};
 use crate::workspace::{collect, intake};
 use crate::zygote::Zygote;
 use crate::{BackendName, Changes, Error, ErrorKind, Job, Report, Result};
 pub(crate) use begun::Begun;
 use ends::ends;
 pub(crate) use ends::{source, streams};
-
-/// How many orders a caller can give before the supervisor has taken one.
-const ORDERS: usize = 16;
-
-/// Bytes between a program and a caller that has its streams piped.
-const PIPED: usize = 64 << 10;
+pub use running::{Handle, Running};
+pub use streams::Streams;
 
 /// Runs jobs, each in a cell of its own that is used once.
 ///
@@ -319,183 +313,3 @@ pub(crate) async fn wire(stdin: Feed, outputs: [Drain; 2]) -> Wiring {
 }
 
 const DEFAULT_SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };
-
-/// Where the streams of a program lead.
-#[derive(Debug)]
-pub struct Streams {
-    pub(crate) stdin: Option<Feed>,
-    pub(crate) stdout: Drain,
-    pub(crate) stderr: Drain,
-    terminal: Option<TerminalSize>,
-}
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self::captured()
-    }
-}
-
-impl Streams {
-    /// Standard input as the job says; both outputs kept for the report.
-    #[must_use]
-    pub const fn captured() -> Self {
-        Self { stdin: None, stdout: Drain::Capture, stderr: Drain::Capture, terminal: None }
-    }
-
-    /// Passes standard output on to a descriptor as it comes. A program with a terminal has no
-    /// other output.
-    #[must_use]
-    pub fn stdout_to(mut self, fd: OwnedFd) -> Self {
-        self.stdout = Drain::Fd(fd);
-        self
-    }
-
-    /// Passes standard error on to a descriptor as it comes.
-    #[must_use]
-    pub fn stderr_to(mut self, fd: OwnedFd) -> Self {
-        self.stderr = Drain::Fd(fd);
-        self
-    }
-
-    /// The size of the program's terminal, if the job asks for one.
-    #[must_use]
-    pub const fn terminal_size(mut self, rows: u16, columns: u16) -> Self {
-        self.terminal = Some(TerminalSize { rows, columns });
-        self
-    }
-
-    pub(crate) fn no_stdin(&mut self) {
-        self.stdin = Some(Feed::Nothing);
-    }
-
-    pub(crate) fn pipe_stdin(&mut self) -> DuplexStream {
-        // Either end sees when the other is dropped.
-        let (reader, writer) = tokio::io::duplex(PIPED);
-        self.stdin = Some(Feed::Piped(reader));
-        writer
-    }
-
-    pub(crate) fn feed_stdin(&mut self, fd: OwnedFd) {
-        self.stdin = Some(Feed::Fd(fd));
-    }
-
-    pub(crate) fn pipe_stdout(&mut self) -> DuplexStream {
-        piped(&mut self.stdout)
-    }
-
-    pub(crate) fn pipe_stderr(&mut self) -> DuplexStream {
-        piped(&mut self.stderr)
-    }
-}
-
-fn piped(drain: &mut Drain) -> DuplexStream {
-    let (reader, writer) = tokio::io::duplex(PIPED);
-    *drain = Drain::Piped(writer);
-    reader
-}
-
-/// A program that runs. Dropping it kills the program and everything it started.
-#[derive(Debug)]
-pub struct Running {
-    // In a place of its own: it is moved a dozen times before it is waited for.
-    state: Option<Box<State>>,
-    changes: Option<Changes>,
-    handle: Handle,
-}
-
-/// What is needed to wait for it.
-#[derive(Debug)]
-struct State {
-    inner: supervise::Running,
-    orders: mpsc::Receiver<Order>,
-    progress: Option<InProgress>,
-}
-
-impl Running {
-    pub(crate) fn new(inner: supervise::Running) -> Self {
-        let (orders, received) = mpsc::channel(ORDERS);
-        let handle = Handle { orders, pid: inner.pid() };
-        let state = State { inner, orders: received, progress: None };
-        Self { state: Some(Box::new(state)), changes: None, handle }
-    }
-
-    /// Has the cell go back to a pool.
-    pub(crate) fn in_pool(
-        mut self,
-        spent: Option<mpsc::UnboundedSender<Spent>>,
-        progress: InProgress,
-    ) -> Self {
-        if let Some(state) = &mut self.state {
-            state.progress = Some(progress);
-            if let Some(spent) = spent {
-                state.inner.hand_over(spent);
-            }
-        }
-        self
-    }
-
-    /// Watches the program until it has ended. It makes progress, and its limits are enforced, only
-    /// while this future is polled.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Internal`] if the supervision itself failed, or was waited for twice.
-    pub async fn wait(&mut self) -> Result<Report> {
-        let again = || Error::internal("wait", std::io::Error::other("was waited for already"));
-        let State { inner, orders, progress: _in_progress } =
-            *self.state.take().ok_or_else(again)?;
-        let (report, changes) = inner.wait(orders).await?;
-        self.changes = changes;
-        Ok(report)
-    }
-
-    /// What the program changed in copy-on-write mounts, once it was waited for; none if it had no
-    /// such mount. Whoever does not take it lets it go.
-    pub fn take_changes(&mut self) -> Option<Changes> {
-        self.changes.take()
-    }
-
-    /// A handle to steer the program while it is waited for.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-}
-
-/// Steers a running program. Once the program has ended its methods do nothing.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    orders: mpsc::Sender<Order>,
-    pid: i32,
-}
-
-impl Handle {
-    /// Process id on the host of the init of the program's cell, the ancestor of everything in it.
-    #[must_use]
-    pub const fn init_pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// Sends a signal to the program's process group.
-    pub async fn signal(&self, signal: i32) {
-        let _ = self.orders.send(Order::Signal(signal)).await;
-    }
-
-    /// Stops the program: `SIGTERM` to every process, then, after the job's grace, `SIGKILL`.
-    pub async fn cancel(&self) {
-        let _ = self.orders.send(Order::Cancel).await;
-    }
-
-    /// Kills the program and everything it started.
-    pub async fn kill(&self) {
-        let _ = self.orders.send(Order::Kill).await;
-    }
-
-    /// Tells the program's terminal its new size.
-    pub async fn resize(&self, rows: u16, columns: u16) {
-        let _ = self.orders.send(Order::Resize(TerminalSize { rows, columns })).await;
-    }
-
-    pub(crate) fn start_kill(&self) {
-        let _ = self.orders.try_send(Order::Kill);
-    }
-}

@@ -20,6 +20,8 @@ use crate::{Error, Result, Stream, TimeLimit};
 
 /// What the loop keeps in mind.
 pub(super) struct Watch<'a> {
+    /// When the program was started.
+    pub(super) started: Instant,
     group: Option<&'a Group>,
     /// Looks at the group's counters, if something is limited that they tell.
     meter: Option<Meter<'a>>,
@@ -56,6 +58,7 @@ impl<'a> Watch<'a> {
         let grace = limits.grace();
         let meter = Meter::new(plan, group);
         Self {
+            started,
             group,
             meter,
             stop: None,

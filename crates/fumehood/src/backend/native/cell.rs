@@ -214,27 +214,26 @@ impl Cell {
                 Kind::Started => {
                     let (since, laps) = told_of(&body).ok_or_else(died)?;
                     steps.extend(times(&program.labels, laps));
-                    let Self { init, group, changes, root, mounts, base, notes, .. } = self;
-                    let changes = match (changes, base) {
-                        (None, Some(_)) => return Err(no_layers().into()),
-                        (changes, base) => changes.zip(base),
-                    };
-                    let terminal = fd;
-                    return Ok(Started {
-                        init,
-                        group,
-                        changes,
-                        root,
-                        mounts,
-                        notes,
-                        steps,
-                        terminal,
-                        since,
-                    });
+                    return self.started(steps, fd, since);
                 }
                 _ => return Err(died().into()),
             }
         }
+    }
+
+    /// What there is to hand on when the program runs, since then.
+    fn started(
+        self,
+        steps: Vec<StepTime>,
+        terminal: Option<OwnedFd>,
+        since: Instant,
+    ) -> Result<Started, NotBuilt> {
+        let Self { init, group, changes, root, mounts, base, notes, .. } = self;
+        let changes = match (changes, base) {
+            (None, Some(_)) => return Err(no_layers().into()),
+            (changes, base) => changes.zip(base),
+        };
+        Ok(Started { init, group, changes, root, mounts, notes, steps, terminal, since })
     }
 }
 
