@@ -32,7 +32,7 @@ Sizes and times carry a unit: 256MiB or 256M, 1.5s or 500ms. Flags for what Dock
 Docker's names, but a volume is read-only unless it says rw.
 
 Exit status: the program's own, or
-  124  a time limit was reached          125  nothing ran: the job is wrong, or setting up failed
+  124  a time limit was reached          125  nothing ran, or its output was lost
   137  memory limit, or SIGKILL          126  the program cannot be executed
   153  limit of output or file size      127  the program was not found
   98   not all changes were applied

@@ -35,6 +35,7 @@ pub(crate) fn ended(result: &Result<Report>) {
             if let Some(line) = report.outcome.describe() {
                 say(&line);
             }
+            report.undelivered.iter().for_each(|one| say(&one.describe()));
             not_collected(&report.skipped);
         }
         Err(failure) => error(failure),

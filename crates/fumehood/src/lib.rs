@@ -157,7 +157,8 @@ pub use pool::{Pool, PoolConfig, PoolMetrics};
 pub use promptness::be_prompt;
 pub use report::{
     Artifact, Confinement, Figure, MountNote, MountNoteKind, Outcome, Output, Report, Skipped,
-    SkippedFor, Source, Standing, StepTime, Stream, TimeLimit, Timing, Usage, signal_name,
+    SkippedFor, Source, StandardStream, Standing, StepTime, Stream, TimeLimit, Timing, Undelivered,
+    Usage, signal_name,
 };
 pub use sandbox::{Handle, Running, Sandbox, Streams};
 pub use schema::{job_schema, report_schema};

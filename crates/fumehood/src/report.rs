@@ -29,6 +29,10 @@ pub struct Report {
     pub stdout: Output,
     /// What it printed to standard error.
     pub stderr: Output,
+    /// What did not get to the program or from it, and why. That somebody stopped reading what it printed
+    /// is not mentioned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undelivered: Vec<Undelivered>,
     /// The files that were brought back, in the order of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<Artifact>,
@@ -112,6 +116,41 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+/// A stream that broke between the program and the caller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub struct Undelivered {
+    /// Which one.
+    pub stream: StandardStream,
+    /// What the kernel said, such as `No space left on device (os error 28)`.
+    pub reason: String,
+}
+
+/// One of the three that a program begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StandardStream {
+    /// Standard input.
+    Stdin,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl Undelivered {
+    /// What happened, in a line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let what = match self.stream {
+            StandardStream::Stdin => "standard input could not be read to its end",
+            StandardStream::Stdout => "standard output could not be passed on",
+            StandardStream::Stderr => "standard error could not be passed on",
+        };
+        format!("{what}: {}", self.reason)
+    }
 }
 
 /// What a stream carried.
@@ -283,6 +322,7 @@ mod tests {
             mounts: vec![MountNote::new(Path::new("/a"), MountNoteKind::Skipped, "b".into())],
             diff: Vec::new(),
             applied: Vec::new(),
+            undelivered: Vec::new(),
             timing: Timing {
                 setup_us: 700,
                 steps: vec![StepTime { step: "mount /usr".into(), us: 12 }],

@@ -55,16 +55,17 @@ pub(crate) enum Inlet {
     Bytes(Vec<u8>),
     Fd(Descriptor),
     Piped(DuplexStream),
+    /// It cannot be watched.
+    Broken(io::Error),
 }
 
 impl Inlet {
-    /// Has the runtime watch it. What cannot be watched gives nothing: a source that breaks is no
-    /// reason to end a run.
+    /// Has the runtime watch it.
     pub(crate) fn watch(feed: Feed) -> Self {
         match feed {
             Feed::Nothing => Self::Nothing,
             Feed::Bytes(bytes) => Self::Bytes(bytes),
-            Feed::Fd(fd) => Descriptor::new(fd).map_or(Self::Nothing, Self::Fd),
+            Feed::Fd(fd) => Descriptor::new(fd).map_or_else(Self::Broken, Self::Fd),
             Feed::Piped(reader) => Self::Piped(reader),
         }
     }
@@ -72,26 +73,47 @@ impl Inlet {
 
 /// What a stream carried so far. Shared, so that it survives a pump that is given up.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Carried(Arc<Mutex<Output>>);
+pub(crate) struct Carried(Arc<Mutex<Contents>>);
+
+#[derive(Debug, Default)]
+struct Contents {
+    output: Output,
+    /// Why some of it did not arrive, if nobody wanted it so.
+    broken: Option<String>,
+}
 
 impl Carried {
-    fn lock(&self) -> MutexGuard<'_, Output> {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn take(&self) -> Output {
-        std::mem::take(&mut *self.lock())
+        std::mem::take(&mut self.lock().output)
+    }
+
+    /// Why some of it did not arrive; none if it did, or if who was to receive it had enough.
+    pub(crate) fn broken(&self) -> Option<String> {
+        self.lock().broken.take()
     }
 
     /// Notes that something was read that nobody received.
     pub(crate) fn mark_truncated(&self) {
-        self.lock().truncated = true;
+        self.lock().output.truncated = true;
+    }
+
+    /// The same, with the reason.
+    pub(crate) fn mark_undelivered(&self, error: &io::Error) {
+        let mut contents = self.lock();
+        contents.output.truncated = true;
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            contents.broken.get_or_insert_with(|| error.to_string());
+        }
     }
 
     /// Counts `chunk` and returns the part of it that is within the limit.
     fn admit<'a>(&self, chunk: &'a [u8], limit: Limit<ByteSize>, keep: bool) -> &'a [u8] {
         let room = usize::try_from(self.room(limit)).unwrap_or(usize::MAX);
-        let mut output = self.lock();
+        let output = &mut self.lock().output;
         let within = chunk.get(..room).unwrap_or(chunk);
         output.total += chunk.len() as u64;
         output.truncated |= within.len() < chunk.len();
@@ -103,18 +125,14 @@ impl Carried {
 
     /// How many bytes are left before the limit.
     fn room(&self, limit: Limit<ByteSize>) -> u64 {
-        limit.finite().map_or(u64::MAX, |limit| limit.0.saturating_sub(self.lock().total))
+        limit.finite().map_or(u64::MAX, |limit| limit.0.saturating_sub(self.lock().output.total))
     }
 
     /// Counts bytes that were passed on unseen, and gives their sum.
     fn count(&self, bytes: usize) -> u64 {
-        let mut output = self.lock();
+        let output = &mut self.lock().output;
         output.total += bytes as u64;
         output.total
-    }
-
-    fn is_truncated(&self) -> bool {
-        self.lock().truncated
     }
 }
 
@@ -177,12 +195,13 @@ pub(crate) async fn drain(
         }
         since_turn += buffer.len();
         let within = carried.admit(&buffer, cap.limit, keep);
-        let is_over = carried.is_truncated() && cap.excess == Excess::Kill;
+        let is_over = within.len() < buffer.len() && cap.excess == Excess::Kill;
         if is_over {
             exceeded.notify_one();
         }
-        if !to.pass_on(within).await {
-            // Nobody listens any more: the program goes on, its output goes nowhere.
+        if let Err(error) = to.pass_on(within).await {
+            // The program goes on, its output goes nowhere.
+            carried.mark_undelivered(&error);
             to = Outlet::None;
         }
         if is_over {
@@ -207,10 +226,12 @@ pub(crate) enum Outlet {
     Fd(Descriptor),
     /// A pipe of the caller's, to which a pipe's pages can be moved.
     Pipe(Descriptor),
+    /// It cannot be watched.
+    Broken(io::Error),
 }
 
 impl Outlet {
-    /// Has the runtime watch it. What cannot be watched receives nothing.
+    /// Has the runtime watch it.
     pub(crate) fn watch(drain: Drain) -> Self {
         match drain {
             Drain::Capture => Self::Kept,
@@ -218,7 +239,7 @@ impl Outlet {
             Drain::Fd(fd) => match Descriptor::for_output(fd) {
                 Ok(to) if to.is_pipe() => Self::Pipe(to),
                 Ok(to) => Self::Fd(to),
-                Err(_) => Self::None,
+                Err(error) => Self::Broken(error),
             },
         }
     }
@@ -231,12 +252,13 @@ impl Outlet {
         };
     }
 
-    /// False if the receiver is gone.
-    async fn pass_on(&mut self, bytes: &[u8]) -> bool {
+    /// `BrokenPipe` if the receiver is gone.
+    async fn pass_on(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::None | Self::Kept => true,
-            Self::Piped(writer) => writer.write_all(bytes).await.is_ok(),
-            Self::Fd(to) | Self::Pipe(to) => to.write_politely(bytes).await.is_ok(),
+            Self::None | Self::Kept => Ok(()),
+            Self::Piped(writer) => writer.write_all(bytes).await,
+            Self::Fd(to) | Self::Pipe(to) => to.write_politely(bytes).await,
+            Self::Broken(error) => Err(io::Error::new(error.kind(), error.to_string())),
         }
     }
 }
@@ -274,7 +296,10 @@ async fn splice(
                     has_grown = true;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => *to = Outlet::None,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                carried.mark_undelivered(&error);
+                *to = Outlet::None;
+            }
             // Whatever it is, reading and writing says it better, or can do without.
             Err(_) => to.copy_from_now_on(),
         }
@@ -282,29 +307,32 @@ async fn splice(
     Ok(Spliced::Rest)
 }
 
-/// Writes to a program's standard input until there is no more, or the program wants no more.
+/// Writes to a program's standard input until there is no more, or the program wants no more. An error is
+/// one of the source.
 pub(crate) async fn feed(from: Inlet, pipe: Descriptor, terminal: bool) -> io::Result<()> {
     const END_OF_TRANSMISSION: &[u8] = b"\x04";
+    let mut buffer = Vec::new();
     match from {
         Inlet::Nothing => {}
-        Inlet::Bytes(bytes) => pipe.write(&bytes).await?,
+        Inlet::Bytes(bytes) => drop(pipe.write(&bytes).await),
         Inlet::Fd(source) => {
-            let mut buffer = Vec::with_capacity(CHUNK);
-            while source.read_politely(&mut buffer).await? > 0 {
-                pipe.write(&buffer).await?;
+            buffer.reserve(CHUNK);
+            while source.read_politely(&mut buffer).await? > 0 && pipe.write(&buffer).await.is_ok()
+            {
                 buffer.clear();
             }
         }
         Inlet::Piped(mut reader) => {
-            let mut buffer = Vec::with_capacity(CHUNK);
-            while reader.read_buf(&mut buffer).await? > 0 {
-                pipe.write(&buffer).await?;
+            buffer.reserve(CHUNK);
+            while reader.read_buf(&mut buffer).await? > 0 && pipe.write(&buffer).await.is_ok() {
                 buffer.clear();
             }
         }
+        Inlet::Broken(error) => return Err(error),
     }
     if terminal {
-        pipe.write(END_OF_TRANSMISSION).await?;
+        // A program that wants no more may have closed it.
+        let _ = pipe.write(END_OF_TRANSMISSION).await;
         // The end of a terminal is shared by input and output: it is closed with the output.
         std::future::pending::<()>().await;
     }
@@ -338,8 +366,9 @@ mod tests {
             done = flood => assert!(done.unwrap().is_none(), "it is given up"),
             () = others => unreachable!("it has no end"),
         }
-        assert!(carried.is_truncated());
-        assert_eq!(carried.take().data.len(), TURNS * CHUNK);
+        let output = carried.take();
+        assert!(output.truncated);
+        assert_eq!(output.data.len(), TURNS * CHUNK);
         // The first reads, of which one is small, are one turn.
         assert!(turns.into_inner() >= TURNS - 1, "others had too few turns");
     }

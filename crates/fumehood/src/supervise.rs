@@ -25,7 +25,8 @@ use crate::usage::Tally;
 use crate::workspace::changes::Base;
 use crate::workspace::collect::{Collected, Sink};
 use crate::{
-    Changes, Confinement, Excess, Figure, Limit, MountNote, Report, Result, Source, Stream, Timing,
+    Changes, Confinement, Excess, Figure, Limit, MountNote, Report, Result, Source, StandardStream,
+    Stream, Timing, Undelivered,
 };
 
 use aftermath::{bring_back, let_go, look};
@@ -154,6 +155,7 @@ impl Running {
         };
         let stop = seen.stop.or_else(|| excess(cap(&plan), &seen.outputs));
         let mut report = assemble(&plan, &seen.ending, stop, told, tally, seen.outputs);
+        report.undelivered = seen.undelivered;
         report.artifacts = collected.artifacts;
         report.skipped = collected.skipped;
         report.diff = changes.as_ref().map_or_else(Vec::new, Changes::diff);
@@ -171,6 +173,7 @@ struct Seen {
     /// Whether the init died, and with it the mounts of the cell.
     lost: bool,
     outputs: [crate::Output; 2],
+    undelivered: Vec<Undelivered>,
     /// Our ends of the pipes that were read to their end.
     pipes: Vec<Descriptor>,
 }
@@ -180,7 +183,7 @@ async fn attend(
     plan: &Plan,
     tether: &mut Tether,
     mut watch: Watch<'_>,
-    Pumps { pipes, outlets, input }: Pumps<impl Future<Output = ()>>,
+    Pumps { pipes, outlets, input, fed }: Pumps<impl Future<Output = ()>>,
     mut orders: mpsc::Receiver<Order>,
     size: Option<OwnedFd>,
 ) -> Result<Seen> {
@@ -205,7 +208,14 @@ async fn attend(
     };
     let Watch { stop, lost, .. } = watch;
     let pipes = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Seen { ending, wall, stop, lost, outputs: [stdout.take(), stderr.take()], pipes })
+    let streams = [StandardStream::Stdin, StandardStream::Stdout, StandardStream::Stderr];
+    let broken =
+        streams.into_iter().zip([&fed, &stdout, &stderr]).filter_map(|(stream, carried)| {
+            carried.broken().map(|reason| Undelivered { stream, reason })
+        });
+    let undelivered = broken.collect();
+    let outputs = [stdout.take(), stderr.take()];
+    Ok(Seen { ending, wall, stop, lost, outputs, undelivered, pipes })
 }
 
 /// Whether nobody is left to write when an init has said that its program ended: everybody in its process
@@ -264,6 +274,7 @@ fn assemble(
         outcome,
         stdout,
         stderr,
+        undelivered: Vec::new(),
         artifacts: Vec::new(),
         skipped: Vec::new(),
         usage: tally.usage,

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Feed, Fumehood, Promise, TempDir, host_tool, marker, promises, run, run_reported, slowness,
-    wait_until_gone, waiting_shell,
+    Feed, Fumehood, Promise, Ran, TempDir, host_tool, marker, promises, run, run_reported,
+    slowness, wait_until_gone, waiting_shell,
 };
 
 promises![
@@ -21,6 +21,8 @@ promises![
     a_reader_that_goes_away_hangs_nobody,
     a_reader_that_does_not_read_hangs_nobody,
     output_comes_in_order_whatever_its_size,
+    output_that_does_not_arrive_is_an_error,
+    input_that_cannot_be_read_is_told,
     closed_streams_harm_nothing,
     a_closed_standard_output_of_the_program_harms_nothing,
 ];
@@ -155,6 +157,34 @@ fn output_comes_in_order_whatever_its_size() -> Promise {
     assert_eq!(numbered.copied().collect::<Vec<_>>(), expected);
     let long = lines.iter().filter(|line| line.len() == 300_000);
     assert_eq!((long.count(), lines.len()), (3, 303));
+    Ok(())
+}
+
+/// Runs with its streams led elsewhere by a shell.
+fn led(redirected: &str, program: &str) -> Ran {
+    let script = format!("exec \"$@\" {redirected}");
+    let program = ["sh", "-c", program];
+    Fumehood::new(&[], &program).under(&["sh", "-c", &script, "sh"]).reported().run()
+}
+
+fn output_that_does_not_arrive_is_an_error() -> Promise {
+    const LOST: &str = "standard output could not be passed on: No space left on device";
+    let ran = led(">/dev/full", "echo lost; echo told >&2").exits(125).complains(LOST);
+    assert!(ran.stderr.starts_with("told\n"), "{ran}");
+    assert_eq!((ran.outcome(), ran.report()["outcome"]["code"].as_u64()), ("exited", Some(0)));
+    assert_eq!(ran.report()["undelivered"][0]["stream"], "stdout", "{ran}");
+    assert_eq!(ran.report()["stdout"]["truncated"], true, "{ran}");
+    led(">/dev/full", "echo lost; exit 3").exits(3).complains(LOST);
+    let silent = led(">/dev/full", "exit 0").exits(0);
+    assert_eq!(silent.stderr, "");
+    Ok(())
+}
+
+fn input_that_cannot_be_read_is_told() -> Promise {
+    const BROKEN: &str = "standard input could not be read to its end: Is a directory";
+    let ran = led("</", "cat; echo end").exits(0).complains(BROKEN);
+    assert_eq!((ran.text().as_str(), ran.outcome()), ("end", "exited"));
+    assert_eq!(ran.report()["undelivered"][0]["stream"], "stdin", "{ran}");
     Ok(())
 }
 

@@ -93,6 +93,8 @@ pub(super) struct Pumps<I> {
     /// Where it goes.
     pub(super) outlets: [Outlet; 2],
     pub(super) input: I,
+    /// What becomes of the input.
+    pub(super) fed: Carried,
 }
 
 /// Joins our ends with what they lead to. A terminal carries input and both outputs at once.
@@ -114,13 +116,17 @@ pub(super) fn connect(
         ([ends.stdout, ends.stderr], ends.stdin)
     };
     debug_assert_eq!(tty, plan.job.tty);
+    let fed = Carried::default();
+    let noted = fed.clone();
     let input = async move {
-        if let Some(feeder) = feeder {
-            // A program that stops reading, or a source that breaks, is no reason to end the run.
-            let _ = feed(stdin, feeder, tty).await;
+        if let Some(feeder) = feeder
+            && let Err(error) = feed(stdin, feeder, tty).await
+        {
+            // A source that breaks is no reason to end the run.
+            noted.mark_undelivered(&error);
         }
     };
-    Ok(Pumps { pipes, outlets: [stdout, stderr], input })
+    Ok(Pumps { pipes, outlets: [stdout, stderr], input, fed })
 }
 
 /// Delivers both outputs. Pipes that were read to their end are kept in `ended`.
@@ -137,7 +143,7 @@ pub(super) async fn deliver(
         let Some(pipe) = pipe else { return };
         match drain(pipe, to, cap, carried, exceeded, over).await {
             Ok(pipe) => ended.lock().unwrap_or_else(PoisonError::into_inner).extend(pipe),
-            Err(_) => carried.mark_truncated(),
+            Err(error) => carried.mark_undelivered(&error),
         }
     };
     let [stdout, stderr] = carried;
