@@ -6,6 +6,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use fumehood::Handle;
+use rustix::process::{Resource, getrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::terminal;
@@ -19,9 +20,18 @@ const FORWARDED: [SignalKind; 5] = [
     SignalKind::user_defined2(),
 ];
 
+/// What a process gets that writes more to a file than it may (`RLIMIT_FSIZE`).
+const TOO_LARGE: SignalKind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+
+fn limits_files() -> bool {
+    getrlimit(Resource::Fsize).current.is_some()
+}
+
 /// Watches for signals from the moment it is made.
 pub(crate) struct Signals {
     watched: Vec<(SignalKind, Signal)>,
+    /// Not heard of, but neither does it end us: that output does not fit is an error of writing it.
+    _too_large: Option<Signal>,
     interrupted: bool,
 }
 
@@ -38,7 +48,8 @@ impl Signals {
         let resize = tty.then(SignalKind::window_change);
         let kinds = FORWARDED.into_iter().chain([SignalKind::terminate()]).chain(resize);
         let watched = kinds.map(|kind| Ok((kind, signal(kind)?))).collect::<io::Result<_>>()?;
-        Ok(Self { watched, interrupted: false })
+        let too_large = limits_files().then(|| signal(TOO_LARGE)).transpose()?;
+        Ok(Self { watched, _too_large: too_large, interrupted: false })
     }
 
     /// Passes signals on until it is dropped.
@@ -100,7 +111,7 @@ mod tests {
     use super::*;
 
     fn reactions(kinds: &[SignalKind]) -> Vec<Reaction> {
-        let mut signals = Signals { watched: Vec::new(), interrupted: false };
+        let mut signals = Signals { watched: Vec::new(), _too_large: None, interrupted: false };
         kinds.iter().map(|kind| signals.react(*kind)).collect()
     }
 

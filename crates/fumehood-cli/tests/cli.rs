@@ -56,6 +56,33 @@ fn a_report_is_written_beside_output_that_is_passed_on() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
 }
 
+/// Whoever writes more to a file than it may is sent a signal, and its program must not end with it.
+#[test]
+fn output_beyond_the_callers_limit_of_a_file_is_an_error() {
+    const PROGRAM: &str = "head -c 1000000 /dev/zero; sleep 0.1; echo after >&2";
+    let (_dir, path) = file("output", "");
+    let limited = format!("ulimit -f 1000; exec \"$@\" >{path}");
+    let run = [FUMEHOOD, "run", "--", "sh", "-c", PROGRAM];
+    let output = Command::new("sh").args(["-c", &limited, "sh"]).args(run).output().unwrap();
+    assert_ended(&output, 125);
+    let said = "after\nfumehood: standard output could not be passed on: File too large";
+    assert!(text(&output.stderr).starts_with(said), "{output:?}");
+    // POSIX has the shell count in pieces of 512 bytes.
+    assert_eq!(fs::metadata(&path).unwrap().len(), 512_000);
+}
+
+/// A runtime that gets only some of its descriptors would panic.
+#[test]
+fn too_few_descriptors_are_an_error() {
+    for limit in 10..16 {
+        let limited = format!("ulimit -n {limit}; exec \"$@\"");
+        let run = [FUMEHOOD, "run", "--", "true"];
+        let output = Command::new("sh").args(["-c", &limited, "sh"]).args(run).output().unwrap();
+        assert_ended(&output, 125);
+        assert!(text(&output.stderr).contains("Too many open files"), "{limit}: {output:?}");
+    }
+}
+
 #[test]
 fn a_report_replaces_what_was_there() {
     let (_dir, path) = file("r.json", "old");

@@ -1,5 +1,10 @@
 //! A front for callers without an asynchronous runtime: each call brings a small one of its own.
 
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use rustix::process::{Resource, getrlimit};
+
 use crate::{Changes, Error, Job, Report, Result, Sandbox, Support};
 
 /// Runs a job to its end and captures its output.
@@ -55,9 +60,24 @@ pub fn run_with_changes(job: &Job) -> Result<(Report, Option<Changes>)> {
 /// # Errors
 /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if no runtime can be made.
 pub fn block_on<F: Future>(future: F) -> Result<F::Output> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let build =
+        |()| tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = has_room().and_then(build);
     let runtime = runtime.map_err(|error| Error::internal("start a runtime", error))?;
     Ok(runtime.block_on(future))
+}
+
+/// A runtime panics where it gets some of its descriptors and not the others. Only who may have few of
+/// them is looked at.
+fn has_room() -> io::Result<()> {
+    const FEW: u64 = 64;
+    /// More than a runtime takes.
+    const PAIRS: usize = 4;
+    if getrlimit(Resource::Nofile).current.is_none_or(|limit| limit >= FEW) {
+        return Ok(());
+    }
+    let tried: io::Result<Vec<_>> = (0..PAIRS).map(|_| UnixStream::pair()).collect();
+    tried.map(drop)
 }
 
 /// Tries what this host can hold. See [`support`](crate::support()).
