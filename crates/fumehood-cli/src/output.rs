@@ -86,10 +86,12 @@ fn unsupported(missing: &[Missing]) -> Vec<String> {
     for one in missing {
         lines.push(format!("  {} ({}): {}", one.guarantee, name(one.layer), one.reason));
     }
-    let mut fixes: Vec<_> = missing.iter().filter_map(|one| one.fix.as_deref()).collect();
-    fixes.dedup();
-    for fix in fixes {
-        lines.extend(format!("to fix it: {fix}").lines().map(|line| format!("  {line}")));
+    let mut fixes = Vec::new();
+    for fix in missing.iter().filter_map(|one| one.fix.as_deref()) {
+        if !fixes.contains(&fix) {
+            lines.extend(format!("to fix it: {fix}").lines().map(|line| format!("  {line}")));
+            fixes.push(fix);
+        }
     }
     let names: Vec<_> = missing.iter().map(|one| one.guarantee.name()).collect();
     lines.push(format!("  to run without: --waive {}", names.join(",")));
@@ -195,6 +197,7 @@ mod tests {
         };
         let missing = vec![
             missing(Guarantee::Network, Some("run the container with another profile")),
+            missing(Guarantee::Disk, Some("map more ids")),
             missing(Guarantee::Ipc, Some("run the container with another profile")),
         ];
         ErrorKind::Unsupported { missing }.into()
@@ -207,9 +210,11 @@ mod tests {
             [
                 "this host cannot hold what is required; nothing was run",
                 "  network (outer-seccomp): unshare is refused",
+                "  disk (outer-seccomp): unshare is refused",
                 "  ipc (outer-seccomp): unshare is refused",
                 "  to fix it: run the container with another profile",
-                "  to run without: --waive network,ipc",
+                "  to fix it: map more ids",
+                "  to run without: --waive network,disk,ipc",
             ]
         );
     }

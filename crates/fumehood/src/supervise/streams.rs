@@ -43,12 +43,19 @@ pub(crate) fn pipes(plan: &Plan, feeds: bool) -> io::Result<(Ends, Vec<OwnedFd>)
         (theirs, Some(ours))
     } else {
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        (rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?, None)
+        let nothing = rustix::fs::open(NOTHING, flags, rustix::fs::Mode::empty());
+        (nothing.map_err(|errno| naming(NOTHING, &errno.into()))?, None)
     };
     let (stdout, stdout_theirs) = output(plan)?;
     let (stderr, stderr_theirs) = output(plan)?;
     let ends = Ends { stdin: feeder, stdout: Some(stdout), stderr: Some(stderr) };
     Ok((ends, vec![stdin, stdout_theirs, stderr_theirs]))
+}
+
+const NOTHING: &str = "/dev/null";
+
+fn naming(path: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{path}: {error}"))
 }
 
 impl Ends {

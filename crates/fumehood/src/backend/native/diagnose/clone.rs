@@ -55,6 +55,11 @@ fn forbidden(kind: Namespace, facts: &Facts) -> Blocked {
         let reason = "this process is in a chroot, where the kernel makes no user namespace";
         return blocked(Layer::Chroot, without, reason, Some(fix::LEAVE_CHROOT.to_owned()));
     }
+    if !facts.proc_mounted {
+        let reason = "the kernel denies new user namespaces, and nothing shows why without /proc; \
+                      a chroot is where both are usual";
+        return blocked(Layer::Chroot, without, reason, Some(fix::LEAVE_CHROOT.to_owned()));
+    }
     if facts.user_namespace.uid_outside.is_none() {
         let reason =
             format!("user id {} has no place in the id map of this user namespace", facts.uid);

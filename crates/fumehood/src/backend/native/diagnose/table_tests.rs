@@ -169,6 +169,8 @@ fn callers() -> Vec<Row> {
             => Chroot ALL, "in a chroot", "pivot_root instead of chroot";
         "a chroot into a mount point": Facts { apparmor: false, security_label: None, ..root() }, "clone" EPERM alone User
             => Chroot ALL, "a chroot into a mount point", "outside the chroot";
+        "a chroot without /proc": Facts { proc_mounted: false, user_namespace: unmapped, ..root() }, "clone" EPERM alone User
+            => Chroot ALL, "without /proc", "outside the chroot";
         "a chroot, seen late": user(), "private-mounts" EINVAL
             => Chroot ALL, "no mount point", "outside the chroot";
         "an id without a place": Facts { user_namespace: unmapped, uid: 65534, ..user() }, "clone" EPERM alone User
