@@ -45,6 +45,7 @@ fn standard_input_can_be_a_file() -> Promise {
     let path = dir.file("input", "from a file").display().to_string();
     assert_eq!(run(&["--stdin", &path], &["cat"]).prints(), "from a file");
     run(&["--stdin", "/no/such/file"], &["cat"]).exits(125).complains("/no/such/file");
+    run(&["--stdin", "/"], &["cat"]).exits(125).complains("stdin.file: /: is a directory");
     Ok(())
 }
 

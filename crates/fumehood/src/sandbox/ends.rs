@@ -49,9 +49,12 @@ pub(crate) fn source(job: &Job, chosen: Option<Feed>) -> Result<Feed> {
         Stdin::None => Feed::Nothing,
         Stdin::Bytes(bytes) => Feed::Bytes(bytes.clone()),
         Stdin::File(path) => {
-            let file = File::open(path).map_err(|error| {
-                Error::invalid("stdin.file", path.display(), format!("cannot be read: {error}"))
-            })?;
+            let invalid = |problem| Error::invalid("stdin.file", path.display(), problem);
+            let unreadable = |error| invalid(format!("cannot be read: {error}"));
+            let file = File::open(path).map_err(unreadable)?;
+            if file.metadata().map_err(unreadable)?.is_dir() {
+                return Err(invalid("is a directory; name a file".to_owned()));
+            }
             Feed::Fd(file.into())
         }
         Stdin::Inherit => Feed::Fd(
