@@ -1,7 +1,7 @@
 //! Filters of system calls: profiles, what they mean, and the programs the kernel runs.
 //!
 //! A [`Profile`] is data in the format of OCI's `linux.seccomp` with the additions of Docker and
-//! Podman, so that one file serves every backend. [`compile`] turns it, for a [`Target`], into a
+//! Podman, so that one file serves every backend. [`compile()`] turns it, for a [`Target`], into a
 //! [`Program`] of classic BPF, which the child installs as its last step. [`Program::evaluate`]
 //! runs a filter without a kernel, and [`Profile::verdicts`] says what it means.
 //!

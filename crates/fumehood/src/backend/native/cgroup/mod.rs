@@ -3,7 +3,7 @@
 //!
 //! [`Hierarchy::find`] tries what this process can use, version 2 (a delegated subtree) or
 //! version 1 (a directory per controller), and says for each [`Resource`] by which file it is
-//! held, or why it is not and what to do about it. A [`Group`] is one sandbox's group; [`gc`]
+//! held, or why it is not and what to do about it. A [`Group`] is one sandbox's group; [`gc`](fn@gc)
 //! removes the groups of supervisors that died.
 
 mod advice;
