@@ -194,7 +194,9 @@ impl fmt::Display for Error {
             ErrorKind::ProgramNotExecutable { program, detail } => {
                 write!(f, "program {program:?} cannot be executed: {detail}")
             }
-            ErrorKind::Start { step, .. } => write!(f, "failed to start: {step}"),
+            ErrorKind::Start { step, source } => {
+                write!(f, "failed to start: {step}{}", meaning(step, source))
+            }
             ErrorKind::Export { path, problem } => write!(f, "cannot export: {path}: {problem}"),
             ErrorKind::Image { image, problem } => write!(f, "image {image}: {problem}"),
             ErrorKind::NoLauncher => f.write_str(
@@ -205,11 +207,39 @@ impl fmt::Display for Error {
     }
 }
 
+/// What an error of a step means where that is not what the kernel says (clone(2), and sched(7) of
+/// deadlines, which are not passed on).
+fn meaning(step: &str, source: &std::io::Error) -> &'static str {
+    if step == "clone" && source.kind() == std::io::ErrorKind::WouldBlock {
+        return " (this user or its control group may have no more processes: ulimit -u, pids.max; or the \
+                caller is of SCHED_DEADLINE)";
+    }
+    ""
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &*self.0 {
             ErrorKind::Start { source, .. } | ErrorKind::Internal { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_clone(errno: i32) -> String {
+        let source = std::io::Error::from_raw_os_error(errno);
+        Error::from(ErrorKind::Start { step: "clone".to_owned(), source }).to_string()
+    }
+
+    #[test]
+    fn who_may_have_no_more_processes_is_told_so() {
+        const EAGAIN: i32 = 11;
+        const ENOMEM: i32 = 12;
+        assert!(of_clone(EAGAIN).contains("ulimit -u"), "{}", of_clone(EAGAIN));
+        assert_eq!(of_clone(ENOMEM), "failed to start: clone");
     }
 }
