@@ -148,7 +148,7 @@ pub(crate) const MECHANISMS: [Mechanism; 54] = [
         "network-witnesses",
         &[
             "a_socket_that_outlives_its_cell_is_in_nobodys_network",
-            "a_network_that_comes_back_unasked_is_compared_too",
+            "a_network_that_came_back_is_always_compared",
         ],
     ),
     in_pool("siblings", &["a_template_that_dies_loses_no_run", "a_zygote_that_dies_loses_no_run"]),

@@ -81,6 +81,8 @@ fn a_job_that_runs_can_be_cancelled() -> Promise {
     let marker = marker();
     let path = create(&service, &json!({ "args": ["sh", "-c", "sleep 50; true", marker] }));
     wait_until("it runs", || has_process(&marker));
+    // The service may hear of that later than we see it.
+    wait_until("it is known to run", || show(&service, &path)["state"] == "running");
     service.ask(&Request::new("DELETE", &path)).is(202);
     assert_eq!(ended(&service, &path)["report"]["outcome"]["kind"], "cancelled");
     wait_until("it is gone", || !has_process(&marker));

@@ -175,7 +175,7 @@ pub(crate) fn sockets_that_stay() -> Result<(), Failed> {
 }
 
 /// A template looks at what comes back when nobody asks it for anything.
-pub(crate) fn sockets_that_stay_while_nobody_asks() -> Result<(), Failed> {
+pub(crate) fn sockets_that_stay_later() -> Result<(), Failed> {
     run(async {
         let (shared, pool) = (Shared::new(), pool(0));
         pool.warm(&shared.job(GIVER)).await?;

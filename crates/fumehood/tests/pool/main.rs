@@ -29,10 +29,7 @@ const TESTS: [(&str, Test); 31] = [
     ("a_cell_from_a_template_is_like_any_other", apart::templates_change_nothing),
     ("cells_that_live_at_a_time_have_networks_of_their_own", apart::networks_are_apart),
     ("a_socket_that_outlives_its_cell_is_in_nobodys_network", apart::sockets_that_stay),
-    (
-        "a_network_that_comes_back_unasked_is_compared_too",
-        apart::sockets_that_stay_while_nobody_asks,
-    ),
+    ("a_network_that_came_back_is_always_compared", apart::sockets_that_stay_later),
     ("a_template_has_as_many_cells_as_there_are_descriptors_for", stock::many_cells),
     ("more_cells_than_descriptors_allow_are_refused", stock::too_many_cells),
     ("half_of_the_cells_are_replaced_beside_runs", stock::replaced_beside_runs),
