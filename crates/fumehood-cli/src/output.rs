@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::error::ErrorKind as UsageErrorKind;
-use fumehood::{Error, ErrorKind, Missing, Report, Result, Skipped, Standing};
+use fumehood::{Error, ErrorKind, Missing, Outcome, Report, Result, Skipped, Standing};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -32,7 +32,9 @@ pub(crate) fn usage(error: &clap::Error) -> u8 {
 pub(crate) fn ended(result: &Result<Report>) {
     match result {
         Ok(report) => {
-            if let Some(line) = report.outcome.describe() {
+            if let Some(line) = report.outcome.describe()
+                && !reader_had_enough(report)
+            {
                 say(&line);
             }
             report.undelivered.iter().for_each(|one| say(&one.describe()));
@@ -40,6 +42,13 @@ pub(crate) fn ended(result: &Result<Report>) {
         }
         Err(failure) => error(failure),
     }
+}
+
+/// Whether a program was ended by its output's reader going away, as in `yes | head`: whoever does that knows.
+fn reader_had_enough(report: &Report) -> bool {
+    const SIGPIPE: i32 = 13;
+    let cut_off = report.stdout.truncated || report.stderr.truncated;
+    cut_off && report.outcome == (Outcome::Signaled { signal: SIGPIPE })
 }
 
 /// Says what was asked for and is not there. Names are escaped: the program chose them.

@@ -51,7 +51,8 @@ impl Stdio {
         Self(Kind::Null)
     }
 
-    /// To a pipe whose other end is in the [`Child`].
+    /// To a pipe whose other end is in the [`Child`]. Once that is dropped, the program's next write gets
+    /// `SIGPIPE` (`signal(7)`).
     #[must_use]
     pub const fn piped() -> Self {
         Self(Kind::Piped)

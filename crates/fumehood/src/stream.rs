@@ -71,49 +71,58 @@ impl Inlet {
     }
 }
 
-/// What a stream carried so far. Shared, so that it survives a pump that is given up.
+/// Why some of a stream did not arrive. Shared, so that it survives a pump that is given up.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Carried(Arc<Mutex<Contents>>);
+pub(crate) struct Breakage(Arc<Mutex<Option<String>>>);
 
-#[derive(Debug, Default)]
-struct Contents {
-    output: Output,
-    /// Why some of it did not arrive, if nobody wanted it so.
-    broken: Option<String>,
-}
-
-impl Carried {
-    fn lock(&self) -> MutexGuard<'_, Contents> {
+impl Breakage {
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn take(&self) -> Output {
-        std::mem::take(&mut self.lock().output)
+    /// The first reason counts; a receiver that goes away had enough, which is none.
+    pub(crate) fn note(&self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.lock().get_or_insert_with(|| error.to_string());
+        }
     }
 
-    /// Why some of it did not arrive; none if it did, or if who was to receive it had enough.
-    pub(crate) fn broken(&self) -> Option<String> {
-        self.lock().broken.take()
+    pub(crate) fn take(&self) -> Option<String> {
+        self.lock().take()
+    }
+}
+
+/// What an output carried so far. Shared like a [`Breakage`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Carried {
+    output: Arc<Mutex<Output>>,
+    pub(crate) breakage: Breakage,
+}
+
+impl Carried {
+    fn lock(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn take(&self) -> Output {
+        std::mem::take(&mut self.lock())
     }
 
     /// Notes that something was read that nobody received.
     pub(crate) fn mark_truncated(&self) {
-        self.lock().output.truncated = true;
+        self.lock().truncated = true;
     }
 
     /// The same, with the reason.
     pub(crate) fn mark_undelivered(&self, error: &io::Error) {
-        let mut contents = self.lock();
-        contents.output.truncated = true;
-        if error.kind() != io::ErrorKind::BrokenPipe {
-            contents.broken.get_or_insert_with(|| error.to_string());
-        }
+        self.mark_truncated();
+        self.breakage.note(error);
     }
 
     /// Counts `chunk` and returns the part of it that is within the limit.
     fn admit<'a>(&self, chunk: &'a [u8], limit: Limit<ByteSize>, keep: bool) -> &'a [u8] {
         let room = usize::try_from(self.room(limit)).unwrap_or(usize::MAX);
-        let output = &mut self.lock().output;
+        let mut output = self.lock();
         let within = chunk.get(..room).unwrap_or(chunk);
         output.total += chunk.len() as u64;
         output.truncated |= within.len() < chunk.len();
@@ -125,12 +134,12 @@ impl Carried {
 
     /// How many bytes are left before the limit.
     fn room(&self, limit: Limit<ByteSize>) -> u64 {
-        limit.finite().map_or(u64::MAX, |limit| limit.0.saturating_sub(self.lock().output.total))
+        limit.finite().map_or(u64::MAX, |limit| limit.0.saturating_sub(self.lock().total))
     }
 
     /// Counts bytes that were passed on unseen, and gives their sum.
     fn count(&self, bytes: usize) -> u64 {
-        let output = &mut self.lock().output;
+        let mut output = self.lock();
         output.total += bytes as u64;
         output.total
     }
@@ -200,8 +209,13 @@ pub(crate) async fn drain(
             exceeded.notify_one();
         }
         if let Err(error) = to.pass_on(within).await {
-            // The program goes on, its output goes nowhere.
             carried.mark_undelivered(&error);
+            if error.kind() == io::ErrorKind::BrokenPipe && pipe.is_pipe() {
+                // The program is told by its next write, as it would be without us (`signal(7)`,
+                // SIGPIPE).
+                return Ok(None);
+            }
+            // The program goes on, its output goes nowhere.
             to = Outlet::None;
         }
         if is_over {
@@ -296,10 +310,6 @@ async fn splice(
                     has_grown = true;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                carried.mark_undelivered(&error);
-                *to = Outlet::None;
-            }
             // Whatever it is, reading and writing says it better, or can do without.
             Err(_) => to.copy_from_now_on(),
         }
@@ -344,6 +354,38 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+
+    /// What neither epoll nor `read` and `write` know how to use (`open(2)`, `O_PATH`).
+    fn unusable() -> OwnedFd {
+        use rustix::fs::{Mode, OFlags};
+        rustix::fs::open("/dev/null", OFlags::PATH, Mode::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_output_that_cannot_be_watched_is_told_and_read_all_the_same() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&writer, b"unheard").unwrap();
+        drop(writer);
+        let pipe = Descriptor::new(reader).unwrap();
+        let to = Outlet::watch(Drain::Fd(unusable()));
+        let cap = Cap { limit: Limit::Unlimited, excess: Excess::Kill };
+        let (carried, exceeded, over) = (Carried::default(), Notify::new(), Over::default());
+        let ended = drain(pipe, to, cap, &carried, &exceeded, &over).await.unwrap();
+        assert!(ended.is_some(), "it is read to its end");
+        let output = carried.take();
+        assert_eq!((output.total, output.truncated), (7, true));
+        let reason = carried.breakage.take();
+        assert!(reason.as_deref().is_some_and(|it| it.contains("Bad file")), "{reason:?}");
+    }
+
+    #[tokio::test]
+    async fn an_input_that_cannot_be_watched_is_an_error() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let pipe = Descriptor::new(writer).unwrap();
+        let fed = feed(Inlet::watch(Feed::Fd(unusable())), pipe, false).await;
+        assert_eq!(fed.unwrap_err().raw_os_error(), Some(Errno::BADF.raw_os_error()));
+        assert_eq!(rustix::io::read(&reader, &mut [0; 8]).unwrap(), 0, "it is at its end");
+    }
 
     /// A stream that always has more to read, beside something else to do on the same thread.
     #[tokio::test]

@@ -183,7 +183,7 @@ async fn attend(
     plan: &Plan,
     tether: &mut Tether,
     mut watch: Watch<'_>,
-    Pumps { pipes, outlets, input, fed }: Pumps<impl Future<Output = ()>>,
+    Pumps { pipes, outlets, input, unfed }: Pumps<impl Future<Output = ()>>,
     mut orders: mpsc::Receiver<Order>,
     size: Option<OwnedFd>,
 ) -> Result<Seen> {
@@ -208,12 +208,15 @@ async fn attend(
     };
     let Watch { stop, lost, .. } = watch;
     let pipes = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let streams = [StandardStream::Stdin, StandardStream::Stdout, StandardStream::Stderr];
-    let broken =
-        streams.into_iter().zip([&fed, &stdout, &stderr]).filter_map(|(stream, carried)| {
-            carried.broken().map(|reason| Undelivered { stream, reason })
-        });
-    let undelivered = broken.collect();
+    let breakages = [
+        (StandardStream::Stdin, &unfed),
+        (StandardStream::Stdout, &stdout.breakage),
+        (StandardStream::Stderr, &stderr.breakage),
+    ];
+    let undelivered = breakages
+        .into_iter()
+        .filter_map(|(stream, breakage)| Some(Undelivered { stream, reason: breakage.take()? }))
+        .collect();
     let outputs = [stdout.take(), stderr.take()];
     Ok(Seen { ending, wall, stop, lost, outputs, undelivered, pipes })
 }

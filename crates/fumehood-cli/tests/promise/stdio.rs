@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Feed, Fumehood, Promise, Ran, TempDir, host_tool, marker, promises, run, run_reported,
+    Feed, Fumehood, Promise, Ran, Skip, TempDir, host_tool, marker, promises, run, run_reported,
     slowness, wait_until_gone, waiting_shell,
 };
 
@@ -19,6 +19,7 @@ promises![
     an_orphan_that_holds_the_streams_hangs_nobody,
     a_gibibyte_comes_through,
     a_reader_that_goes_away_hangs_nobody,
+    a_program_whose_reader_goes_away_is_told,
     a_reader_that_does_not_read_hangs_nobody,
     output_comes_in_order_whatever_its_size,
     output_that_does_not_arrive_is_an_error,
@@ -106,15 +107,30 @@ fn a_gibibyte_comes_through() -> Promise {
     Ok(())
 }
 
-fn a_reader_that_goes_away_hangs_nobody() -> Promise {
+/// Runs a program that prints without end for somebody who reads one byte of it.
+fn barely_read(program: &[&str]) -> Result<Ran, Skip> {
     let bash = host_tool("bash")?;
-    let word = marker();
-    let script = "\"$@\" | head -c 1";
-    let ran = Fumehood::new(&["--output-limit", "unlimited"], &["sh", "-c", "yes", &word])
-        .under(&[&bash, "-c", script, "bash"])
-        .run();
+    let script = "\"$@\" | head -c 1; exit ${PIPESTATUS[0]}";
+    let flags = ["--output-limit", "unlimited", "--timeout", "20s"];
+    let under = [&bash, "-c", script, "bash"];
+    let ran = Fumehood::new(&flags, program).under(&under).reported().run();
     assert_eq!(ran.text(), "y");
+    assert_eq!(ran.report()["stdout"]["truncated"], true, "{ran}");
+    assert_eq!(ran.report().get("undelivered"), None, "who reads had enough: {ran}");
+    Ok(ran)
+}
+
+fn a_reader_that_goes_away_hangs_nobody() -> Promise {
+    let word = marker();
+    barely_read(&["sh", "-c", "trap '' PIPE; while :; do echo y; done", &word])?;
     wait_until_gone(&word);
+    Ok(())
+}
+
+fn a_program_whose_reader_goes_away_is_told() -> Promise {
+    const SIGPIPE: i32 = 13;
+    let ran = barely_read(&["yes"])?.exits(128 + SIGPIPE);
+    assert_eq!((ran.outcome(), ran.stderr.as_str()), ("signaled", ""));
     Ok(())
 }
 

@@ -4,11 +4,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::Notify;
 
 use crate::plan::Plan;
-use crate::stream::{Cap, Carried, Descriptor, Drain, Feed, Inlet, Outlet, Over, drain, feed};
+use crate::stream::{
+    Breakage, Cap, Carried, Descriptor, Drain, Feed, Inlet, Outlet, Over, drain, feed,
+};
 use crate::{Error, Result};
 
 /// Where the program's streams lead.
@@ -44,7 +47,8 @@ pub(crate) fn pipes(plan: &Plan, feeds: bool) -> io::Result<(Ends, Vec<OwnedFd>)
     } else {
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
         let nothing = rustix::fs::open(NOTHING, flags, rustix::fs::Mode::empty());
-        (nothing.map_err(|errno| naming(NOTHING, &errno.into()))?, None)
+        let named = |errno: Errno| io::Error::new(errno.kind(), format!("{NOTHING}: {errno}"));
+        (nothing.map_err(named)?, None)
     };
     let (stdout, stdout_theirs) = output(plan)?;
     let (stderr, stderr_theirs) = output(plan)?;
@@ -53,10 +57,6 @@ pub(crate) fn pipes(plan: &Plan, feeds: bool) -> io::Result<(Ends, Vec<OwnedFd>)
 }
 
 const NOTHING: &str = "/dev/null";
-
-fn naming(path: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{path}: {error}"))
-}
 
 impl Ends {
     /// Has somebody feed a program whose outputs are there already: its end of the new pipe.
@@ -100,8 +100,8 @@ pub(super) struct Pumps<I> {
     /// Where it goes.
     pub(super) outlets: [Outlet; 2],
     pub(super) input: I,
-    /// What becomes of the input.
-    pub(super) fed: Carried,
+    /// What the input broke on.
+    pub(super) unfed: Breakage,
 }
 
 /// Joins our ends with what they lead to. A terminal carries input and both outputs at once.
@@ -123,17 +123,17 @@ pub(super) fn connect(
         ([ends.stdout, ends.stderr], ends.stdin)
     };
     debug_assert_eq!(tty, plan.job.tty);
-    let fed = Carried::default();
-    let noted = fed.clone();
+    let unfed = Breakage::default();
+    let noted = unfed.clone();
     let input = async move {
         if let Some(feeder) = feeder
             && let Err(error) = feed(stdin, feeder, tty).await
         {
             // A source that breaks is no reason to end the run.
-            noted.mark_undelivered(&error);
+            noted.note(&error);
         }
     };
-    Ok(Pumps { pipes, outlets: [stdout, stderr], input, fed })
+    Ok(Pumps { pipes, outlets: [stdout, stderr], input, unfed })
 }
 
 /// Delivers both outputs. Pipes that were read to their end are kept in `ended`.
