@@ -15,6 +15,7 @@ promises![
     a_program_cannot_take_its_place_back,
     the_init_does_not_give_way,
     a_program_of_a_real_time_caller_is_ordinary,
+    a_program_of_a_background_caller_stays_one,
     a_crowd_competes_as_one,
     cannot_find_what_another_cell_offers,
     cannot_touch_a_process_of_another_cell,
@@ -27,7 +28,7 @@ fn nice_of(stat: &str) -> i32 {
     field_of(stat, 19)
 }
 
-/// `SCHED_OTHER` is 0, `SCHED_FIFO` is 1 (`sched_setscheduler(2)`).
+/// `SCHED_OTHER` is 0, `SCHED_FIFO` 1, `SCHED_BATCH` 3, `SCHED_IDLE` 5 (`sched_setscheduler(2)`).
 fn policy_of(stat: &str) -> i32 {
     field_of(stat, 41)
 }
@@ -84,6 +85,17 @@ fn a_program_of_a_real_time_caller_is_ordinary() -> Promise {
     let stat = Fumehood::new(&[], &["cat", "/proc/self/stat"]).under(&[chrt, fifo, first]).run();
     let stat = stat.prints();
     assert_eq!(policy_of(&stat), 0, "{stat}");
+    Ok(())
+}
+
+/// Only policies that go before everybody are given up.
+fn a_program_of_a_background_caller_stays_one() -> Promise {
+    let chrt = host_tool("chrt")?;
+    for (policy, number) in [("--batch", 3), ("--idle", 5)] {
+        let caller = Fumehood::new(&[], &["cat", "/proc/self/stat"]).under(&[&chrt, policy, "0"]);
+        let stat = caller.run().prints();
+        assert_eq!(policy_of(&stat), number, "{policy}: {stat}");
+    }
     Ok(())
 }
 

@@ -71,7 +71,9 @@ pub(super) async fn create(
 
 fn withdrawn() -> Problem {
     let status = StatusCode::CONFLICT;
-    let detail = "the job was cancelled before its program was started";
+    // A start is heard of up to a millisecond after it.
+    let detail = "the job was cancelled before its program was known to run: it was never started, \
+                  or killed at once";
     Problem::new(status, "cancelled", "The job was cancelled", detail)
 }
 

@@ -348,6 +348,7 @@ pub(super) const EXEMPT: &[Exempt] = &[
         backends: ENGINES,
         promises: &[
             "neighbours::a_program_gives_way_to_others",
+            "neighbours::a_program_of_a_background_caller_stays_one",
             "neighbours::a_program_cannot_take_its_place_back",
             "neighbours::a_crowd_competes_as_one",
             "neighbours::the_init_does_not_give_way",
