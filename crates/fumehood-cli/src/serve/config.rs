@@ -9,7 +9,8 @@ use fumehood::{ByteSize, Guarantee, Result, format_duration, parse_duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::args::ServeArgs;
-use super::policy::{Ceilings, Profile};
+use super::policy::Ceilings;
+use super::profile::Profile;
 use super::service::{internal, processors};
 
 /// A time with its unit, such as `10s`.

@@ -23,6 +23,7 @@ mod peer;
 mod playground;
 mod policy;
 mod problem;
+mod profile;
 mod router;
 mod service;
 mod stall;

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use fumehood::env::looks_secret;
 use fumehood::{
-    BackendName, ByteSize, CollectTo, Cpus, Input, InputSource, Job, Limit, Limits, Network, Root,
-    Seccomp, Stdin, TarSource, format_duration,
+    BackendName, ByteSize, Collect, CollectTo, Cpus, Input, InputLimits, InputSource, Job, Limit,
+    Limits, Network, Root, Seccomp, Stdin, TarSource, format_duration,
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
 use super::config::{Config, Time};
 use super::problem::Problem;
+use super::profile::Profile;
 
 /// The most that a remote job may ask for. What it does not ask for is the library's default, or
 /// the ceiling if that is lower.
@@ -73,90 +74,25 @@ impl Default for Ceilings {
     }
 }
 
-/// What jobs can be based on: a job of the operator's, without a program.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(transparent)]
-pub(crate) struct Profile(pub(crate) Job);
-
-impl<'de> Deserialize<'de> for Profile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut table = toml::Table::deserialize(deserializer)?;
-        let stand_in = toml::Value::Array(vec!["true".into()]);
-        table.entry("args").or_insert(stand_in);
-        let job = Job::deserialize(toml::Value::Table(table)).map_err(serde::de::Error::custom)?;
-        Ok(Self(job))
-    }
-}
-
-impl Profile {
-    pub(crate) fn check(&self) -> Result<(), String> {
-        self.0.validate().map_err(|error| error.to_string())
-    }
-
-    /// A remote job, with everything that the profile gives it.
-    fn extend(&self, job: Job) -> Job {
-        let mut whole = self.0.clone();
-        whole.args = job.args;
-        if job.cwd.as_os_str() != Job::CWD {
-            whole.cwd = job.cwd;
-        }
-        if job.hostname != Job::HOSTNAME {
-            whole.hostname = job.hostname;
-        }
-        if job.root != Root::Host {
-            whole.root = job.root;
-        }
-        if !job.collect.paths.is_empty() {
-            whole.collect = job.collect;
-        }
-        whole.env.set.extend(job.env.set);
-        (whole.stdin, whole.tty) = (job.stdin, job.tty);
-        whole.tmpfs.extend(job.tmpfs);
-        whole.inputs.extend(job.inputs);
-        whole.input_limits = job.input_limits;
-        whole.require.extend(job.require);
-        whole.limits = over(&job.limits, &self.0.limits);
-        whole
-    }
-}
-
-/// The limits that a job names, and beneath them those of its profile.
-fn over(own: &Limits, base: &Limits) -> Limits {
-    Limits {
-        wall_time: own.wall_time.or(base.wall_time),
-        cpu_time: own.cpu_time.or(base.cpu_time),
-        memory: own.memory.or(base.memory),
-        pids: own.pids.or(base.pids),
-        output: own.output.or(base.output),
-        output_excess: own.output_excess,
-        file_size: own.file_size.or(base.file_size),
-        open_files: own.open_files.or(base.open_files),
-        workspace: own.workspace.or(base.workspace),
-        tmp: own.tmp.or(base.tmp),
-        inodes: own.inodes.or(base.inodes),
-        cpus: own.cpus.or(base.cpus),
-        grace: own.grace.or(base.grace),
-    }
-}
-
 /// The job that is run for a remote one, which names a profile or none.
 ///
 /// # Errors
 /// 403 with the field if it asks for more than it may, 404 if there is no such profile, 422 if it
 /// is not valid.
 pub(crate) fn admit(
-    mut job: Job,
+    job: Job,
     profile: Option<&str>,
     caller: &Caller,
     config: &Config,
 ) -> Result<Job, Problem> {
     nothing_of_the_host(&job, &config.ceilings)?;
-    ask_for_limits(&mut job, &config.ceilings)?;
+    ask_for_limits(&job, &config.ceilings)?;
     let mut job = match profile {
         Some(name) => find(name, caller, config)?.extend(job),
         None => job,
     };
     fill_in(&mut job.limits, &config.ceilings);
+    lower_files(&mut job, &config.ceilings);
     job.require.extend(config.required());
     job.validate().map_err(|error| Problem::from(&error))?;
     Ok(job)
@@ -273,7 +209,7 @@ fn below<T: PartialOrd>(
     refuse(field, shown, &format!("is above the ceiling; at most {}", show(most)))
 }
 
-fn ask_for_limits(job: &mut Job, c: &Ceilings) -> Result<(), Problem> {
+fn ask_for_limits(job: &Job, c: &Ceilings) -> Result<(), Problem> {
     let time = |time: &Duration| format_duration(*time);
     let (size, count) = (ByteSize::to_string, u64::to_string);
     let limits = &job.limits;
@@ -301,31 +237,43 @@ fn ask_for_limits(job: &mut Job, c: &Ceilings) -> Result<(), Problem> {
     ask_for_files(job, c)
 }
 
-/// Limits of files in and out, whose defaults are lowered to the ceiling as well.
-fn ask_for_files(job: &mut Job, c: &Ceilings) -> Result<(), Problem> {
-    let (inputs, collect) = (&mut job.input_limits, &mut job.collect);
-    let usual = (fumehood::InputLimits::default(), fumehood::Collect::default());
+/// Limits of files in and out; what is not named is lowered later.
+fn ask_for_files(job: &Job, c: &Ceilings) -> Result<(), Problem> {
+    let (inputs, collect) = (&job.input_limits, &job.collect);
+    let usual = (InputLimits::default(), Collect::default());
     let (size, count) = (ByteSize::to_string, u64::to_string);
     for (field, asked, usual, most) in [
-        ("input_limits.size", &mut inputs.size, usual.0.size, c.input_size),
-        ("collect.size", &mut collect.size, usual.1.size, c.collect_size),
-        ("collect.file_size", &mut collect.file_size, usual.1.file_size, c.collect_size),
+        ("input_limits.size", inputs.size, usual.0.size, c.input_size),
+        ("collect.size", collect.size, usual.1.size, c.collect_size),
+        ("collect.file_size", collect.file_size, usual.1.file_size, c.collect_size),
     ] {
-        if *asked == usual {
-            *asked = usual.min(most);
-        }
-        below(field, Some(Limit::Finite(*asked)), &most, size)?;
+        let named = (asked != usual).then_some(Limit::Finite(asked));
+        below(field, named, &most, size)?;
     }
     for (field, asked, usual, most) in [
-        ("input_limits.entries", &mut inputs.entries, usual.0.entries, c.input_entries),
-        ("collect.files", &mut collect.files, usual.1.files, c.collect_files),
+        ("input_limits.entries", inputs.entries, usual.0.entries, c.input_entries),
+        ("collect.files", collect.files, usual.1.files, c.collect_files),
     ] {
-        if *asked == usual {
-            *asked = usual.min(most);
-        }
-        below(field, Some(Limit::Finite(*asked)), &most, count)?;
+        let named = (asked != usual).then_some(Limit::Finite(asked));
+        below(field, named, &most, count)?;
     }
     Ok(())
+}
+
+/// Lowers the defaults of files in and out that are above their ceiling.
+fn lower_files(job: &mut Job, c: &Ceilings) {
+    fn lower<T: Ord + Copy>(value: &mut T, usual: T, most: T) {
+        if *value == usual {
+            *value = usual.min(most);
+        }
+    }
+    let (inputs, collect) = (&mut job.input_limits, &mut job.collect);
+    let usual = (InputLimits::default(), Collect::default());
+    lower(&mut inputs.size, usual.0.size, c.input_size);
+    lower(&mut inputs.entries, usual.0.entries, c.input_entries);
+    lower(&mut collect.size, usual.1.size, c.collect_size);
+    lower(&mut collect.file_size, usual.1.file_size, c.collect_size);
+    lower(&mut collect.files, usual.1.files, c.collect_files);
 }
 
 /// Lowers a default that is above its ceiling; one that is not stays a default.
@@ -421,11 +369,11 @@ mod tests {
         for name in schema["$defs"]["Limits"]["properties"].as_object().unwrap().keys() {
             let unlimited = format!(r#"{{"args": ["a"], "limits": {{"{name}": "unlimited"}}}}"#);
             // A word for what is no amount, and a time that is never unlimited.
-            let Ok(mut job) = Job::from_json(&unlimited) else {
+            let Ok(job) = Job::from_json(&unlimited) else {
                 assert!(["output_excess", "grace"].contains(&name.as_str()), "{name}");
                 continue;
             };
-            let refused = ask_for_limits(&mut job, &Ceilings::default()).is_err();
+            let refused = ask_for_limits(&job, &Ceilings::default()).is_err();
             assert_eq!(refused, name != "cpus", "{name}");
         }
     }
