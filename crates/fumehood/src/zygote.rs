@@ -94,6 +94,17 @@ impl Zygote {
         Ok(Self { socket: ours, warden: Some((warden, waits)) })
     }
 
+    /// Nobody who answers.
+    #[cfg(test)]
+    pub(crate) const fn fake(socket: OwnedFd) -> Self {
+        Self { socket, warden: None }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     /// Asks for an init, whose end of the line to the supervisor goes along, and its control group.
     pub(crate) fn request(
         &self,

@@ -356,14 +356,24 @@ fn with_zygote(
     socket: BorrowedFd<'_>,
     group: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
+    let internal = |error| Error::internal("ask the zygote", error);
     let mut zygote = zygote.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(alive) = zygote.as_ref()
-        && alive.request(request, socket, group).is_ok()
-    {
-        return Ok(());
+    if let Some(known) = zygote.as_ref() {
+        match known.request(request, socket, group) {
+            Err(error) if has_died(&error) => {}
+            // Of a zygote that lives: with it would end everything that it cloned.
+            asked => return asked.map_err(internal),
+        }
     }
     let fresh = zygote.insert(Zygote::start()?);
-    fresh.request(request, socket, group).map_err(|error| Error::internal("ask the zygote", error))
+    fresh.request(request, socket, group).map_err(internal)
+}
+
+/// Whether nobody has the other end of a packet socket, by what sending to it says (`unix(7)`). That
+/// descriptors cannot be sent says nothing of it: a program can bring that about (`ETOOMANYREFS`).
+fn has_died(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
 }
 
 /// What the zygote answers over the init's own line.
@@ -384,5 +394,40 @@ async fn spawned(mut control: Control) -> Result<Init, NotLaunched> {
             let step = LaunchStep::from_number(failure.index);
             Err(NotLaunched::Refused { step, errno: Errno(failure.errno) })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zygote;
+
+    /// More than one packet can hold, so the kernel refuses to send it (`EMSGSIZE`).
+    #[test]
+    fn a_zygote_that_lives_is_kept_whatever_cannot_be_sent() {
+        let (ours, theirs) = zygote::packets().unwrap();
+        let number = ours.as_raw_fd();
+        let zygote = Mutex::new(Some(Zygote::fake(ours)));
+        let too_long = vec![b' '; 8 << 20];
+        let request = Request {
+            flags: 0,
+            maps_ids: true,
+            uid_map: &too_long,
+            gid_map: b"",
+            deny_setgroups: false,
+            prelude: None,
+        };
+        let failed = with_zygote(&zygote, &request, theirs.as_fd(), None).unwrap_err();
+        assert!(failed.to_string().contains("ask the zygote"), "{failed}");
+        let kept = zygote.lock().unwrap();
+        assert_eq!(kept.as_ref().map(|kept| kept.as_fd().as_raw_fd()), Some(number));
+    }
+
+    #[test]
+    fn a_zygote_that_nobody_listens_to_has_died() {
+        let (ours, theirs) = zygote::packets().unwrap();
+        drop(theirs);
+        let sent = rustix::net::send(&ours, b"?", rustix::net::SendFlags::NOSIGNAL);
+        assert!(has_died(&sent.unwrap_err().into()));
     }
 }
