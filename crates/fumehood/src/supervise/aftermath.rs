@@ -5,9 +5,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::PATIENCE;
 use crate::backend::Tether;
 use crate::backend::native::cgroup::Group;
 use crate::plan::Plan;
@@ -80,9 +82,15 @@ async fn is_empty(tether: &Tether, plan: &Plan) -> bool {
 /// Waits for a process; false if it does not end in time.
 fn has_ended(pidfd: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let patience = Timespec { tv_sec: 2, tv_nsec: 0 };
+    let end = Instant::now() + PATIENCE;
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    poll(&mut fds, Some(&patience)).is_ok_and(|ready| ready > 0)
+    loop {
+        let left = Timespec::try_from(end.saturating_duration_since(Instant::now()));
+        match poll(&mut fds, left.ok().as_ref()) {
+            Err(Errno::INTR) => {}
+            waited => return waited.is_ok_and(|ready| ready > 0),
+        }
+    }
 }
 
 /// Delivers files that somebody inside has brought, on a thread of its own as well.
