@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use linux_raw_sys::{general as nr, prctl as pr};
+use linux_raw_sys::general as nr;
 
 use crate::aside::{Aside, NoNetwork};
 use crate::membership;
@@ -191,8 +191,8 @@ impl Cell {
             Step::NetworkNamespace {} => self.make_network(),
             Step::SetIds { uid, gid, clear_groups } => set_ids(uid, gid, clear_groups),
             Step::NoRealTime {} => sys::leave_real_time(),
-            Step::NonDumpable {} => sys::prctl(pr::PR_SET_DUMPABLE, 0, 0).map(drop),
-            Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
+            Step::NonDumpable {} => sys::set_dumpable(false),
+            Step::DieWithParent {} => sys::die_with_parent(),
             Step::UserLimit { path, value } => self.limit_user(path, value),
             Step::Hostname { name } => sys::set_hostname(name),
             // With whoever makes the network it comes up.
@@ -201,8 +201,8 @@ impl Cell {
             Step::PrivateMounts {} => sys::make_mounts_private(),
             Step::BoundingSet {} => empty_bounding_set(),
             Step::DropCapabilities {} => sys::drop_capabilities(),
-            Step::NoNewPrivs {} => sys::prctl(pr::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop),
-            Step::Subreaper {} => sys::prctl(pr::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop),
+            Step::NoNewPrivs {} => sys::no_new_privileges(),
+            Step::Subreaper {} => sys::adopt_orphans(),
             Step::Ruleset { fs, net, scoped } => {
                 // Out of the way of the program's standard streams, which are set before it is used.
                 let ruleset = sys::landlock_ruleset(fs, net, scoped)?;
@@ -474,16 +474,9 @@ fn set_ids(uid: u32, gid: u32, clear_groups: bool) -> Result<()> {
 }
 
 fn empty_bounding_set() -> Result<()> {
-    const AMBIENT_CLEAR_ALL: usize = 4;
     // NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, and all four locked (capabilities(7)).
-    const SECUREBITS: usize = 0b1110_1111;
-    // Past the last capability that this kernel knows it says EINVAL.
-    for capability in 0..64 {
-        match sys::prctl(pr::PR_CAPBSET_DROP, capability, 0) {
-            Err(Errno::INVAL) if capability > 0 => break,
-            other => other.map(drop)?,
-        }
-    }
-    sys::prctl(pr::PR_CAP_AMBIENT, AMBIENT_CLEAR_ALL, 0)?;
-    sys::prctl(pr::PR_SET_SECUREBITS, SECUREBITS, 0).map(drop)
+    const SECUREBITS: u8 = 0b1110_1111;
+    sys::empty_bounding_set()?;
+    sys::clear_ambient_set()?;
+    sys::set_securebits(SECUREBITS)
 }

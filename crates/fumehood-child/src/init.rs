@@ -26,7 +26,7 @@ pub fn main(
 ) -> ! {
     // For the init itself, too: a launcher may ignore SIGCHLD, which would have the kernel reap the
     // program unseen. What the init has, its program starts with.
-    (1..=64).for_each(sys::default_signal);
+    sys::default_signals();
     sys::block_signals();
     sys::umask(0);
     let mut byte = [0];
@@ -98,7 +98,9 @@ fn live_on(
     // Whatever does not need to know the program is done before somebody waits for it.
     let stack = sys::map(STACK_LEN)?;
     touch(stack);
-    let children = sys::dup_above(sys::signalfd(nr::SIGCHLD)?, ABOVE)?;
+    let told = sys::signalfd(nr::SIGCHLD)?;
+    let children = sys::dup_above(told, ABOVE)?;
+    sys::close(told);
     let Order { socket, list, count, stdio } = stage_until_program(socket, &cell, &mut fds)?;
     let fds = fds.get(..count).unwrap_or(&[]);
     let line = Line { socket, children };

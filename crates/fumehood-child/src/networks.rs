@@ -158,8 +158,12 @@ impl Networks {
         {
             self.idle = slot.next.take();
             self.spare = self.spare.saturating_sub(1);
-            sys::enter(network.namespace, nr::CLONE_NEWNET)?;
-            return Ok(index);
+            let entered = sys::enter(network.namespace, nr::CLONE_NEWNET);
+            if entered.is_err() {
+                network.close();
+                self.slots.vacate(index);
+            }
+            return entered.map(|()| index);
         }
         let index = self.slots.vacant()?;
         let made = sys::unshare(u64::from(nr::CLONE_NEWNET));

@@ -6,8 +6,6 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 
-use linux_raw_sys::{ioctl, prctl as pr};
-
 use crate::step::{Reader, Step, StepError, Strings};
 use crate::sys::{self, Errno, Fd, Result};
 
@@ -151,8 +149,8 @@ impl<'a> Start<'a> {
             Step::Terminal { .. } => Ok(()),
             Step::Stdio {} => self.set_stdio(),
             Step::Session {} => sys::setsid(),
-            Step::DieWithParent {} => sys::prctl(pr::PR_SET_PDEATHSIG, 9, 0).map(drop),
-            Step::ControllingTty {} => sys::ioctl(Fd(0), ioctl::TIOCSCTTY, 0).map(drop),
+            Step::DieWithParent {} => sys::die_with_parent(),
+            Step::ControllingTty {} => sys::control_by_terminal(Fd(0)),
             Step::UnblockSignals {} => {
                 sys::unblock_signals();
                 Ok(())

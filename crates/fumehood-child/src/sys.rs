@@ -104,6 +104,7 @@ macro_rules! plain {
     }};
 }
 
+mod attributes;
 mod credentials;
 mod descriptors;
 mod landlock;
@@ -112,7 +113,9 @@ mod mounts;
 mod process;
 mod processors;
 mod schedule;
+mod terminals;
 
+pub use attributes::*;
 pub use credentials::*;
 pub use descriptors::*;
 pub use landlock::*;
@@ -121,3 +124,4 @@ pub use mounts::*;
 pub use process::*;
 pub use processors::*;
 pub use schedule::*;
+pub use terminals::*;

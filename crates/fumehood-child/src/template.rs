@@ -13,7 +13,7 @@
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::Ordering::Relaxed;
 
-use linux_raw_sys::{general as nr, prctl as pr};
+use linux_raw_sys::general as nr;
 
 use crate::launch::{LaunchStep, Parting};
 use crate::networks::Networks;
@@ -101,12 +101,10 @@ fn keep(socket: Fd, proc: Fd) -> sys::Result<(Fd, Fd)> {
 /// The id maps of a process that is undumpable belong to the host's root, and so cannot be written
 /// here; a child is what its parent was when it was made, and soon sees to itself.
 fn visibly<T>(act: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
-    let set = |value| {
-        sys::prctl(pr::PR_SET_DUMPABLE, value, 0).map_err(|errno| (LaunchStep::Clone, errno))
-    };
-    set(1)?;
+    let set = |dumpable| sys::set_dumpable(dumpable).map_err(|errno| (LaunchStep::Clone, errno));
+    set(true)?;
     let acted = act();
-    set(0)?;
+    set(false)?;
     acted
 }
 

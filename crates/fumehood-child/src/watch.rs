@@ -180,7 +180,8 @@ fn watch_until_broken(line: &Line, program: &mut Program) -> Result<Reaped> {
             return Ok(reaped);
         }
         if from_supervisor.revents != 0 {
-            match wire::receive(line.socket, &mut fds)? {
+            let mut room = [0; wire::SHORT];
+            match wire::receive_short(line.socket, &mut fds, &mut room)? {
                 Some((Message { kind: Kind::Ask, .. }, _)) => program.settle(line, None),
                 Some((message, _)) => obey(&message, program.pid),
                 None => abandon(program.pid),
@@ -196,7 +197,7 @@ fn abandon(program: i32) -> ! {
     sys::exit(1)
 }
 
-fn obey(message: &Message, program: i32) {
+fn obey(message: &Message<'_>, program: i32) {
     if message.kind != Kind::Signal {
         return;
     }

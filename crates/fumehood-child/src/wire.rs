@@ -227,11 +227,11 @@ impl<const N: usize> Sink for Buffer<N> {
 
 /// A message that came in.
 #[derive(Debug)]
-pub struct Message {
+pub struct Message<'a> {
     /// What it is.
     pub kind: Kind,
-    /// Its body, in memory that lives as long as the process.
-    pub body: &'static mut [u8],
+    /// Its body.
+    pub body: &'a mut [u8],
 }
 
 /// Sends one message, with at most one descriptor.
@@ -276,11 +276,35 @@ fn skip(parts: &mut [&[u8]; 4], mut sent: usize) {
     }
 }
 
-/// Receives one message and the descriptors that came with it; `None` at the end of the stream.
+/// Receives one message and the descriptors that came with it; `None` at the end of the stream. Its body
+/// stays in memory as long as the process.
 ///
 /// # Errors
 /// Those of `recvmsg(2)`; `EPROTO` for a header that does not decode, `ENOMEM`.
-pub fn receive(socket: Fd, fds: &mut [Fd; MAX_FDS]) -> Result<Option<(Message, usize)>> {
+pub fn receive(socket: Fd, fds: &mut [Fd; MAX_FDS]) -> Result<Option<(Message<'static>, usize)>> {
+    receive_to(socket, fds, |len| if len == 0 { Ok(&mut []) } else { sys::map(len) })
+}
+
+/// Room for the body of whatever comes to an init while its program runs: [`Signal`] at most.
+pub const SHORT: usize = 8;
+
+/// [`receive`] of a short message, whose body is put into `room`: one of many.
+///
+/// # Errors
+/// The same; `EPROTO` for one that is longer than the room.
+pub fn receive_short<'a>(
+    socket: Fd,
+    fds: &mut [Fd; MAX_FDS],
+    room: &'a mut [u8],
+) -> Result<Option<(Message<'a>, usize)>> {
+    receive_to(socket, fds, |len| room.get_mut(..len).ok_or(Errno::PROTO))
+}
+
+fn receive_to<'a>(
+    socket: Fd,
+    fds: &mut [Fd; MAX_FDS],
+    room: impl FnOnce(usize) -> Result<&'a mut [u8]>,
+) -> Result<Option<(Message<'a>, usize)>> {
     let mut header = [0; HEADER_LEN];
     let (len, count) = receive_some(socket, &mut header, fds)?;
     if len == 0 {
@@ -291,7 +315,7 @@ pub fn receive(socket: Fd, fds: &mut [Fd; MAX_FDS]) -> Result<Option<(Message, u
     }
     let (kind, len) = Kind::parse(&header).ok_or(Errno::PROTO)?;
     let len = usize::try_from(len).map_err(|_| Errno::TOOBIG)?;
-    let body = if len == 0 { &mut [] } else { sys::map(len)? };
+    let body = room(len)?;
     Ok(read_exact(socket, body)?.then_some((Message { kind, body }, count)))
 }
 

@@ -12,7 +12,7 @@
 //! wait, are stopped, or would listen. The end of their sockets tells them as well, where no copy of the
 //! owner keeps those open.
 
-use linux_raw_sys::{general as nr, prctl as pr};
+use linux_raw_sys::general as nr;
 
 use crate::launch::{IdMaps, Launch, LaunchStep, Parting, launch, launch_parting};
 use crate::prelude::Prelude;
@@ -111,10 +111,9 @@ pub fn main(socket: Fd, owner: Option<i32>) -> ! {
     }
 }
 
-/// Has the kernel kill this process with its parent. One that has ended before kills nobody.
+/// Ends with the parent, also if that has ended before.
 fn die_with(parent: i32) {
-    const KILL: usize = 9;
-    if sys::prctl(pr::PR_SET_PDEATHSIG, KILL, 0).is_err() || sys::getppid() != parent {
+    if sys::die_with_parent().is_err() || sys::getppid() != parent {
         sys::exit(1);
     }
 }

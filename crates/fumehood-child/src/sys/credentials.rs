@@ -1,6 +1,5 @@
 //! Credentials, limits, filters and signals of the calling process.
 
-use core::ffi::CStr;
 use core::ptr;
 
 use linux_raw_sys::general as nr;
@@ -29,19 +28,6 @@ pub fn set_gid(gid: u32) -> Result<()> {
 /// `EPERM` where the user namespace denies it.
 pub fn clear_groups() -> Result<()> {
     plain!(__NR_setgroups, 0, 0).map(drop)
-}
-
-/// Gives this process a name of at most 15 bytes, for whoever looks (`PR_SET_NAME`).
-pub fn set_name(name: &CStr) {
-    let _ = plain!(__NR_prctl, linux_raw_sys::prctl::PR_SET_NAME, name.as_ptr(), 0, 0, 0);
-}
-
-/// `prctl(2)` with number arguments.
-///
-/// # Errors
-/// Those of the option.
-pub fn prctl(option: u32, a: usize, b: usize) -> Result<usize> {
-    plain!(__NR_prctl, option, a, b, 0, 0)
 }
 
 /// `capset(2)` to empty sets.

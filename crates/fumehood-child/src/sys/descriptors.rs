@@ -203,8 +203,7 @@ pub fn epoll_next(set: Fd) -> Option<usize> {
 
 /// Waits for that many milliseconds, or less if a signal comes.
 pub fn sleep_ms(milliseconds: u32) {
-    let time = timespec(milliseconds);
-    let _ = plain!(__NR_ppoll, 0, 0, time.as_ptr(), 0, 0);
+    let _ = poll_for(&mut [], milliseconds);
 }
 
 /// How many descriptors one message can carry (`SCM_MAX_FD`, unix(7)).
@@ -292,11 +291,11 @@ pub fn send(socket: Fd, parts: [&[u8]; 4], fd: Option<Fd>) -> Result<usize> {
     plain!(__NR_sendmsg, socket.word(), ptr::from_ref(&msg), net::MSG_NOSIGNAL)
 }
 
-/// `ioctl(2)` with a number argument.
+/// `ioctl(2)` of a request whose argument is a number, or that has none.
 ///
 /// # Errors
 /// Those of the request.
-pub fn ioctl(fd: Fd, request: u32, argument: usize) -> Result<usize> {
+pub(super) fn ioctl(fd: Fd, request: u32, argument: u32) -> Result<usize> {
     plain!(__NR_ioctl, fd.word(), request, argument)
 }
 

@@ -272,17 +272,21 @@ pub fn new_mount<'a>(
     const SET_STRING: u32 = 1;
     const CREATE: u32 = 6;
     let context = plain!(__NR_fsopen, kind.as_ptr(), nr::FSOPEN_CLOEXEC)?;
-    for (key, value) in options {
-        if value.is_empty() {
-            plain!(__NR_fsconfig, context, SET_FLAG, key.as_ptr(), 0, 0)?;
-        } else {
-            plain!(__NR_fsconfig, context, SET_STRING, key.as_ptr(), value.as_ptr(), 0)?;
+    let configure = || {
+        for (key, value) in options {
+            if value.is_empty() {
+                plain!(__NR_fsconfig, context, SET_FLAG, key.as_ptr(), 0, 0)?;
+            } else {
+                plain!(__NR_fsconfig, context, SET_STRING, key.as_ptr(), value.as_ptr(), 0)?;
+            }
         }
-    }
-    plain!(__NR_fsconfig, context, CREATE, 0, 0, 0)?;
-    let mount = plain!(__NR_fsmount, context, nr::FSMOUNT_CLOEXEC, attributes)?;
+        plain!(__NR_fsconfig, context, CREATE, 0, 0, 0)?;
+        plain!(__NR_fsmount, context, nr::FSMOUNT_CLOEXEC, attributes)
+    };
+    let mount = configure();
+    // Who is refused may go on without this file system.
     close(Fd(context as i32));
-    Ok(Fd(mount as i32))
+    mount.map(|fd| Fd(fd as i32))
 }
 
 /// `pivot_root(".", ".")`, detaches the old root, and enters the new one.
@@ -329,9 +333,13 @@ pub fn loopback_up() -> Result<()> {
     // struct ifreq: 16 bytes of name, then the flags IFF_UP | IFF_RUNNING.
     let mut request = [0u8; 40];
     (request[0], request[1], request[16]) = (b'l', b'o', 0x41);
-    let mut up = ioctl(socket, SIOCSIFFLAGS, request.as_ptr() as usize);
-    if up.is_err() && ioctl(socket, SIOCGIFFLAGS, request.as_mut_ptr() as usize).is_ok() {
-        up = if request[16] & IFF_UP != 0 { Ok(0) } else { up };
+    let mut up = plain!(__NR_ioctl, socket.word(), SIOCSIFFLAGS, request.as_ptr());
+    if up.is_err() {
+        let words = [socket.word(), SIOCGIFFLAGS as usize, request.as_mut_ptr() as usize, 0, 0, 0];
+        // SAFETY: the kernel reads and writes a struct ifreq, which `request` has room for and which
+        // outlives the call.
+        let asked = unsafe { call(nr::__NR_ioctl, words) };
+        up = if asked.is_ok() && request[16] & IFF_UP != 0 { Ok(0) } else { up };
     }
     close(socket);
     up.map(drop)

@@ -102,7 +102,7 @@ pub fn fork(flags: u64, cgroup: Option<Fd>) -> Result<Cloned> {
 ///
 /// # Errors
 /// Those of `clone3(2)`.
-pub fn vfork<T>(
+pub(crate) fn vfork<T>(
     stack: &mut [u8],
     shares_fds: bool,
     entry: extern "C" fn(&T) -> !,
@@ -121,7 +121,7 @@ pub fn vfork<T>(
 ///
 /// # Errors
 /// Those of `clone3(2)`.
-pub fn vfork_apart<T>(
+pub(crate) fn vfork_apart<T>(
     stack: &mut [u8],
     entry: extern "C" fn(&T) -> !,
     argument: &T,
@@ -136,7 +136,7 @@ pub fn vfork_apart<T>(
 ///
 /// # Errors
 /// Those of `clone3(2)`.
-pub fn thread<T: Sync>(
+pub(crate) fn thread<T: Sync>(
     stack: &'static mut [u8],
     entry: extern "C" fn(&T) -> !,
     argument: &'static T,
@@ -151,7 +151,7 @@ pub fn thread<T: Sync>(
 ///
 /// # Errors
 /// Those of `clone3(2)`.
-pub fn share<T: Sync>(
+pub(crate) fn share<T: Sync>(
     stack: &'static mut [u8],
     entry: extern "C" fn(&T) -> !,
     argument: &'static T,
@@ -168,7 +168,7 @@ pub fn share<T: Sync>(
 ///
 /// # Errors
 /// Those of `clone(2)`.
-pub fn share_told<T: Sync>(
+pub(crate) fn share_told<T: Sync>(
     stack: &'static mut [u8],
     entry: extern "C" fn(&T) -> !,
     argument: &'static T,
@@ -185,7 +185,7 @@ pub fn share_told<T: Sync>(
 /// # Errors
 /// Those of `clone3(2)`: `EEXIST` if somebody has that id, `EPERM` without `CAP_SYS_ADMIN` over the
 /// process namespace, `ENOSYS` where a filter hides the call.
-pub fn share_as<T: Sync>(
+pub(crate) fn share_as<T: Sync>(
     pid: i32,
     stack: &'static mut [u8],
     entry: extern "C" fn(&T) -> !,

@@ -46,7 +46,7 @@ impl Handle {
 
     /// Has the init send a signal to the program, or to every process of the cell.
     pub(crate) async fn signal(&self, signal: i32, all: bool) -> io::Result<()> {
-        let mut body = wire::Buffer::<8>::new();
+        let mut body = wire::Buffer::<{ wire::SHORT }>::new();
         wire::Signal { signal, all }.encode(&mut body);
         self.control.send(Kind::Signal, body.bytes(), &[]).await
     }
@@ -94,7 +94,8 @@ impl Handle {
         // The pidfd of a process that has ended is readable (pidfd_open(2)).
         let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut watched, Some(&now)) == Ok(0)
+        // Where a signal comes in between, nothing is known, and it lived a moment ago.
+        !poll(&mut watched, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     /// Kills the init, and with it everything in its process namespace.
