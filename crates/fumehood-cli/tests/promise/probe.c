@@ -168,6 +168,27 @@ static void others(void)
 	TRY("kcmp-init", syscall(SYS_kcmp, 1, getpid(), 0, 0, 0));
 }
 
+// What the kernel lets a process do to another of its user.
+static void watcher(void)
+{
+	struct rlimit none = {0, 0};
+	struct sched_param ordinary = {0};
+	cpu_set_t first;
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	unsigned int attr[14] = {sizeof attr, SCHED_IDLE};
+	const int idle_io = 3 << 13;
+	TRY("prlimit-init", prlimit(1, RLIMIT_NPROC, &none, NULL));
+	TRY("sched_setscheduler-init", sched_setscheduler(1, SCHED_IDLE, &ordinary));
+	TRY("sched_setparam-init", sched_setparam(1, &ordinary));
+	TRY("sched_setattr-init", syscall(SYS_sched_setattr, 1, attr, 0));
+	TRY("sched_setaffinity-init", sched_setaffinity(1, sizeof first, &first));
+	TRY("setpriority-init", setpriority(PRIO_PROCESS, 1, 19));
+	TRY("setpriority-user", setpriority(PRIO_USER, getuid(), 19));
+	TRY("ioprio_set-init", syscall(SYS_ioprio_set, 1, 1, idle_io));
+	TRY("ioprio_set-user", syscall(SYS_ioprio_set, 3, getuid(), idle_io));
+}
+
 static void device(void)
 {
 	TRY("mknod-null", mknod("/tmp/null", S_IFCHR | 0666, makedev(1, 3)));
@@ -429,6 +450,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "mounts")) mounts();
 	else if (!strcmp(what, "kernel")) kernel();
 	else if (!strcmp(what, "others")) others();
+	else if (!strcmp(what, "watcher")) watcher();
 	else if (!strcmp(what, "device")) device();
 	else if (!strcmp(what, "terminal")) terminal();
 	else if (!strcmp(what, "foreign")) foreign();

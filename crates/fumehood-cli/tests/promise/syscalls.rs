@@ -13,6 +13,8 @@ promises![
     cannot_mount,
     cannot_use_risky_kernel_interfaces,
     cannot_trace_others,
+    cannot_hinder_its_init,
+    cannot_keep_others_from_writing,
     cannot_type_into_a_terminal,
     cannot_use_the_32_bit_gate,
     cannot_use_x32_calls,
@@ -61,6 +63,22 @@ fn cannot_trace_others() -> Promise {
     let mut verdicts = Probe::get()?.verdicts(&["others"]);
     verdicts.retain(|name, _| name.starts_with("ptrace-") || name.starts_with("process_vm_"));
     all_refused(verdicts);
+    Ok(())
+}
+
+/// Which is process 1, and of the program's own user.
+fn cannot_hinder_its_init() -> Promise {
+    all_refused(Probe::get()?.verdicts(&["watcher"]));
+    Ok(())
+}
+
+/// Whoever opened a file of the host to write would wait for a lease on it to be given up.
+fn cannot_keep_others_from_writing() -> Promise {
+    const SET_LEASE: &str =
+        "import fcntl; fcntl.fcntl(open('/tmp/f', 'w+'), fcntl.F_SETLEASE, fcntl.F_WRLCK)";
+    let python = python()?;
+    let ran = run(&[], &[&python, "-c", SET_LEASE]).exits(1);
+    assert!(ran.stderr.contains("Operation not permitted"), "{ran}");
     Ok(())
 }
 

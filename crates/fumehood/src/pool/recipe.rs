@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::backend::native::cell::{Cell, NotBuilt, program_failed};
+use crate::backend::native::cell::{Cell, NotBuilt, answers_within, program_failed};
 use crate::backend::native::script::{self, Script};
 use crate::plan::{self, Plan};
 use crate::sandbox::{self, Streams};
@@ -111,8 +111,8 @@ impl Sandbox {
         let program = recipe.program(job)?;
 
         let (ends, stdio) = sandbox::streams(&mut cell, &recipe.plan, feeds, None)?;
-        let started =
-            cell.start_by(program, stdio, |script, body| recipe.failed(job, script, body));
+        let failed = |script: &Script, body: &[u8]| recipe.failed(job, script, body);
+        let started = cell.start_by(program, stdio, answers_within(&job.limits), failed);
         // Whatever the program need not wait for is done when it is on its way.
         let told = async { told.unwrap_or_else(|| recipe.told.clone()) };
         let (tried, wiring, told) =

@@ -133,12 +133,21 @@ impl<'a> Watch<'a> {
         match self.rung {
             Rung::Running => self.ask(Stop::Time(TimeLimit::Wall), tether).await,
             Rung::Asked => self.kill(Stop::Cancelled, tether).await,
-            Rung::Killed => {
-                tether.kill();
+            Rung::Killed | Rung::Gone => {
                 self.rung = Rung::Gone;
-                self.due = None;
+                self.due = Instant::now().checked_add(PATIENCE);
+                self.kill_from_outside(tether);
             }
-            Rung::Gone => self.due = None,
+        }
+    }
+
+    /// An init may have no time to die in, nor anybody else of its cell: a filter of the job's own may let
+    /// the program see to that, and the group may have little for all of them.
+    fn kill_from_outside(&self, tether: &mut Tether) {
+        tether.kill();
+        if let Some(group) = self.group {
+            // Not waited for: the end is heard of, or this is done again.
+            let _ = group.kill(Duration::ZERO);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fumehood_child::wire::Kind;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ahead::{Ahead, Told};
 use super::cgroup::Group;
@@ -19,7 +19,7 @@ use super::tree;
 use crate::plan::Plan;
 use crate::supervise::{self, Ends};
 use crate::workspace::changes::Base;
-use crate::{Error, MountNote, Result, StepTime};
+use crate::{Error, Limits, MountNote, Result, StepTime};
 
 #[path = "failed.rs"]
 mod failed;
@@ -30,7 +30,8 @@ mod hosting;
 
 pub(crate) use failed::{NotBuilt, exec_error, program_failed};
 use failed::{
-    cell_failed, died, failure, label, listening, no_layers, not_launched, sending, start_error,
+    cell_failed, died, failure, label, listening, no_layers, not_launched, sending, silent,
+    start_error,
 };
 pub(crate) use handle::Handle;
 
@@ -167,15 +168,18 @@ impl Cell {
         terminal: Option<TerminalSize>,
     ) -> Result<Started, NotBuilt> {
         let program = script::program(plan, terminal)?;
-
-        self.start_by(program, stdio, |script, body| program_failed(plan, script, body)).await
+        let patience = answers_within(&plan.job.limits);
+        let failed = |script: &Script, body: &[u8]| program_failed(plan, script, body);
+        self.start_by(program, stdio, patience, failed).await
     }
 
-    /// Starts a program by its steps, with those of its streams that its init does not have yet.
+    /// Starts a program by its steps, with those of its streams that its init does not have yet. An init that
+    /// does not answer for so long is killed, with all that it watches over.
     pub(crate) async fn start_by(
         mut self,
         program: Script,
         stdio: Vec<OwnedFd>,
+        patience: Option<Duration>,
         failed: impl Fn(&Script, &[u8]) -> NotBuilt,
     ) -> Result<Started, NotBuilt> {
         let parked = match self.parked.take() {
@@ -194,7 +198,9 @@ impl Cell {
         drop(stdio);
         let mut question = stands.then(soon);
         loop {
-            let Some(Message { kind, body, fd }) = self.next_or_ask(&mut question).await? else {
+            let Some(Message { kind, body, fd }) =
+                self.next_or_ask(&mut question, patience).await?
+            else {
                 // Who did not read to its end what is to be started has started nothing. Of any other
                 // init nobody knows: no program is ever started twice.
                 let unheard = !sent || self.init.control.left_unread();
@@ -326,19 +332,27 @@ impl Cell {
 
     /// The next message. An init that has not said that its program runs, or has ended, when that is due is
     /// asked once.
-    async fn next_or_ask(&mut self, due: &mut Option<Instant>) -> Result<Option<Message>> {
-        if let Some(moment) = *due {
-            if let Ok(next) = timeout_at(moment, self.next_unless_dead()).await {
-                return next;
-            }
-            *due = None;
-            match self.init.control.send(Kind::Ask, &[], &[]).await {
-                // What it said before it hung up is still to be read.
-                Err(error) if hung_up(&error) => {}
-                sent => sent.map_err(sending)?,
-            }
+    async fn next_or_ask(
+        &mut self,
+        due: &mut Option<Instant>,
+        patience: Option<Duration>,
+    ) -> Result<Option<Message>> {
+        let Some(moment) = *due else { return self.next_unless_dead().await };
+        if let Ok(next) = timeout_at(moment, self.next_unless_dead()).await {
+            return next;
         }
-        self.next_unless_dead().await
+        *due = None;
+        match self.init.control.send(Kind::Ask, &[], &[]).await {
+            // What it said before it hung up is still to be read.
+            Err(error) if hung_up(&error) => {}
+            sent => sent.map_err(sending)?,
+        }
+        let Some(patience) = patience else { return self.next_unless_dead().await };
+        // Its program may run by now, which no clock of its own watches yet.
+        timeout(patience, self.next_unless_dead()).await.unwrap_or_else(|_| {
+            self.init.kill();
+            Err(silent())
+        })
     }
 
     /// What the steps of the cell took, when they are done.
@@ -368,6 +382,13 @@ impl Cell {
             false => Err(tree::elsewhere().into()),
         }
     }
+}
+
+/// How long an init may take to say that the program of these limits runs, once it is asked: a program that
+/// runs unheard is under no clock. None for one that has none.
+pub(crate) fn answers_within(limits: &Limits) -> Option<Duration> {
+    const MORE: Duration = Duration::from_secs(2);
+    limits.wall_time().finite()?.checked_add(limits.grace() + MORE)
 }
 
 /// When an init whose program is about to start is asked whether it runs. Of most that end before it is heard

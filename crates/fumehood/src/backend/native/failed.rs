@@ -80,6 +80,11 @@ pub(super) fn died() -> Error {
     Error::internal("start the program", io::Error::other("the init died"))
 }
 
+pub(super) fn silent() -> Error {
+    let said = "the init did not say in time whether the program runs, and was killed";
+    Error::internal("start the program", io::Error::other(said))
+}
+
 pub(super) fn start_error(step: String, errno: i32) -> Error {
     ErrorKind::Start { step, source: io::Error::from_raw_os_error(errno) }.into()
 }

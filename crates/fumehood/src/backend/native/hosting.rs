@@ -74,7 +74,7 @@ impl Cell {
         terminal: Option<TerminalSize>,
     ) -> Result<Started, NotBuilt> {
         let script = script::tool(tool, terminal)?;
-        self.start_by(script, stdio, tool_failed).await
+        self.start_by(script, stdio, None, tool_failed).await
     }
 }
 

@@ -208,11 +208,11 @@ fn what_runtimes_and_compilers_need_is_allowed_whatever_the_arguments() {
         madvise execve execveat exit exit_group fork vfork wait4 waitid pidfd_open \
         pidfd_send_signal futex futex_waitv futex_wake futex_wait futex_requeue rseq membarrier \
         set_robust_list set_tid_address getrandom memfd_create faccessat2 epoll_pwait2 \
-        copy_file_range sched_getaffinity sched_setaffinity sched_yield sched_setattr mlock mlock2 \
+        copy_file_range sched_getaffinity sched_yield mlock mlock2 \
         set_mempolicy get_mempolicy mbind process_madvise map_shadow_stack arch_prctl mseal \
         pkey_mprotect rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack kill tgkill getdents64 \
         newfstatat statx readlinkat inotify_init1 inotify_add_watch eventfd2 signalfd4 pipe2 dup3 \
-        prlimit64 sysinfo uname getcpu connect bind listen accept4 sendmsg recvmsg sendmmsg \
+        sysinfo uname getcpu connect bind listen accept4 sendmsg recvmsg sendmmsg \
         setuid setgid setgroups setresuid fchown fchownat lchown chown setsid setpgid umask \
         timer_create timerfd_create clock_nanosleep shmget semget msgget mq_open seccomp \
         landlock_create_ruleset landlock_restrict_self renameat2 linkat symlinkat utimensat \
@@ -316,6 +316,46 @@ fn personality_keeps_page_zero_and_memory_rights() {
     }
     for persona in [1, 0x10_0000, 0x40_0000, 0x44_0000, 0x50_0000, 0xffff_fffe] {
         assert_answers("personality", args([persona]), EPERM);
+    }
+}
+
+#[test]
+fn process_1_is_nobodys_to_schedule_or_limit() {
+    for high in HIGH_BITS {
+        for pid in [0, 2, 300, 0xffff_ffff] {
+            for name in ["sched_setaffinity", "sched_setattr", "sched_setscheduler", "prlimit64"] {
+                assert_answers(name, args([high | pid, 7]), ALLOW);
+            }
+            assert_answers("setpriority", args([high, high | pid, 19]), ALLOW);
+            assert_answers("ioprio_set", args([high | 1, high | pid]), ALLOW);
+        }
+        for name in [
+            "sched_setaffinity",
+            "sched_setattr",
+            "sched_setparam",
+            "sched_setscheduler",
+            "prlimit64",
+        ] {
+            assert_answers(name, args([high | 1, 7]), EPERM);
+        }
+        for which in [0, 1] {
+            assert_answers("setpriority", args([which, high | 1, 19]), EPERM);
+            assert_answers("ioprio_set", args([which + 1, high | 1]), EPERM);
+        }
+        // All of a user, the init among them.
+        assert_answers("setpriority", args([high | 2, 0, 19]), EPERM);
+        assert_answers("ioprio_set", args([high | 3, 0]), EPERM);
+    }
+}
+
+#[test]
+fn fcntl_takes_no_leases() {
+    const SETLEASE: u64 = 1024;
+    for high in HIGH_BITS {
+        assert_answers("fcntl", args([3, high | SETLEASE]), EPERM);
+        for command in [0, 1, 2, 3, 4, 5, 6, 7, 1025, 1030, 1031, 1033] {
+            assert_answers("fcntl", args([3, high | command]), ALLOW);
+        }
     }
 }
 
