@@ -174,7 +174,7 @@ pub struct Parting {
 const GO: u32 = 1;
 /// The launcher: it is not to be.
 const END: u32 = 2;
-/// The init: it has descriptors of its own.
+/// The init: it has descriptors of its own, and is done with this word.
 const PARTED: u32 = 3;
 
 /// The number at which an init finds its end of the line when it begins. It takes along what has no
@@ -208,7 +208,11 @@ impl Parting {
                     self.say(PARTED);
                     return Ok(sys::keep_only(LINE));
                 }
-                END => break,
+                END => {
+                    // Nobody else can be cloned as long as the launcher waits for this one.
+                    self.say(PARTED);
+                    break;
+                }
                 word => sys::wait_for_other(self.said, word, SOON),
             }
         }

@@ -190,6 +190,9 @@ pub(crate) fn answer_requests(socket: Fd, cloner: &mut impl Cloner) -> ! {
 
 fn answer(packet: &[u8], fds: &[Fd], cloner: &mut impl Cloner) {
     let Some(&socket) = fds.first() else { return };
+    if has_hung_up(socket) {
+        return;
+    }
     let cloned = match Request::decode(packet) {
         Some(request) => cloner.clone(&request, socket, fds.get(1).copied()),
         None => Err((LaunchStep::Message, Errno::PROTO)),
@@ -197,6 +200,11 @@ fn answer(packet: &[u8], fds: &[Fd], cloner: &mut impl Cloner) {
     if let Err(error) = cloned {
         refuse(socket, error);
     }
+}
+
+/// Whether the supervisor that asked is there no more: others wait for theirs.
+fn has_hung_up(socket: Fd) -> bool {
+    matches!(sys::poll_now(&mut [PollFd::hung_up(socket)]), Ok(1..))
 }
 
 fn refuse(socket: Fd, (step, errno): Refused) {
