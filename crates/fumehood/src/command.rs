@@ -1,19 +1,22 @@
 //! A builder that feels like `std::process::Command`.
 
-use std::os::fd::OwnedFd;
+mod child;
+
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::task::JoinHandle;
+use tokio::io::DuplexStream;
 
-use crate::{Error, Handle, Job, Limits, Report, Result, Sandbox, Streams};
+use crate::stream::Drain;
+use crate::{Error, Job, Limits, Result, Sandbox, Streams};
+
+pub use child::{Child, ChildStderr, ChildStdin, ChildStdout, Finished};
 
 /// Builds and runs a job, with the vocabulary of [`std::process::Command`].
 ///
 /// What differs: the environment starts clean, the working directory is `/workspace` inside, and
-/// standard input is empty unless it is set.
+/// standard input is empty unless it is set. A command can be run again; descriptors that it was given
+/// are open as long as it is.
 ///
 /// ```no_run
 /// # async fn example() -> fumehood::Result<()> {
@@ -63,6 +66,25 @@ impl Stdio {
     #[must_use]
     pub const fn inherit() -> Self {
         Self(Kind::Inherit)
+    }
+}
+
+impl Stdio {
+    const fn is_piped(&self) -> bool {
+        matches!(self.0, Kind::Piped)
+    }
+
+    /// Where an output goes, and the end of it that is kept by a child.
+    fn drain(&self, own: impl AsFd) -> Result<(Drain, Option<DuplexStream>)> {
+        Ok(match &self.0 {
+            Kind::Null => (Drain::Fd(null()?), None),
+            Kind::Piped => {
+                let (drain, reader) = Drain::piped();
+                (drain, Some(reader))
+            }
+            Kind::Inherit => (Drain::Fd(again(own)?), None),
+            Kind::Fd(fd) => (Drain::Fd(again(fd)?), None),
+        })
     }
 }
 
@@ -140,14 +162,18 @@ impl Command {
         self
     }
 
-    /// Runs to the end and captures both outputs.
+    /// Runs to the end and captures both outputs, but for one that was led elsewhere.
     ///
     /// # Errors
     /// Only if the program could not be run: see [`ErrorKind`](crate::ErrorKind).
     pub async fn output(&mut self) -> Result<Finished> {
         let mut streams = Streams::captured();
-        if let Some(stdin) = self.stdin.take() {
-            wire_stdin(&mut streams, stdin)?;
+        self.wire_stdin(&mut streams)?;
+        if let Some(stdio) = self.stdout.as_ref().filter(|stdio| !stdio.is_piped()) {
+            streams.stdout = stdio.drain(std::io::stdout())?.0;
+        }
+        if let Some(stdio) = self.stderr.as_ref().filter(|stdio| !stdio.is_piped()) {
+            streams.stderr = stdio.drain(std::io::stderr())?.0;
         }
         let mut running = self.sandbox.spawn(&self.job, streams).await?;
         Ok(Finished { report: running.wait().await? })
@@ -168,17 +194,25 @@ impl Command {
     /// Only if the program could not be started: see [`ErrorKind`](crate::ErrorKind).
     pub async fn spawn(&mut self) -> Result<Child> {
         let mut streams = Streams::captured();
-        let stdin = match self.stdin.take() {
-            Some(stdio) => wire_stdin(&mut streams, stdio)?,
-            None => None,
-        };
-        let inherit = || Stdio::inherit();
-        let (streams, stdout) = wire_stdout(streams, self.stdout.take().unwrap_or_else(inherit))?;
-        let (streams, stderr) = wire_stderr(streams, self.stderr.take().unwrap_or_else(inherit))?;
-        let mut running = self.sandbox.spawn(&self.job, streams).await?;
-        let handle = running.handle();
-        let task = tokio::spawn(async move { running.wait().await });
-        Ok(Child { stdin, stdout, stderr, handle, task })
+        let stdin = self.wire_stdin(&mut streams)?;
+        let (stdout, stderr);
+        let inherited = &Stdio::inherit();
+        let [out, err] = [&self.stdout, &self.stderr].map(|set| set.as_ref().unwrap_or(inherited));
+        (streams.stdout, stdout) = out.drain(std::io::stdout())?;
+        (streams.stderr, stderr) = err.drain(std::io::stderr())?;
+        let running = self.sandbox.spawn(&self.job, streams).await?;
+        Ok(Child::new(running, stdin, stdout, stderr))
+    }
+
+    fn wire_stdin(&self, streams: &mut Streams) -> Result<Option<DuplexStream>> {
+        match self.stdin.as_ref().map(|stdio| &stdio.0) {
+            None => {}
+            Some(Kind::Null) => streams.no_stdin(),
+            Some(Kind::Piped) => return Ok(Some(streams.pipe_stdin())),
+            Some(Kind::Inherit) => streams.feed_stdin(again(std::io::stdin())?),
+            Some(Kind::Fd(fd)) => streams.feed_stdin(again(fd)?),
+        }
+        Ok(None)
     }
 }
 
@@ -188,41 +222,8 @@ impl From<Job> for Command {
     }
 }
 
-fn wire_stdin(streams: &mut Streams, stdio: Stdio) -> Result<Option<ChildStdin>> {
-    match stdio.0 {
-        Kind::Null => streams.no_stdin(),
-        Kind::Piped => return Ok(Some(ChildStdin(streams.pipe_stdin()))),
-        Kind::Inherit => streams.feed_stdin(own(&std::io::stdin())?),
-        Kind::Fd(fd) => streams.feed_stdin(fd),
-    }
-    Ok(None)
-}
-
-fn wire_stdout(mut streams: Streams, stdio: Stdio) -> Result<(Streams, Option<ChildStdout>)> {
-    Ok(match stdio.0 {
-        Kind::Null => (streams.stdout_to(null()?), None),
-        Kind::Piped => {
-            let stdout = ChildStdout(streams.pipe_stdout());
-            (streams, Some(stdout))
-        }
-        Kind::Inherit => (streams.stdout_to(own(&std::io::stdout())?), None),
-        Kind::Fd(fd) => (streams.stdout_to(fd), None),
-    })
-}
-
-fn wire_stderr(mut streams: Streams, stdio: Stdio) -> Result<(Streams, Option<ChildStderr>)> {
-    Ok(match stdio.0 {
-        Kind::Null => (streams.stderr_to(null()?), None),
-        Kind::Piped => {
-            let stderr = ChildStderr(streams.pipe_stderr());
-            (streams, Some(stderr))
-        }
-        Kind::Inherit => (streams.stderr_to(own(&std::io::stderr())?), None),
-        Kind::Fd(fd) => (streams.stderr_to(fd), None),
-    })
-}
-
-fn own(stream: &impl std::os::fd::AsFd) -> Result<OwnedFd> {
+/// The descriptor once more: a command can be run again.
+fn again(stream: impl AsFd) -> Result<OwnedFd> {
     let owned = stream.as_fd().try_clone_to_owned();
     owned.map_err(|error| Error::internal("take over a stream of the caller", error))
 }
@@ -231,120 +232,3 @@ fn null() -> Result<OwnedFd> {
     let null = std::fs::OpenOptions::new().write(true).open("/dev/null");
     null.map(Into::into).map_err(|error| Error::internal("open /dev/null", error))
 }
-
-/// A program that has ended.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Finished {
-    /// Everything about it.
-    pub report: Report,
-}
-
-impl Finished {
-    /// Whether it exited by itself with 0.
-    #[must_use]
-    pub fn success(&self) -> bool {
-        self.code() == Some(0)
-    }
-
-    /// Its exit status, if it exited by itself.
-    #[must_use]
-    pub fn code(&self) -> Option<i32> {
-        match self.report.outcome {
-            crate::Outcome::Exited { code } => Some(code.into()),
-            _ => None,
-        }
-    }
-}
-
-/// A running program. Dropping it kills the program and everything it started.
-#[derive(Debug)]
-pub struct Child {
-    /// Standard input, if it was piped.
-    pub stdin: Option<ChildStdin>,
-    /// Standard output, if it was piped.
-    pub stdout: Option<ChildStdout>,
-    /// Standard error, if it was piped.
-    pub stderr: Option<ChildStderr>,
-    handle: Handle,
-    task: JoinHandle<Result<Report>>,
-}
-
-impl Child {
-    /// Steers the program.
-    #[must_use]
-    pub fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// Kills the program and everything it started, without waiting for the end.
-    pub fn start_kill(&self) {
-        self.handle.start_kill();
-    }
-
-    /// Closes standard input and waits for the end.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the supervision itself failed.
-    pub async fn wait(&mut self) -> Result<Finished> {
-        drop(self.stdin.take());
-        let joined = Pin::new(&mut self.task).await;
-        let report = joined.map_err(|error| {
-            Error::internal("supervise the program", std::io::Error::other(error))
-        })?;
-        Ok(Finished { report: report? })
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // The task owns the running program, whose end is its own.
-        self.task.abort();
-    }
-}
-
-/// The writing end of a program's standard input.
-#[derive(Debug)]
-pub struct ChildStdin(DuplexStream);
-
-/// The reading end of a program's standard output, within its limit.
-#[derive(Debug)]
-pub struct ChildStdout(DuplexStream);
-
-/// The reading end of a program's standard error, within its limit.
-#[derive(Debug)]
-pub struct ChildStderr(DuplexStream);
-
-impl AsyncWrite for ChildStdin {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-macro_rules! reads {
-    ($($name:ident)*) => {$(
-        impl AsyncRead for $name {
-            fn poll_read(
-                mut self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buffer: &mut ReadBuf<'_>,
-            ) -> Poll<std::io::Result<()>> {
-                Pin::new(&mut self.0).poll_read(cx, buffer)
-            }
-        }
-    )*};
-}
-
-reads!(ChildStdout ChildStderr);

@@ -48,6 +48,25 @@ pub(crate) enum Drain {
     Piped(DuplexStream),
 }
 
+/// Bytes between a program and a caller that has its streams piped. Either end sees when the other is dropped.
+const PIPED: usize = 64 << 10;
+
+impl Feed {
+    /// From somebody who writes to the other end as it likes.
+    pub(crate) fn piped() -> (Self, DuplexStream) {
+        let (reader, writer) = tokio::io::duplex(PIPED);
+        (Self::Piped(reader), writer)
+    }
+}
+
+impl Drain {
+    /// To somebody who reads the other end as it comes.
+    pub(crate) fn piped() -> (Self, DuplexStream) {
+        let (reader, writer) = tokio::io::duplex(PIPED);
+        (Self::Piped(writer), reader)
+    }
+}
+
 /// A [`Feed`] that can be waited for.
 #[derive(Debug)]
 pub(crate) enum Inlet {

@@ -14,11 +14,15 @@ use common::{Test, run};
 fn main() {
     fumehood::init();
     let arguments = Arguments::from_args();
-    let tests: [(&'static str, Test); 9] = [
+    let tests: [(&'static str, Test); 13] = [
         ("output_has_both_streams_and_the_exit_status", output),
         ("a_piped_child_is_written_to_and_read_from", piped),
         ("waiting_closes_standard_input", wait_closes_stdin),
         ("a_dropped_reader_does_not_stall_the_program", dropped_reader),
+        ("a_child_says_the_same_each_time_it_is_waited_for", waited_twice),
+        ("a_kill_is_not_lost_among_other_orders", killed_in_a_crowd),
+        ("a_command_can_be_run_again", again),
+        ("output_goes_where_it_was_led", led),
         ("dropping_a_child_kills_everything_in_its_cell", dropped_child),
         ("cancel_asks_first_and_is_named_in_the_outcome", cancelled),
         ("a_missing_program_is_an_error_of_its_own", missing_program),
@@ -75,8 +79,84 @@ fn dropped_reader() -> Result<(), Failed> {
         let mut child = shell(script).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().await?;
         drop(child.stdout.take());
         let done = child.wait().await?;
-        assert_eq!(done.report.outcome, Outcome::Exited { code: 0 });
-        assert_eq!(done.report.stdout.total, 1_000_000);
+        assert_eq!(done.report.outcome, Outcome::Exited { code: 0 }, "the shell goes on");
+        assert!(done.report.stdout.total < 1_000_000, "head is told by SIGPIPE");
+        assert!(done.report.stdout.truncated);
+        Ok(())
+    })
+}
+
+fn waited_twice() -> Result<(), Failed> {
+    run(async {
+        let mut child = shell("read x; exit 5").stdin(Stdio::piped()).spawn().await?;
+        assert!(child.try_wait()?.is_none(), "it reads");
+        let early = tokio::time::timeout(Duration::ZERO, child.wait()).await;
+        assert!(early.is_err(), "it has its input's end to hear of first");
+        for _ in 0..2 {
+            assert_eq!(child.wait().await?.code(), Some(5));
+            assert_eq!(child.try_wait()?.and_then(|done| done.code()), Some(5));
+        }
+        Ok(())
+    })
+}
+
+fn killed_in_a_crowd() -> Result<(), Failed> {
+    run(async {
+        let mut command = shell("trap : USR1; while :; do sleep 60; done");
+        let mut child = command.spawn().await?;
+        let mut orders = Vec::new();
+        // As many as fit, before the supervisor has taken one.
+        for _ in 0..64 {
+            let handle = child.handle().clone();
+            let mut order = Box::pin(async move { handle.signal(10).await });
+            let polled = std::future::poll_fn(|cx| {
+                std::task::Poll::Ready(order.as_mut().poll(cx).is_ready())
+            });
+            if !polled.await {
+                orders.push(order);
+            }
+        }
+        assert!(!orders.is_empty(), "there is room for more orders than were given");
+        child.start_kill();
+        drop(orders);
+        assert_eq!(child.wait().await?.report.outcome, Outcome::Cancelled);
+        Ok(())
+    })
+}
+
+fn again() -> Result<(), Failed> {
+    run(async {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        for words in ["once", "twice"] {
+            let mut child = command.spawn().await?;
+            let mut stdin = child.stdin.take().expect("it is piped each time");
+            stdin.write_all(words.as_bytes()).await.expect("the program reads");
+            drop(stdin);
+            let mut read = String::new();
+            let mut stdout = child.stdout.take().expect("it is piped each time");
+            stdout.read_to_string(&mut read).await.expect("the program writes");
+            assert_eq!(read, words);
+            assert!(child.wait().await?.success());
+        }
+        Ok(())
+    })
+}
+
+fn led() -> Result<(), Failed> {
+    run(async {
+        let mut file = tempfile::tempfile().expect("there is room");
+        let mut command = shell("echo out; echo err >&2");
+        command.stdout(file.try_clone().expect("it is open")).stderr(Stdio::piped());
+        for _ in 0..2 {
+            let done = command.output().await?;
+            assert_eq!(done.report.stdout.data, b"");
+            assert_eq!(done.report.stderr.data, b"err\n");
+        }
+        let mut written = String::new();
+        std::io::Seek::rewind(&mut file).expect("it is a file");
+        std::io::Read::read_to_string(&mut file, &mut written).expect("it is text");
+        assert_eq!(written, "out\nout\n");
         Ok(())
     })
 }

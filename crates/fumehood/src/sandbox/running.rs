@@ -51,7 +51,8 @@ impl Running {
     }
 
     /// Watches the program until it has ended. It makes progress, and its limits are enforced, only
-    /// while this future is polled.
+    /// while this future is polled. Dropping the future kills the program, as dropping all of this does: who
+    /// waits beside something else keeps it pinned, or has a task wait.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the supervision itself failed, or was waited for twice.
@@ -111,7 +112,8 @@ impl Handle {
         let _ = self.orders.send(Order::Resize(TerminalSize { rows, columns })).await;
     }
 
-    pub(crate) fn start_kill(&self) {
-        let _ = self.orders.try_send(Order::Kill);
+    /// A place in the line of orders, for one that must not be lost; none if the program has ended.
+    pub(crate) fn reserve(&self) -> Option<mpsc::OwnedPermit<Order>> {
+        self.orders.clone().try_reserve_owned().ok()
     }
 }

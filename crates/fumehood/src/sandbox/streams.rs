@@ -7,9 +7,6 @@ use tokio::io::DuplexStream;
 use crate::backend::native::script::TerminalSize;
 use crate::stream::{Drain, Feed};
 
-/// Bytes between a program and a caller that has its streams piped.
-const PIPED: usize = 64 << 10;
-
 /// Where the streams of a program lead.
 #[derive(Debug)]
 pub struct Streams {
@@ -59,27 +56,12 @@ impl Streams {
     }
 
     pub(crate) fn pipe_stdin(&mut self) -> DuplexStream {
-        // Either end sees when the other is dropped.
-        let (reader, writer) = tokio::io::duplex(PIPED);
-        self.stdin = Some(Feed::Piped(reader));
+        let (feed, writer) = Feed::piped();
+        self.stdin = Some(feed);
         writer
     }
 
     pub(crate) fn feed_stdin(&mut self, fd: OwnedFd) {
         self.stdin = Some(Feed::Fd(fd));
     }
-
-    pub(crate) fn pipe_stdout(&mut self) -> DuplexStream {
-        piped(&mut self.stdout)
-    }
-
-    pub(crate) fn pipe_stderr(&mut self) -> DuplexStream {
-        piped(&mut self.stderr)
-    }
-}
-
-fn piped(drain: &mut Drain) -> DuplexStream {
-    let (reader, writer) = tokio::io::duplex(PIPED);
-    *drain = Drain::Piped(writer);
-    reader
 }
