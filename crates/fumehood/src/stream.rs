@@ -19,9 +19,11 @@ use crate::job::{Excess, Limit};
 use crate::{ByteSize, Output};
 
 mod descriptor;
+mod terminal;
 
 pub(crate) use descriptor::Descriptor;
 use descriptor::LITTLE;
+use terminal::Terminal;
 
 const CHUNK: usize = 64 << 10;
 
@@ -259,6 +261,7 @@ pub(crate) enum Outlet {
     Fd(Descriptor),
     /// A pipe of the caller's, to which a pipe's pages can be moved.
     Pipe(Descriptor),
+    Terminal(Terminal),
     /// It cannot be watched.
     Broken(io::Error),
 }
@@ -269,6 +272,9 @@ impl Outlet {
         match drain {
             Drain::Capture => Self::Kept,
             Drain::Piped(writer) => Self::Piped(writer),
+            Drain::Fd(fd) if rustix::termios::isatty(&fd) => {
+                Self::Terminal(Terminal::Untouched(fd))
+            }
             Drain::Fd(fd) => match Descriptor::for_output(fd) {
                 Ok(to) if to.is_pipe() => Self::Pipe(to),
                 Ok(to) => Self::Fd(to),
@@ -291,6 +297,7 @@ impl Outlet {
             Self::None | Self::Kept => Ok(()),
             Self::Piped(writer) => writer.write_all(bytes).await,
             Self::Fd(to) | Self::Pipe(to) => to.write_politely(bytes).await,
+            Self::Terminal(to) => to.write(bytes).await,
             Self::Broken(error) => Err(io::Error::new(error.kind(), error.to_string())),
         }
     }
