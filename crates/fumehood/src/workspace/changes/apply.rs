@@ -10,6 +10,7 @@ mod place;
 mod remove;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -34,6 +35,8 @@ pub(super) enum Refused {
     LeadsOut(PathBuf),
     /// The change was made without its set-id bits.
     SetId,
+    /// What the host had is no longer where it was, and could not be removed, or only in part.
+    LeftOver { name: OsString, why: Errno },
     /// The kernel said no.
     Failed(Errno),
 }
@@ -54,6 +57,10 @@ impl fmt::Display for Refused {
                 write!(f, "is a link that leads out of the directory, to {target}")
             }
             Self::SetId => f.write_str("its set-id bits were left out"),
+            Self::LeftOver { name, why } => {
+                let (name, why) = (name.display(), std::io::Error::from(*why));
+                write!(f, "could not be removed: what is left of it is now {name} beside it: {why}")
+            }
             Self::Failed(Errno::LOOP) => f.write_str("a link on the host stands in the way"),
             Self::Failed(Errno::NOENT | Errno::NOTDIR) => {
                 f.write_str("its directory is not there on the host")

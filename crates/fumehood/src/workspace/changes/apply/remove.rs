@@ -1,9 +1,11 @@
 //! Takes away what the program deleted, if it is still what was there.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
+use rustix::fs::{
+    Access, AtFlags, Mode, RenameFlags, accessat, fchmod, fstat, renameat_with, unlinkat,
+};
 use rustix::io::{Errno, Result};
 
 use super::super::at;
@@ -17,47 +19,64 @@ use super::{Outcome, Refused, is_same};
 const DEEPEST: usize = 512;
 
 /// Removes a name, a directory with all that is below it. It is renamed first, so that it is gone in
-/// one step, and looked at once more where nobody looks for it.
+/// one step, and looked at once more where nobody looks for it. For as long as all of it is there it
+/// goes back if it cannot be removed.
 pub(super) fn remove(dir: &OwnedFd, name: &OsStr, seen: &Node, since: Since) -> Outcome {
-    let is_directory = seen.kind == FileKind::Directory;
-    match at::stat(dir, name)? {
-        None => return Ok(()),
-        Some(now) if is_directory && now.st_ino == seen.stat.st_ino => {}
-        Some(now) if !is_directory && is_same(&now, &seen.stat) => {}
-        Some(_) => return Err(Refused::Conflict),
+    if at::stat(dir, name)?.is_none() {
+        return Ok(());
     }
-    if is_directory && !is_untouched(dir, name, since, 0)? {
+    if !is_as_seen(dir, name, seen, since)? {
         return Err(Refused::Conflict);
     }
     let own = own_name();
     renameat_with(dir, name, dir, &own, RenameFlags::NOREPLACE)?;
-    let still = match at::stat(dir, &own)? {
-        Some(now) if is_directory => {
-            now.st_ino == seen.stat.st_ino && is_untouched(dir, &own, since, 0)?
-        }
-        Some(now) => is_same(&now, &seen.stat),
-        None => false,
+    let mut begun = false;
+    let removed = match is_as_seen(dir, &own, seen, since) {
+        Ok(true) => remove_now(dir, &own, seen, &mut begun).map_err(Refused::from),
+        Ok(false) => Err(Refused::Conflict),
+        Err(errno) => Err(errno.into()),
     };
-    if !still {
-        renameat_with(dir, &own, dir, name, RenameFlags::NOREPLACE)?;
-        return Err(Refused::Conflict);
+    match removed {
+        Err(Refused::Failed(why)) if begun => Err(Refused::LeftOver { name: own, why }),
+        Err(why) => Err(put_back(dir, own, name, why)),
+        Ok(()) => Ok(()),
     }
-    if is_directory {
-        remove_tree(dir, &own)?;
-    } else {
-        unlinkat(dir, &own, AtFlags::empty())?;
+}
+
+/// Whether a name still is what the scan saw.
+fn is_as_seen(dir: &OwnedFd, name: &OsStr, seen: &Node, since: Since) -> Result<bool> {
+    match at::stat(dir, name)? {
+        None => Ok(false),
+        Some(now) if seen.kind == FileKind::Directory => {
+            Ok(now.st_ino == seen.stat.st_ino && is_untouched(dir, name, since, 0)?)
+        }
+        Some(now) => Ok(is_same(&now, &seen.stat)),
     }
-    Ok(())
+}
+
+/// Gives something its name back, and says why; or under which name it is now, if that is taken.
+fn put_back(dir: &OwnedFd, own: OsString, name: &OsStr, why: Refused) -> Refused {
+    match renameat_with(dir, &own, dir, name, RenameFlags::NOREPLACE) {
+        Ok(()) => why,
+        Err(why) => Refused::LeftOver { name: own, why },
+    }
 }
 
 /// Whether nothing below a directory was changed since then; what is in it says so for the directory
 /// itself too, but for names that are gone, which are no loss.
+///
+/// # Errors
+/// `EACCES` if it is known that something below cannot be removed, before anything is.
 fn is_untouched(dir: &OwnedFd, name: &OsStr, since: Since, depth: usize) -> Result<bool> {
     if depth > DEEPEST {
         return Err(Errno::NAMETOOLONG);
     }
     let inner = at::directory(dir, name)?;
-    for name in at::names(&inner, usize::MAX)?.0 {
+    let names = at::names(&inner, usize::MAX)?.0;
+    if !names.is_empty() && !can_be_emptied(&inner)? {
+        return Err(Errno::ACCESS);
+    }
+    for name in names {
         let Some(stat) = at::stat(&inner, &name)? else { continue };
         if since.has_changed(&stat) {
             return Ok(false);
@@ -69,15 +88,51 @@ fn is_untouched(dir: &OwnedFd, name: &OsStr, since: Since, depth: usize) -> Resu
     Ok(true)
 }
 
-fn remove_tree(dir: &OwnedFd, name: &OsStr) -> Result<()> {
-    let inner = at::directory(dir, name)?;
-    for name in at::names(&inner, usize::MAX)?.0 {
-        match at::stat(&inner, &name)? {
-            Some(stat) if kind(&stat) == FileKind::Directory => remove_tree(&inner, &name)?,
-            Some(_) => unlinkat(&inner, &name, AtFlags::empty())?,
-            None => {}
-        }
+/// Whether names can be removed from a directory, once it has the mode that its owner can give it.
+fn can_be_emptied(dir: &OwnedFd) -> Result<bool> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(fstat(dir)?.st_uid == rustix::process::geteuid().as_raw()
+        || accessat(dir, ".", access, AtFlags::EACCESS).is_ok())
+}
+
+/// Removes a name; `begun` says whether something is gone for good.
+fn remove_now(dir: &OwnedFd, name: &OsStr, seen: &Node, begun: &mut bool) -> Result<()> {
+    match seen.kind {
+        FileKind::Directory => remove_tree(dir, name, begun),
+        _ => unlinkat(dir, name, AtFlags::empty()),
     }
+}
+
+fn remove_tree(dir: &OwnedFd, name: &OsStr, begun: &mut bool) -> Result<()> {
+    let inner = at::directory(dir, name)?;
+    empty(&inner, begun)?;
     drop(inner);
     unlinkat(dir, name, AtFlags::REMOVEDIR)
+}
+
+/// Removes what is in a directory, though its owner may not write to it, as in caches of modules. If
+/// that fails it is as closed as it was.
+fn empty(dir: &OwnedFd, begun: &mut bool) -> Result<()> {
+    let names = at::names(dir, usize::MAX)?.0;
+    let mode = fstat(dir)?.st_mode & 0o7777;
+    let is_closed = !names.is_empty() && mode & 0o700 != 0o700;
+    if is_closed {
+        // Whoever may not do that can have other rights to write to it. If not, the first name says so.
+        let _ = fchmod(dir, Mode::from_raw_mode(mode | 0o700));
+    }
+    let emptied = names.iter().try_for_each(|name| remove_in(dir, name, begun));
+    if is_closed && emptied.is_err() {
+        let _ = fchmod(dir, Mode::from_raw_mode(mode));
+    }
+    emptied
+}
+
+fn remove_in(dir: &OwnedFd, name: &OsStr, begun: &mut bool) -> Result<()> {
+    match at::stat(dir, name)? {
+        Some(stat) if kind(&stat) == FileKind::Directory => remove_tree(dir, name, begun)?,
+        Some(_) => unlinkat(dir, name, AtFlags::empty())?,
+        None => return Ok(()),
+    }
+    *begun = true;
+    Ok(())
 }

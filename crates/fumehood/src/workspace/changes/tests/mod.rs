@@ -4,6 +4,7 @@
 //! tried as well.
 
 mod ordinary;
+mod rights;
 mod tricks;
 
 use std::fs;
