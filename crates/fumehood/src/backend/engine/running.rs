@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -71,11 +72,25 @@ impl Drop for Kept {
             return;
         }
         let (client, id) = (self.client.clone(), self.id.clone());
-        // Waited for: this may be the last thing that the process does, and the program still runs.
-        let thread = std::thread::spawn(move || {
+        let removal = Removal(Some(std::thread::spawn(move || {
             let _ = crate::blocking::block_on(remove(&client, &id));
-        });
-        let _ = thread.join();
+        })));
+        // Whoever else runs on this thread does not wait for an engine; the end of the runtime does.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(|| drop(removal))),
+            Err(_) => drop(removal),
+        }
+    }
+}
+
+/// The thread that removes a container, which is waited for wherever this is dropped: it may be the
+/// last thing that the process does, and the program still runs.
+#[derive(Debug)]
+struct Removal(Option<std::thread::JoinHandle<()>>);
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        let _ = self.0.take().map(std::thread::JoinHandle::join);
     }
 }
 
@@ -325,6 +340,8 @@ impl Drop for Running {
 mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::OnceLock;
+    use std::sync::mpsc::Receiver;
 
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -350,6 +367,37 @@ mod tests {
         let asked = request(&mut stream);
         write!(stream, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
         told.send(asked).unwrap();
+    }
+
+    /// Waits for a request to remove a container, and until whoever asked does something else or never
+    /// will. Says whether they did, before it answers.
+    fn slow_engine(listener: &UnixListener, free: &Receiver<()>, said: &OnceLock<bool>) {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(request(&mut stream).starts_with("DELETE "));
+        let is_free = free.recv_timeout(Duration::from_secs(10)).is_ok();
+        std::thread::sleep(Duration::from_millis(50));
+        said.set(is_free).unwrap();
+        write!(stream, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
+    }
+
+    #[test]
+    fn a_removal_keeps_nobody_waiting_but_the_end_of_the_runtime() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
+        let (tell, free) = std::sync::mpsc::channel();
+        let said = &OnceLock::new();
+        std::thread::scope(|scope| {
+            scope.spawn(move || slow_engine(&listener, &free, said));
+            let client = Client::new(dir.path().join("s"));
+            let kept = Kept { client, id: "x".to_owned(), gone: false };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async move {
+                drop(kept);
+                tell.send(()).unwrap();
+            });
+            drop(runtime);
+            assert_eq!(said.get(), Some(&true), "was it waited for, and where?");
+        });
     }
 
     #[tokio::test]
