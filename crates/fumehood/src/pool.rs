@@ -253,8 +253,8 @@ impl Pool {
 
     /// Ends all parked cells. Runs in progress go on.
     pub fn drain(&self) {
-        let mut stock = self.0.stock();
-        let stock = std::mem::take(&mut *stock);
+        let stock = std::mem::take(&mut *self.0.stock());
+        // Ended here, where the stock is not locked.
         drop(stock);
     }
 
@@ -288,5 +288,40 @@ impl Drop for InProgress {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
         self.0.work.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    /// Woken when what a stock holds is dropped.
+    struct Dropped {
+        pool: Weak<Inner>,
+        is_free: AtomicBool,
+    }
+
+    impl Wake for Dropped {
+        fn wake(self: Arc<Self>) {
+            let pool = self.pool.upgrade().unwrap();
+            self.is_free.store(pool.stock.try_lock().is_ok(), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_drained_is_dropped_where_the_stock_is_not_locked() {
+        let pool = Pool::default();
+        let (sender, mut spent) = mpsc::unbounded_channel();
+        pool.0.stock().spent = Some(sender);
+        let is_free = AtomicBool::new(false);
+        let dropped = Arc::new(Dropped { pool: Arc::downgrade(&pool.0), is_free });
+        let waker = Arc::clone(&dropped).into();
+        assert!(spent.poll_recv(&mut Context::from_waker(&waker)).is_pending());
+        pool.drain();
+        assert!(spent.is_closed() && dropped.is_free.load(Ordering::Relaxed));
     }
 }

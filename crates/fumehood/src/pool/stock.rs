@@ -160,6 +160,14 @@ impl Stock {
     pub(super) fn shelf(&mut self, job: &Job) -> Option<&mut Shelf> {
         self.shelves.iter_mut().find(|shelf| shelf.shape.same_cell(job))
     }
+
+    /// The same, for a job that has come.
+    fn ask_for(&mut self, job: &Job) -> Option<&mut Shelf> {
+        let index = self.shelves.iter().position(|shelf| shelf.shape.same_cell(job))?;
+        let shelf = self.shelves.remove(index);
+        self.shelves.push(shelf);
+        self.shelves.last_mut()
+    }
 }
 
 impl Inner {
@@ -195,18 +203,24 @@ impl Inner {
     pub(super) fn take(&self, job: &Job) -> (Option<Taken>, Option<mpsc::UnboundedSender<Spent>>) {
         let mut stock = self.stock();
         let spent = stock.spent.clone();
-        let found = stock.shelves.iter().position(|shelf| shelf.shape.same_cell(job));
-        let Some(index) = found else { return (None, spent) };
-        let shelf = stock.shelves.remove(index);
-        stock.shelves.push(shelf);
-        let Some(shelf) = stock.shelves.last_mut() else { return (None, spent) };
+        let mut useless = Vec::new();
+        let taken = stock.ask_for(job).and_then(|shelf| self.pick(shelf, job, &mut useless));
+        // Ended here, where the stock is not locked.
+        drop(stock);
+        drop(useless);
+        (taken, spent)
+    }
+
+    /// The first cell of a shelf that is of use.
+    fn pick(&self, shelf: &mut Shelf, job: &Job, useless: &mut Vec<Parked>) -> Option<Taken> {
         while let Some(parked) = shelf.cells.pop_front() {
             if !self.is_old(parked.since) && parked.cell.is_alive() {
-                return (Some(shelf.give(parked, job)), spent);
+                return Some(shelf.give(parked, job));
             }
             count(&self.counts.discarded);
+            useless.push(parked);
         }
-        (None, spent)
+        None
     }
 
     /// Makes room for cells for jobs like this one.
@@ -218,7 +232,10 @@ impl Inner {
         let shape = Arc::new(job.shape());
         stock.shelves.push(Shelf::new(shape));
         let excess = stock.shelves.len().saturating_sub(self.config.kinds);
-        stock.shelves.drain(..excess);
+        let unwanted: Vec<_> = stock.shelves.drain(..excess).collect();
+        // Ended here, where the stock is not locked.
+        drop(stock);
+        drop(unwanted);
     }
 
     /// A job for which there are too few cells, among those that are asked for.
