@@ -6,7 +6,6 @@
 
 pub(crate) mod ahead;
 pub(crate) mod cell;
-#[cfg_attr(not(test), expect(dead_code, reason = "recycling groups is for a pool of cells"))]
 pub(crate) mod cgroup;
 pub(crate) mod control;
 pub(crate) mod diagnose;

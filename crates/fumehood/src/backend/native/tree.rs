@@ -6,9 +6,7 @@ use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
-use super::cgroup::{
-    Blocked, CGROUP2_SUPER_MAGIC, Entry, Group, GroupLimits, Hierarchy, Resource, Search,
-};
+use super::cgroup::{Blocked, CGROUP2_SUPER_MAGIC, Entry, Group, GroupLimits, Hierarchy, Resource};
 use super::script;
 use crate::plan::Plan;
 use crate::sabotage::leaves_out;
@@ -23,8 +21,7 @@ pub(crate) fn hierarchy() -> &'static Result<Hierarchy, Blocked> {
     static FOUND: OnceLock<Result<Hierarchy, Blocked>> = OnceLock::new();
     FOUND.get_or_init(|| {
         let chosen = std::env::var_os(CHOSEN);
-        let path = chosen.as_deref().map(Path::new);
-        Hierarchy::find(&Search { path, companions: &[] })
+        Hierarchy::find(chosen.as_deref().map(Path::new))
     })
 }
 

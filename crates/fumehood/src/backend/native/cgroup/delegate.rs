@@ -116,37 +116,26 @@ pub(super) fn open(spot: &Spot, own: &Place, around: Surroundings) -> Result<Dir
 }
 
 /// Enables the controllers for the children of a group: those that are, and why others are not.
-pub(super) fn enable(
-    spot: &Spot,
-    dir: &Dir,
-    companions: &[Pid],
-    around: Surroundings,
-) -> Result<Vec<String>, Blocked> {
+pub(super) fn enable(spot: &Spot, dir: &Dir, around: Surroundings) -> Result<Vec<String>, Blocked> {
     let available = names(dir, "cgroup.controllers")?;
     if !CONTROLLERS.iter().any(|one| available.iter().any(|name| name == one)) {
         let reason = format!("control group {} has none of memory, pids and cpu", spot.group);
         return Err(Blocked::new(reason, around.controllers()));
     }
     for name in CONTROLLERS.into_iter().filter(|one| available.iter().any(|name| name == one)) {
-        enable_one(spot, dir, name, companions, around)?;
+        enable_one(spot, dir, name, around)?;
     }
     names(dir, "cgroup.subtree_control")
 }
 
-fn enable_one(
-    spot: &Spot,
-    dir: &Dir,
-    name: &str,
-    companions: &[Pid],
-    around: Surroundings,
-) -> Result<(), Blocked> {
+fn enable_one(spot: &Spot, dir: &Dir, name: &str, around: Surroundings) -> Result<(), Blocked> {
     if names(dir, "cgroup.subtree_control")?.iter().any(|enabled| enabled == name) {
         return Ok(());
     }
     let enable = format!("+{name}");
     match dir.write("cgroup.subtree_control", &enable) {
         Err(error) if error.errno == Errno::BUSY => {
-            move_into_leaf(spot, dir, companions, around)?;
+            move_into_leaf(spot, dir, around)?;
             Ok(dir.write("cgroup.subtree_control", &enable)?)
         }
         // What cannot be enabled is reported as not enabled: real-time processes keep `cpu` out.
@@ -154,15 +143,10 @@ fn enable_one(
     }
 }
 
-/// Moves this process and those that belong to it into a leaf; no others.
-fn move_into_leaf(
-    spot: &Spot,
-    dir: &Dir,
-    companions: &[Pid],
-    around: Surroundings,
-) -> Result<(), Blocked> {
+/// Moves this process into a leaf; no others.
+fn move_into_leaf(spot: &Spot, dir: &Dir, around: Surroundings) -> Result<(), Blocked> {
     let procs = parse_procs(&dir.read("cgroup.procs")?);
-    let is_ours = |pid: &Pid| *pid == rustix::process::getpid() || companions.contains(pid);
+    let is_ours = |pid: &Pid| *pid == rustix::process::getpid();
     if procs.foreign > 0 || !procs.pids.iter().all(is_ours) {
         let others = describe(procs.pids.iter().filter(|pid| !is_ours(pid)), procs.foreign);
         let reason = format!(

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Access, AtFlags};
-use rustix::process::Pid;
 
 use super::advice::{self, Surroundings};
 use super::delegate::{self, Spot};
@@ -73,15 +72,6 @@ impl Blocked {
     }
 }
 
-/// Where to look.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Search<'a> {
-    /// A delegated directory of version 2; without one, what `/proc/self/cgroup` tells.
-    pub(crate) path: Option<&'a Path>,
-    /// Processes of ours that may have to move together with this one, such as the zygote.
-    pub(crate) companions: &'a [Pid],
-}
-
 /// The control groups that this process can use.
 #[derive(Debug)]
 pub(crate) struct Hierarchy {
@@ -116,31 +106,24 @@ impl Parent {
 }
 
 impl Hierarchy {
-    /// Finds the control groups that this process can use, by making some.
+    /// Finds the control groups that this process can use, by making some: below `chosen`, a delegated
+    /// directory of version 2, or where `/proc/self/cgroup` tells.
     ///
     /// Where it must, that is if this process sits in the very group of version 2 that it has to
-    /// divide, it moves itself and its companions into a leaf, `fumehood-supervisor`.
+    /// divide, it moves itself into a leaf, `fumehood-supervisor`.
     ///
     /// # Errors
     /// If there are none: the reason and the fix.
-    pub(crate) fn find(search: &Search<'_>) -> Result<Self, Blocked> {
+    pub(crate) fn find(chosen: Option<&Path>) -> Result<Self, Blocked> {
         let view = View::look()?;
-        if let Some(path) = search.path {
-            return view.find_at(path, search.companions);
+        if let Some(path) = chosen {
+            return view.find_at(path);
         }
-        let unified = view.find_v2(search.companions);
+        let unified = view.find_v2();
         match unified {
             Ok(found) if found.strength() == Resource::ALL.len() => Ok(found),
             other if view.has_v1() => prefer(other, view.find_v1()),
             other => other,
-        }
-    }
-
-    /// Version of the interface.
-    pub(crate) fn version(&self) -> Version {
-        match self.parent {
-            Parent::V1(_) => Version::V1,
-            Parent::V2(_) => Version::V2,
         }
     }
 
@@ -240,13 +223,13 @@ impl View {
         self.memberships.iter().any(|one| one.version() == Version::V1)
     }
 
-    fn find_v2(&self, companions: &[Pid]) -> Result<Hierarchy, Blocked> {
+    fn find_v2(&self) -> Result<Hierarchy, Blocked> {
         self.require_unified()?;
         let own = self.own_v2()?;
         delegate::require_delegated(&own, self.around)?;
         let has_controllers = |dir: &Path| has_controllers(dir).unwrap_or(false);
         let base = delegate::base(&own, has_controllers);
-        self.divide(&own, &base, companions)
+        self.divide(&own, &base)
     }
 
     /// A controller that is mounted with version 1 cannot be used with version 2.
@@ -259,20 +242,20 @@ impl View {
         Err(Blocked { reason: format!("{} belong to version 1", legacy.join(", ")), fix: None })
     }
 
-    fn find_at(&self, path: &Path, companions: &[Pid]) -> Result<Hierarchy, Blocked> {
+    fn find_at(&self, path: &Path) -> Result<Hierarchy, Blocked> {
         let dir = path.canonicalize()?;
         let place = place_of_dir(&dir, &mounts()?).ok_or_else(|| {
             let reason = format!("{} is not in a version 2 hierarchy", path.display());
             Blocked { reason, fix: None }
         })?;
         let base = Spot { dir: place.dir.clone(), group: place.group.clone() };
-        self.divide(&place, &base, companions)
+        self.divide(&place, &base)
     }
 
     /// Prepares the group `base`, which the mount of `place` shows.
-    fn divide(&self, place: &Place, base: &Spot, pids: &[Pid]) -> Result<Hierarchy, Blocked> {
+    fn divide(&self, place: &Place, base: &Spot) -> Result<Hierarchy, Blocked> {
         let dir = delegate::open(base, place, self.around)?;
-        let controllers = delegate::enable(base, &dir, pids, self.around)?;
+        let controllers = delegate::enable(base, &dir, self.around)?;
         // Only now: enabling may have moved this process.
         delegate::require_common_ancestor(&Self::look()?.own_v2()?, base, self.around)?;
         let owner = Owner::current()?;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::testing::{Shell, dirs_of, hierarchy_or_skip, limits, only_freezer};
+use super::testing::{Shell, dirs_of, hierarchy_or_skip, limits, only_freezer, version};
 use super::{Group, GroupLimits, Owner, Resource, Version, gc};
 
 /// Every `gc` takes what any dead owner left: two of these tests at once would take each other's.
@@ -58,7 +58,7 @@ fn gc_thaws_what_was_left_frozen() {
     let hierarchy = hierarchy_or_skip!("gc_thaws_what_was_left_frozen", CpuTime);
     let _turn = ONE_AT_A_TIME.lock().unwrap();
     let Some(parent) = only_freezer(hierarchy) else {
-        return assert_eq!(hierarchy.version(), Version::V2, "nothing to freeze there");
+        return assert_eq!(version(hierarchy), Version::V2, "nothing to freeze there");
     };
     let (name, nothing) = (Owner::before_us().name(), GroupLimits::default());
     let group = Group::create_named(&parent, name, &nothing).unwrap();

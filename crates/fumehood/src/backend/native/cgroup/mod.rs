@@ -31,7 +31,7 @@ mod group_tests;
 #[cfg(test)]
 mod testing;
 
-pub(crate) use find::{Blocked, Hierarchy, Resource, Search};
+pub(crate) use find::{Blocked, Hierarchy, Resource};
 pub(crate) use gc::{Removed, gc, leftovers};
 pub(crate) use group::{Entry, Group, GroupLimits};
 pub(crate) use janitor::entrust;

@@ -15,7 +15,7 @@ use rustix::process::Pid;
 use super::dir::Dir;
 use super::find::Parent;
 use super::v1::Controller;
-use super::{Entry, Group, GroupLimits, Hierarchy, Resource, Search, v1};
+use super::{Entry, Group, GroupLimits, Hierarchy, Resource, Version, v1};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,8 +25,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) fn hierarchy(test: &str, needs: &[Resource]) -> Option<&'static Hierarchy> {
     static FOUND: OnceLock<Result<Hierarchy, String>> = OnceLock::new();
     static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-    let found =
-        FOUND.get_or_init(|| Hierarchy::find(&Search::default()).map_err(|blocked| blocked.reason));
+    let found = FOUND.get_or_init(|| Hierarchy::find(None).map_err(|blocked| blocked.reason));
     let reason = match found {
         Err(reason) => reason.clone(),
         Ok(found) => match needs.iter().find_map(|need| found.holds(*need).err()) {
@@ -92,6 +91,20 @@ pub(super) fn dirs_of(group: &Group) -> Vec<PathBuf> {
         }
     };
     fds.iter().map(|path| fs::read_link(path).unwrap()).collect()
+}
+
+/// Version of the interface.
+pub(super) fn version(hierarchy: &Hierarchy) -> Version {
+    match hierarchy.parent() {
+        Parent::V1(_) => Version::V1,
+        Parent::V2(_) => Version::V2,
+    }
+}
+
+/// Whether no process is in a group.
+pub(super) fn is_empty(group: &Group) -> bool {
+    let procs = |dir: PathBuf| fs::read_to_string(dir.join("cgroup.procs")).unwrap();
+    dirs_of(group).into_iter().map(procs).all(|text| text.is_empty())
 }
 
 fn as_raw(fd: &impl std::os::fd::AsFd) -> i32 {
