@@ -8,7 +8,7 @@ use crate::sys::{self, Errno, Fd, Result};
 /// `number:controllers:path` in `/proc/self/cgroup` (`cgroups(7)`).
 ///
 /// # Errors
-/// `EPROTO` if it is in fewer; those of reading the file.
+/// `EPROTO` if it is in fewer or more; those of reading the file.
 pub(crate) fn check(name: &[u8], count: u32) -> Result<()> {
     let file = sys::open(c"/proc/self/cgroup", nr::O_RDONLY)?;
     let found = lines_with(name, file);

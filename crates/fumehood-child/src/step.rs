@@ -411,10 +411,10 @@ steps! {
         path: &'a CStr,
     }
 
-    /// Opens the root for the supervisor, which gets it with [`Kind::Root`](crate::wire::Kind::Root)
-    /// and can look at the files of the cell without entering any namespace. The cell then outlives
-    /// its program, until the supervisor hangs up.
-    /// and its mount namespace, with [`Kind::Mounts`](crate::wire::Kind::Mounts).
+    /// Opens the root and the mount namespace for the supervisor, which gets them with
+    /// [`Kind::Root`](crate::wire::Kind::Root) and [`Kind::Mounts`](crate::wire::Kind::Mounts), and can
+    /// look at the files of the cell without entering any namespace. The cell then outlives its
+    /// program, until the supervisor hangs up.
     29 ShareRoot "share-root" {}
 
     // Steps of a program: done in the process that executes it.

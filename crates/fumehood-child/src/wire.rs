@@ -44,9 +44,9 @@ pub enum Kind {
     /// Init to supervisor: a step of the cell failed. Body: [`Failure`].
     CellFailed = 13,
     /// Init to supervisor, when it is [asked](Self::Ask) or with [`Self::Ended`]; unasked where somebody
-    /// watches what the program is denied, or it gets a terminal: the program runs, or has run. Body: its process id inside, since how many
-    /// microseconds it does, then nanoseconds per step, 32 bits each. Descriptor: the terminal's
-    /// controlling end, if there is one.
+    /// watches what the program is denied, or it gets a terminal: the program runs, or has run. Body:
+    /// its process id inside, since how many microseconds it does, then nanoseconds per step, 32 bits
+    /// each. Descriptor: the terminal's controlling end, if there is one.
     Started = 14,
     /// Init to supervisor: a step of the program failed; it never ran. Body: [`Failure`].
     ProgramFailed = 15,

@@ -21,7 +21,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 ///
 /// Programs see the processors that they have (`sched_getaffinity(2)`, `nproc(1)`); what they start
 /// runs there, too. It keeps nobody who wants to from asking for others, and is no guarantee. It
-/// concerns what is started in cells of the native back end, tools of other back ends included.
+/// concerns what is started in cells of the native backend, tools of other backends included.
 ///
 /// # Errors
 /// That the processors of this process are not told: nothing has changed then.

@@ -94,9 +94,10 @@ pub struct PoolMetrics {
 ///
 /// Every cell is used once. Which cell fits which job is decided by all that shapes the confinement:
 /// mounts, network, limits that the kernel holds, filter, waivers. The first job of a kind is built
-/// as by [`Sandbox`], and cells for the next ones are parked in the background, while no run is in
-/// progress, or when one ends and fewer than half are left. Jobs whose root is a directory or an image,
-/// and those with copy-on-write mounts, are always built when they come.
+/// as by [`Sandbox`], and cells for the next ones are parked in the background: up to the full number
+/// while no run is in progress, beside runs only to half of it, once some have been in progress for a
+/// millisecond, and to a quarter at once. Jobs whose root is a directory or an image, and those with
+/// copy-on-write mounts, are always built when they come.
 ///
 /// A pool belongs to the runtime that it is first used on. Copies share their cells; dropping the
 /// last one ends them.
