@@ -66,7 +66,8 @@ impl Sandbox {
     /// That saves the helper, but a copy of this process's memory lives in the init of every cell,
     /// and copying costs some 20 µs per MiB in use: it is meant for small, short-lived processes
     /// such as a command line. The calling thread must outlive its runs, because a cell ends with
-    /// the thread that cloned it (`PR_SET_PDEATHSIG`).
+    /// the thread that cloned it (`PR_SET_PDEATHSIG`). Inits are children of this process, which waits
+    /// for those that have ended when the next one begins: the last stay as zombies for as long.
     #[must_use]
     pub const fn direct() -> Self {
         Self::by(Launcher::Direct)

@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::cell::hung_up;
 use super::control::{self, Control};
 use super::diagnose::Namespace;
+use super::reap;
 use super::template::Template;
 use crate::plan::{Identity, Namespaces, Plan};
 use crate::sabotage::{leaves_out, leaves_something_out};
@@ -338,7 +339,10 @@ fn direct(
         launch(&Launch { flags, ids, cgroup, socket, prelude, aside }).map_err(refused)?;
     let pid = spawned.pid;
     let pidfd = own(spawned.pidfd);
-    spawned.release().map_err(|errno| refused((LaunchStep::Message, errno)))?;
+    let released = spawned.release();
+    // It has begun, so that this keeps nobody waiting.
+    reap::remember(&pidfd);
+    released.map_err(|errno| refused((LaunchStep::Message, errno)))?;
     Ok((pid, pidfd))
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod diagnose;
 pub(crate) mod launch;
 mod overlay;
 mod part;
+mod reap;
 pub(crate) mod script;
 pub(crate) mod stage;
 pub(crate) mod template;
