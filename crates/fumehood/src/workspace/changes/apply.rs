@@ -35,7 +35,8 @@ pub(super) enum Refused {
     LeadsOut(PathBuf),
     /// The change was made without its set-id bits.
     SetId,
-    /// What the host had is no longer where it was, and could not be removed, or only in part.
+    /// What the host had, or what is left of it, has another name now: it could neither be removed nor
+    /// be put back.
     LeftOver { name: OsString, why: Errno },
     /// The kernel said no.
     Failed(Errno),
@@ -59,7 +60,7 @@ impl fmt::Display for Refused {
             Self::SetId => f.write_str("its set-id bits were left out"),
             Self::LeftOver { name, why } => {
                 let (name, why) = (name.display(), std::io::Error::from(*why));
-                write!(f, "could not be removed: what is left of it is now {name} beside it: {why}")
+                write!(f, "what the host had, or is left of it, is now {name} beside it: {why}")
             }
             Self::Failed(Errno::LOOP) => f.write_str("a link on the host stands in the way"),
             Self::Failed(Errno::NOENT | Errno::NOTDIR) => {

@@ -100,25 +100,34 @@ impl<'a> Fresh<'a> {
         if !as_seen(self.name) {
             return Err(Refused::Conflict);
         }
-        let swap =
-            || renameat_with(self.dir, &self.own, self.dir, self.name, RenameFlags::EXCHANGE);
-        match swap() {
+        match self.swap() {
             Ok(()) if as_seen(&self.own) => Ok(()),
-            Ok(()) => {
-                // Somebody was quicker: what is theirs goes back.
-                swap()?;
-                Err(Refused::Conflict)
-            }
+            // Somebody was quicker.
+            Ok(()) => Err(self.give_back()),
             Err(Errno::INVAL) => Ok(renameat(self.dir, &self.own, self.dir, self.name)?),
             Err(Errno::NOENT) => Err(Refused::Conflict),
             Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn swap(&self) -> Result<()> {
+        renameat_with(self.dir, &self.own, self.dir, self.name, RenameFlags::EXCHANGE)
+    }
+
+    /// Puts somebody's file back that was taken for the one that was seen. If that fails it has our name
+    /// and stays: it is theirs.
+    fn give_back(mut self) -> Refused {
+        match self.swap() {
+            Ok(()) => Refused::Conflict,
+            Err(why) => Refused::LeftOver { name: std::mem::take(&mut self.own), why },
         }
     }
 }
 
 impl Drop for Fresh<'_> {
     fn drop(&mut self) {
-        // Nothing is there if it was renamed; what it replaced is, if the two were exchanged.
+        // Nothing is there if it was renamed, or is left to somebody; what it replaced is, if the two
+        // were exchanged.
         let _ = unlinkat(self.dir, &self.own, AtFlags::empty());
     }
 }
@@ -168,4 +177,22 @@ fn copy_range(mut from: &File, mut to: &File, start: u64, end: u64) -> io::Resul
     to.seek(io::SeekFrom::Start(start))?;
     let copied = io::copy(&mut Read::by_ref(&mut from).take(end - start), &mut to)?;
     if copied == end - start { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_else_wrote_is_kept_though_it_cannot_go_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, open) = (own_name(), at::named(dir.path()).unwrap());
+        std::fs::write(dir.path().join(&own), "theirs").unwrap();
+        let fresh = Fresh { dir: &open, name: OsStr::new("gone"), own: own.clone() };
+        let Refused::LeftOver { name, why: Errno::NOENT } = fresh.give_back() else {
+            panic!("there was nothing to exchange it for");
+        };
+        assert_eq!(name, own);
+        assert_eq!(std::fs::read_to_string(dir.path().join(own)).unwrap(), "theirs");
+    }
 }
