@@ -290,6 +290,30 @@ impl Config {
         }
     }
 
+    /// Puts what is listened on in the place of what the settings say: addresses stay as they were
+    /// bound, whatever else is read anew, and what they need is judged by that.
+    ///
+    /// # Errors
+    /// Strangers reach one, and there are no tokens.
+    pub(crate) fn bound_to(mut self, listen: Vec<String>) -> Result<Self> {
+        self.listen = listen;
+        let open = self.listen.iter().find(|address| is_open_to_strangers(address));
+        open.map_or(Ok(()), |address| self.needs_tokens(address))?;
+        Ok(self)
+    }
+
+    /// Refuses an address that strangers reach if there are no tokens.
+    ///
+    /// # Errors
+    /// Names the address.
+    pub(crate) fn needs_tokens(&self, address: &str) -> Result<()> {
+        if self.access.tokens.is_some() {
+            return Ok(());
+        }
+        let fix = "access.tokens must name a file of tokens, or the address be a loopback's";
+        Err(wrong(&format!("listen: {address:?}: strangers would reach it: {fix}")))
+    }
+
     /// Guarantees without which no job is run, beyond those that every job requires.
     pub(crate) fn required(&self) -> BTreeSet<Guarantee> {
         let strangers = || self.listen.iter().any(|address| is_open_to_strangers(address));
@@ -356,6 +380,19 @@ mod tests {
         assert_eq!(config.listen, ["127.0.0.1:1", "unix:/a"]);
         assert_eq!(config.line.slots, 5);
         assert!(config.overlay(|_| Some("x".to_owned())).is_err());
+    }
+
+    #[test]
+    fn what_is_bound_counts_and_not_what_is_written_later() {
+        let bound = |text: &str, address: &str| {
+            Config::parse(text).unwrap().bound_to(vec![address.to_owned()])
+        };
+        let tokens = "[access]\ntokens = '/a'";
+        assert_eq!(bound(tokens, "0.0.0.0:80").unwrap().required().len(), 3);
+        let said = format!("{:?}", bound("", "0.0.0.0:80").unwrap_err());
+        assert!(said.contains("0.0.0.0:80") && said.contains("access.tokens"), "{said}");
+        let elsewhere = bound("listen = ['0.0.0.0:80']", "127.0.0.1:80").unwrap();
+        assert_eq!(elsewhere.required().len(), 0);
     }
 
     #[test]

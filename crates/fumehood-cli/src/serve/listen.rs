@@ -49,13 +49,13 @@ pub(crate) fn bind(config: &Config) -> Result<Vec<Listener>> {
     for address in &config.listen {
         match address.strip_prefix("unix:") {
             Some(path) => listeners.push(bind_unix(Path::new(path))?),
-            None => bind_tcp(address, config.access.tokens.is_some(), &mut listeners)?,
+            None => bind_tcp(address, config, &mut listeners)?,
         }
     }
     Ok(listeners)
 }
 
-fn bind_tcp(address: &str, has_tokens: bool, listeners: &mut Vec<Listener>) -> Result<()> {
+fn bind_tcp(address: &str, config: &Config, listeners: &mut Vec<Listener>) -> Result<()> {
     // Names would have to be looked up, which a binary without dynamic linker cannot do as others.
     let addresses: Vec<SocketAddr> = match address.strip_prefix("localhost:").map(str::parse) {
         Some(Ok(port)) => [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]
@@ -67,9 +67,8 @@ fn bind_tcp(address: &str, has_tokens: bool, listeners: &mut Vec<Listener>) -> R
         })?],
     };
     for resolved in addresses {
-        if !resolved.ip().is_loopback() && !has_tokens {
-            let fix = "access.tokens must name a file of tokens, or the address be a loopback's";
-            return Err(wrong(&format!("listen: {address:?}: strangers would reach it: {fix}")));
+        if !resolved.ip().is_loopback() {
+            config.needs_tokens(address)?;
         }
         let bound = listen(resolved).map_err(internal(format!("listen on {resolved}")))?;
         listeners.push(Listener::Tcp(bound));

@@ -69,6 +69,7 @@ fn run(args: &ServeArgs, config: Config) -> Result<()> {
         connections::raise_file_limit();
         let listeners = listen::bind(&config)?;
         let service = Service::new(config, is_prompt)?;
+        let config = config.bound_to(listeners.iter().map(listen::Listener::name).collect())?;
         drain::serve(&Arc::new(service), args, listeners).await
     });
     // What still runs is killed with the runtime; nothing is waited for.

@@ -113,8 +113,12 @@ impl Service {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts other settings in force, for requests that come from now on.
+    /// Puts other settings in force, for requests that come from now on. What is listened on stays.
+    ///
+    /// # Errors
+    /// They are wrong, or would let everybody in where strangers are.
     pub(crate) fn replace(&self, config: Config) -> Result<()> {
+        let config = config.bound_to(self.settings().config.listen.clone())?;
         let settings = Arc::new(Settings::new(config)?);
         let line = &settings.config.line;
         self.line.resize(line.slots, line.waiting);

@@ -17,6 +17,7 @@ promises! {
     names_that_are_not_ours_are_refused,
     a_unix_socket_knows_its_users,
     settings_are_read_anew,
+    settings_that_are_read_anew_open_nothing,
 }
 
 const SECRET: &str = "a-token-of-our-own";
@@ -180,5 +181,23 @@ fn settings_are_read_anew() -> Promise {
     wait_until("it says that it is wrong", || service.log().contains("ceilings.wall_time"));
     service.ask(&Request::run(&five)).problem(403, "forbidden");
     let _ = Client::connect(&service.addresses[0]);
+    Ok(())
+}
+
+/// What is listened on stays, so tokens cannot be taken away where strangers are.
+fn settings_that_are_read_anew_open_nothing() -> Promise {
+    let tokens = format!("[[token]]\nname = 'one'\nsecret = '{SECRET}'");
+    let service = guarded(&tokens, "require = []\nlisten = ['0.0.0.0:0']");
+    service.ask(&run()).problem(401, "unauthorized");
+    let config = service.dir().join("serve.toml");
+    for (index, listen) in ["0.0.0.0:0", "127.0.0.1:0"].into_iter().enumerate() {
+        let text = format!("require = []\nlisten = ['{listen}']");
+        std::fs::write(&config, text).expect("the directory is ours");
+        service.signal(Signal::HUP);
+        wait_until("it has looked", || service.log().matches("the settings ").count() > index);
+        service.ask(&run()).problem(401, "unauthorized");
+        assert!(service.log().contains("access.tokens"), "{}", service.log());
+    }
+    service.ask(&with_token(run(), SECRET)).is(200);
     Ok(())
 }
