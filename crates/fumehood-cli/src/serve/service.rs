@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use fumehood::{Error, ErrorKind, Pool, PoolConfig, Result, Sandbox, Support, format_duration};
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::Instant;
 
 use super::access::{Access, Caller};
@@ -45,8 +45,6 @@ pub(crate) struct Service {
     suspicion: Notify,
     /// Whether the kernel runs us before programs that keep all processors busy.
     pub(super) is_prompt: bool,
-    /// What the host can hold, once somebody asked.
-    support: Mutex<Option<Support>>,
     pub(crate) languages: Languages,
 }
 
@@ -57,6 +55,9 @@ pub(crate) struct Settings {
     pub(crate) access: Access,
     /// Into how many parts the processors are divided among programs.
     pub(crate) parts: usize,
+    /// What the host can hold, once somebody asked. It goes with the settings, so that what was being
+    /// tried when they were read anew does not outlive them.
+    support: OnceCell<Support>,
 }
 
 impl Settings {
@@ -65,7 +66,7 @@ impl Settings {
         let access = Access::load(&config)?;
         // Where processors cannot be told, programs share all, as they do everywhere else.
         let parts = fumehood::run_apart(config.line.parts()).unwrap_or(1);
-        Ok(Self { config, access, parts })
+        Ok(Self { config, access, parts, support: OnceCell::new() })
     }
 }
 
@@ -102,7 +103,6 @@ impl Service {
             healthy: watch::Sender::new(false),
             suspicion: Notify::new(),
             is_prompt,
-            support: Mutex::new(None),
             languages: Languages::default(),
             settings: RwLock::new(Arc::new(settings)),
         })
@@ -125,9 +125,6 @@ impl Service {
         self.uploads.resize(line.uploads, line.waiting);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         self.log.reopen();
-        if let Ok(mut known) = self.support.try_lock() {
-            *known = None;
-        }
         self.languages.forget();
         Ok(())
     }
@@ -178,12 +175,9 @@ impl Service {
     /// # Errors
     /// As for [`Sandbox::support`].
     pub(crate) async fn support(&self) -> Result<Support> {
-        let mut known = self.support.lock().await;
-        if let Some(support) = &*known {
-            return Ok(support.clone());
-        }
-        let support = Sandbox::new().support().await?;
-        Ok(known.insert(support).clone())
+        let settings = self.settings();
+        let tried = settings.support.get_or_try_init(async || Sandbox::new().support().await);
+        tried.await.cloned()
     }
 
     /// Waits until no program runs.
