@@ -11,6 +11,7 @@ promises! {
     nothing_of_the_host_is_given,
     limits_stay_below_their_ceilings,
     a_ceiling_below_a_default_takes_its_place,
+    more_is_not_collected_than_can_be_compared,
     what_is_refused_never_runs,
     a_body_that_nobody_reads_ends_its_connection,
 }
@@ -97,6 +98,18 @@ fn a_ceiling_below_a_default_takes_its_place() -> Promise {
     };
     assert_eq!(run("wall_time = '100ms'", &["sleep", "60"]), "timed-out");
     assert_eq!(run("output = '1KiB'", &["sh", "-c", "head -c 2000 /dev/zero"]), "output-limit");
+    Ok(())
+}
+
+/// Every path is compared with every name, which no clock of the job counts.
+fn more_is_not_collected_than_can_be_compared() -> Promise {
+    let service = Service::start("");
+    let collect = |paths: Vec<String>| ask(&service, &json!({ "collect": { "paths": paths } }));
+    collect((0..1000).map(|number| format!("a{number}")).collect()).is(200);
+    let problem = collect(vec!["a".to_owned(); 1001]).problem(422, "invalid-job");
+    assert_eq!(problem["errors"][0]["field"], "collect.paths");
+    let problem = collect(vec!["a".repeat(5000)]).problem(422, "invalid-job");
+    assert_eq!(problem["errors"][0]["field"], "collect.paths[0]");
     Ok(())
 }
 

@@ -12,10 +12,21 @@ pub(super) fn check(job: &Job) -> Result<()> {
     job.inputs.iter().enumerate().try_for_each(|(index, one)| input(index, one))?;
     standard_input(job)?;
     input_limits(job)?;
-    let paths = job.collect.paths.iter().enumerate();
-    paths.into_iter().try_for_each(|(index, path)| collected(index, path))?;
+    let paths = &job.collect.paths;
+    if paths.len() > MOST_PATHS {
+        let problem =
+            format!("are too many; at most {MOST_PATHS}: a glob or a directory says more");
+        return refuse("collect.paths", paths.len(), problem);
+    }
+    paths.iter().enumerate().try_for_each(|(index, path)| collected(index, path))?;
     destination(job)
 }
+
+/// Each is compared with every name that is looked at.
+const MOST_PATHS: usize = 1000;
+
+/// Bytes of a path that the kernel takes (`path_resolution(7)`), and of a glob.
+const LONGEST_PATH: usize = 4096;
 
 fn input(index: usize, input: &Input) -> Result<()> {
     let field = |name: &str| format!("inputs[{index}].{name}");
@@ -96,6 +107,10 @@ fn bounded(field: &str, size: ByteSize) -> Result<()> {
 
 fn collected(index: usize, path: &str) -> Result<()> {
     let field = format!("collect.paths[{index}]");
+    if path.len() > LONGEST_PATH {
+        let problem = format!("is too long; at most {LONGEST_PATH} bytes");
+        return refuse(field, format_args!("{} bytes", path.len()), problem);
+    }
     glob(&field, path)?;
     if path.split('/').any(|name| name == "..") {
         return refuse(field, format_args!("{path:?}"), "must not contain ..");
@@ -177,6 +192,14 @@ mod tests {
             ),
             (shallow, "input_limits.depth: 0: must be 1 or more"),
             (job().collect("a/../b"), "collect.paths[0]: \"a/../b\": must not contain .."),
+            (
+                (0..1001).fold(job(), |job, number| job.collect(number.to_string())),
+                "collect.paths: 1001: are too many; at most 1000: a glob or a directory says more",
+            ),
+            (
+                job().collect("a".repeat(4097)),
+                "collect.paths[0]: 4097 bytes: is too long; at most 4096 bytes",
+            ),
             (job().collect(""), "collect.paths[0]: \"\": must name something"),
             (
                 job().collect("/proc/self/mem"),

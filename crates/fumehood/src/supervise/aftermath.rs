@@ -110,7 +110,9 @@ async fn collect_from(root: Option<OwnedFd>, plan: &Plan, sink: Sink) -> Collect
     let named = std::thread::Builder::new().name("collect".to_owned());
     let spawned = named.spawn(move || {
         // Nobody is interested any more if the run was given up.
-        let _ = done.send(collect::collect(&root, &collect, &cwd, sink));
+        let is_awaited = || !done.is_closed();
+        let collected = collect::collect(&root, &collect, &cwd, sink, &is_awaited);
+        let _ = done.send(collected);
     });
     let collected = if spawned.is_ok() { receiver.await.ok() } else { None };
     collected.unwrap_or_else(|| Collected::gone(&plan.job.collect))

@@ -51,12 +51,18 @@ impl Collected {
     }
 }
 
-/// Brings files back from below the root of a cell.
-pub(crate) fn collect(root: &OwnedFd, collect: &Collect, cwd: &Path, sink: Sink) -> Collected {
+/// Brings files back from below the root of a cell, for as long as somebody waits for them.
+pub(crate) fn collect(
+    root: &OwnedFd,
+    collect: &Collect,
+    cwd: &Path,
+    sink: Sink,
+    is_awaited: &dyn Fn() -> bool,
+) -> Collected {
     let globs = collect.paths.iter().map(|path| absolute(path, cwd)).collect();
     let mut deliver = Deliver::new(collect, cwd, sink);
-    walk::walk(root, globs, &mut deliver);
-    deliver.finish(&collect.paths)
+    walk::walk(root, globs, &mut deliver, is_awaited);
+    if is_awaited() { deliver.finish(&collect.paths) } else { Collected::default() }
 }
 
 /// A path of the job as a glob from the root.

@@ -56,7 +56,7 @@ impl Line {
 /// Collects, and passes on what was found and what was not.
 pub(crate) fn pass_on(root: &OwnedFd, wanted: &Collect, cwd: &Path, to: File) -> io::Result<()> {
     let line = Line(BufWriter::with_capacity(256 << 10, to.try_clone()?));
-    let collected = collect(root, wanted, cwd, Sink::Line(line));
+    let collected = collect(root, wanted, cwd, Sink::Line(line), &|| true);
     let mut line = Line(BufWriter::new(to));
     for skipped in collected.skipped {
         line.entry(&Entry::Skipped(skipped))?;

@@ -10,13 +10,17 @@ use super::deliver::Deliver;
 use crate::report::SkippedFor;
 use crate::sabotage::leaves_out;
 use crate::workspace::beneath::names;
-use crate::workspace::glob::{Glob, Part};
+use crate::workspace::glob::{Glob, Part, Token};
 
 /// How deep the walk goes. A program can make directories as deep as it likes.
 const DEEPEST: usize = 128;
 
 /// How many names are looked at in all: a program can make more than there are artifacts.
 const MOST: usize = 200_000;
+
+/// How many steps are taken in all to compare names with globs: seconds of a processor, which no clock
+/// of the job counts.
+const MOST_STEPS: u64 = 1 << 32;
 
 /// File systems that show the kernel rather than files (`statfs(2)`): proc, sysfs, devpts, cgroup,
 /// cgroup2, debugfs, tracefs, securityfs, bpf, mqueue.
@@ -33,8 +37,13 @@ const KERNEL: [u64; 10] = [
     0x1980_0202,
 ];
 
-pub(super) fn walk(root: &OwnedFd, globs: Vec<Option<Glob>>, deliver: &mut Deliver<'_>) {
-    let mut walk = Walk { globs, deliver, seen: 0 };
+pub(super) fn walk(
+    root: &OwnedFd,
+    globs: Vec<Option<Glob>>,
+    deliver: &mut Deliver<'_>,
+    is_awaited: &dyn Fn() -> bool,
+) {
+    let mut walk = Walk { globs, deliver, is_awaited, seen: 0, steps: 0 };
     let start: Vec<State> = (0..walk.globs.len()).map(|glob| State { glob, part: 0 }).collect();
     let mut path = Vec::new();
     match open(root.as_fd(), c".", OFlags::RDONLY | OFlags::DIRECTORY) {
@@ -44,7 +53,7 @@ pub(super) fn walk(root: &OwnedFd, globs: Vec<Option<Glob>>, deliver: &mut Deliv
 }
 
 /// How far a path has got in a glob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct State {
     glob: usize,
     part: usize,
@@ -53,7 +62,10 @@ struct State {
 struct Walk<'a, 'b> {
     globs: Vec<Option<Glob>>,
     deliver: &'a mut Deliver<'b>,
+    is_awaited: &'a dyn Fn() -> bool,
     seen: usize,
+    /// Steps that were taken to compare names with globs.
+    steps: u64,
 }
 
 /// What the globs say about a name.
@@ -78,15 +90,15 @@ impl Walk<'_, '_> {
         for &state in states {
             let mut state = state;
             loop {
-                if !all.contains(&state) {
-                    all.push(state);
-                }
+                all.push(state);
                 if self.parts(state.glob).get(state.part) != Some(&Part::Depth) {
                     break;
                 }
                 state.part += 1;
             }
         }
+        all.sort_unstable();
+        all.dedup();
         all
     }
 
@@ -112,11 +124,12 @@ impl Walk<'_, '_> {
             },
         };
         for name in names {
-            if self.seen >= MOST {
-                let detail = format!("{MOST} names were looked at before");
+            if !(self.is_awaited)() {
+                return;
+            }
+            if let Err(detail) = self.count(&states, name.to_bytes()) {
                 return self.deliver.skip(path, SkippedFor::TooMany, detail);
             }
-            self.seen += 1;
             let len = path.len();
             path.push(b'/');
             path.extend(name.to_bytes());
@@ -126,6 +139,20 @@ impl Walk<'_, '_> {
             }
             path.truncate(len);
         }
+    }
+
+    /// Counts a name that is looked at, and what it takes to compare it.
+    fn count(&mut self, states: &[State], name: &[u8]) -> Result<(), String> {
+        if self.seen >= MOST {
+            return Err(format!("{MOST} names were looked at before"));
+        }
+        if self.steps >= MOST_STEPS {
+            return Err("comparing names with so many globs takes too long".to_owned());
+        }
+        self.seen += 1;
+        let steps = |state: &State| steps(self.parts(state.glob).get(state.part), name);
+        self.steps += states.iter().map(steps).sum::<u64>();
+        Ok(())
     }
 
     /// The names to look at if the globs name them all: a directory need not be read then, nor
@@ -259,6 +286,17 @@ impl Walk<'_, '_> {
         };
         self.deliver.skip(path, reason, detail);
     }
+}
+
+/// How many steps it takes at most to compare a name with a part of a glob.
+fn steps(part: Option<&Part>, name: &[u8]) -> u64 {
+    let Some(Part::Pattern(tokens)) = part else { return 1 };
+    let ranges = |token: &Token| match token {
+        Token::Class { ranges, .. } => ranges.len(),
+        Token::Byte(_) | Token::Any | Token::Many => 1,
+    };
+    // It goes back to a star once for each byte at most.
+    (name.len() * tokens.iter().map(ranges).sum::<usize>()) as u64
 }
 
 /// Opens one name. Without `O_NONBLOCK` a named pipe that was put there a moment ago, over a mount

@@ -78,7 +78,7 @@ fn pattern(text: &str) -> Value {
     json!({ "pattern": whole })
 }
 
-fn texts() -> [(&'static str, Value); 9] {
+fn texts() -> [(&'static str, Value); 11] {
     // An image may say which program it is.
     let programs = json!([
         { "required": ["args"] },
@@ -103,6 +103,9 @@ fn texts() -> [(&'static str, Value); 9] {
         ("/$defs/Env/properties/set", variables),
         ("/$defs/Tmpfs/properties/target", pattern(TARGET)),
         ("/$defs/Collect/properties/paths/items", pattern(COLLECTED)),
+        // Bytes are what counts, of which a character has four at most.
+        ("/$defs/Collect/properties/paths/items", json!({ "maxLength": 1024 })),
+        ("/$defs/Collect/properties/paths", json!({ "maxItems": 1000 })),
     ]
 }
 
