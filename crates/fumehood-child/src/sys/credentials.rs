@@ -4,7 +4,7 @@ use core::ptr;
 
 use linux_raw_sys::general as nr;
 
-use super::{Fd, Result, call};
+use super::{Errno, Fd, Result, call};
 
 /// `setresuid(2)` of this thread, all three ids.
 ///
@@ -22,7 +22,31 @@ pub fn set_gid(gid: u32) -> Result<()> {
     plain!(__NR_setresgid, gid, gid, gid).map(drop)
 }
 
-/// `setgroups(2)` to the empty list.
+/// `setfsuid(2)`: with whose rights this thread, and no other, uses files. An id other than root's also
+/// takes it the capabilities that read past them, and root's gives them back.
+///
+/// # Errors
+/// `EPERM` if it was not set: the call itself never says so.
+pub fn set_fs_uid(uid: u32) -> Result<()> {
+    plain!(__NR_setfsuid, uid)?;
+    is_now(uid, plain!(__NR_setfsuid, u32::MAX)?)
+}
+
+/// `setfsgid(2)`, likewise.
+///
+/// # Errors
+/// `EPERM` if it was not set: the call itself never says so.
+pub fn set_fs_gid(gid: u32) -> Result<()> {
+    plain!(__NR_setfsgid, gid)?;
+    is_now(gid, plain!(__NR_setfsgid, u32::MAX)?)
+}
+
+/// Both give the id that was set before, and no id has the largest number.
+fn is_now(wanted: u32, now: usize) -> Result<()> {
+    if now as u32 == wanted { Ok(()) } else { Err(Errno::PERM) }
+}
+
+/// `setgroups(2)` to the empty list, of this thread.
 ///
 /// # Errors
 /// `EPERM` where the user namespace denies it.

@@ -3,14 +3,14 @@
 mod tricks;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::support::{
     Fumehood, Promise, Ran, TempDir, flag, given_time, host_tool, needs_control_groups, promises,
-    require_tools, run, run_reported,
+    require_tools, run, run_reported, skip,
 };
 
 use tricks::TRICKS;
@@ -22,7 +22,9 @@ promises![
     files_come_back_however_the_program_ended,
     files_come_back_when_memory_runs_out,
     output_tricks_get_their_verdict,
-    what_the_program_may_not_read_comes_back_only_to_root,
+    what_the_program_may_not_read_does_not_come_back,
+    what_only_root_may_read_in_a_mount_stays_there,
+    what_the_program_may_read_in_a_mount_comes_back,
     caps_on_count_and_size_hold,
     a_link_that_a_mount_swaps_in_leads_nowhere,
     a_project_is_compiled_and_its_results_come_back,
@@ -187,15 +189,61 @@ fn colliding_names() {
     assert_eq!(kept, "absolute\n");
 }
 
-fn what_the_program_may_not_read_comes_back_only_to_root() -> Promise {
+fn what_the_program_may_not_read_does_not_come_back() -> Promise {
     let report = collected(&["a", "d/b"], "echo 1 >a; mkdir d; echo 2 >d/b; chmod 0 a d");
-    if rustix::process::geteuid().is_root() {
-        assert_eq!(artifacts(&report).len(), 2);
-    } else {
-        let denied = |path: &str| (path.to_owned(), "denied".to_owned());
-        let skipped = skipped(&report);
-        assert!(skipped.contains(&denied("a")), "{skipped:?}");
-        assert!(skipped.contains(&denied("d/b")), "{skipped:?}");
+    let denied = |path: &str| (path.to_owned(), "denied".to_owned());
+    let skipped = skipped(&report);
+    assert!(skipped.contains(&denied("a")), "{skipped:?}");
+    assert!(skipped.contains(&denied("d/b")), "{skipped:?}");
+    Ok(())
+}
+
+/// Root could read them all. What it brings back is what the program could have read.
+fn what_only_root_may_read_in_a_mount_stays_there() -> Promise {
+    if !rustix::process::geteuid().is_root() {
+        return skip("an ordinary user's program has the user's rights");
+    }
+    let dir = TempDir::open_to_all();
+    let closed = |path: &str, mode| {
+        fs::set_permissions(dir.join(path), fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    for path in ["closed", "listed"] {
+        fs::create_dir(dir.join(path)).expect("the directory is ours");
+        dir.file(&format!("{path}/secret"), "secret");
+    }
+    dir.file("secret", "secret");
+    dir.file("open", "open");
+    for (path, mode) in [("secret", 0o600), ("listed/secret", 0o600), ("closed", 0o700)] {
+        closed(path, mode);
+    }
+    let (volume, other) = (dir.volume("/data", "ro"), TempDir::open_to_all());
+    let out = other.join("out").display().to_string();
+    for to in [&[][..], &["--collect-to", &out]] {
+        let flags = ["--volume", &volume, "--collect", "/data", "--collect", "own"];
+        let ran = run_reported(&[&flags[..], to].concat(), &["sh", "-c", "echo own >own"]).exits(0);
+        let brought: Vec<_> = artifacts(ran.report()).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(brought, ["/data/open", "own"], "{ran}");
+        let denied = ["/data/closed", "/data/listed/secret", "/data/secret"];
+        let denied = denied.map(|path| (path.to_owned(), "denied".to_owned()));
+        assert_eq!(skipped(ran.report()), denied, "{ran}");
+    }
+    assert_eq!(fs::metadata(other.join("out/own")).expect("it was collected").uid(), 0);
+    Ok(())
+}
+
+/// Some mounts give the program the rights of their owner.
+fn what_the_program_may_read_in_a_mount_comes_back() -> Promise {
+    let dir = TempDir::open_to_all();
+    dir.file("secret", "secret");
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(dir.join("secret"), mode).expect("it is ours");
+    for access in ["readonly", "readonly,as-owner", "cow"] {
+        let mount = format!("source={},target=/data,{access}", dir.path().display());
+        let flags = ["--mount", &mount, "--collect", "/data/secret"];
+        let ran = run_reported(&flags, &["sh", "-c", "cat /data/secret"]);
+        let reads = ran.stdout == b"secret";
+        assert_eq!(artifacts(ran.report()).len() == 1, reads, "{access}\n{ran}");
+        assert!(!reads || access != "readonly" || !rustix::process::geteuid().is_root());
     }
     Ok(())
 }

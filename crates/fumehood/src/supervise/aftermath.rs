@@ -14,7 +14,7 @@ use crate::backend::Tether;
 use crate::backend::native::cgroup::Group;
 use crate::plan::Plan;
 use crate::workspace::changes::Base;
-use crate::workspace::collect::{self, Collected, Sink};
+use crate::workspace::collect::{self, Collected, Rights, Sink};
 use crate::{Changes, Error, Result};
 
 /// Collects files while they are there: nothing runs in the cell any more, but it is not let go yet.
@@ -105,13 +105,13 @@ async fn deliver_from(passed_on: File, plan: &Plan, sink: Sink) -> Collected {
 async fn collect_from(root: Option<OwnedFd>, plan: &Plan, sink: Sink) -> Collected {
     let collect = plan.job.collect.clone();
     let Some(root) = root else { return Collected::gone(&collect) };
-    let cwd = plan.job.cwd.clone();
+    let (cwd, rights) = (plan.job.cwd.clone(), Rights::of(plan.identity));
     let (done, receiver) = oneshot::channel();
     let named = std::thread::Builder::new().name("collect".to_owned());
     let spawned = named.spawn(move || {
         // Nobody is interested any more if the run was given up.
         let is_awaited = || !done.is_closed();
-        let collected = collect::collect(&root, &collect, &cwd, sink, &is_awaited);
+        let collected = collect::collect(&root, &collect, &cwd, sink, rights, &is_awaited);
         let _ = done.send(collected);
     });
     let collected = if spawned.is_ok() { receiver.await.ok() } else { None };

@@ -8,6 +8,7 @@
 mod deliver;
 #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "no sandbox passes files on"))]
 mod pass_on;
+mod rights;
 mod sink;
 mod tar;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use deliver::Deliver;
 pub(crate) use pass_on::deliver;
 #[cfg(feature = "engine")]
 pub(crate) use pass_on::pass_on;
+pub(crate) use rights::Rights;
 pub(crate) use sink::Sink;
 
 /// What came of a collection.
@@ -51,17 +53,26 @@ impl Collected {
     }
 }
 
-/// Brings files back from below the root of a cell, for as long as somebody waits for them.
+/// Brings files back from below the root of a cell, read with these rights, for as long as somebody
+/// waits for them.
 pub(crate) fn collect(
     root: &OwnedFd,
     collect: &Collect,
     cwd: &Path,
     sink: Sink,
+    rights: Rights,
     is_awaited: &dyn Fn() -> bool,
 ) -> Collected {
     let globs = collect.paths.iter().map(|path| absolute(path, cwd)).collect();
     let mut deliver = Deliver::new(collect, cwd, sink);
-    walk::walk(root, globs, &mut deliver, is_awaited);
+    let looked = rights.assume().and_then(|()| {
+        walk::walk(root, globs, &mut deliver, rights, is_awaited)?;
+        rights.lay_down()
+    });
+    if let Err(error) = looked {
+        let detail = format!("the rights of the program could not be assumed: {error}");
+        deliver.skip(b"", SkippedFor::Unreadable, detail);
+    }
     if is_awaited() { deliver.finish(&collect.paths) } else { Collected::default() }
 }
 

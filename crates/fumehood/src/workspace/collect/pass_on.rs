@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::sink::{NotPut, Sink, pour};
-use super::{Collected, collect};
+use super::{Collected, Rights, collect};
 use crate::Artifact;
 use crate::job::files::Collect;
 use crate::report::{Skipped, SkippedFor};
@@ -56,7 +56,7 @@ impl Line {
 /// Collects, and passes on what was found and what was not.
 pub(crate) fn pass_on(root: &OwnedFd, wanted: &Collect, cwd: &Path, to: File) -> io::Result<()> {
     let line = Line(BufWriter::with_capacity(256 << 10, to.try_clone()?));
-    let collected = collect(root, wanted, cwd, Sink::Line(line), &|| true);
+    let collected = collect(root, wanted, cwd, Sink::Line(line), Rights::OURS, &|| true);
     let mut line = Line(BufWriter::new(to));
     for skipped in collected.skipped {
         line.entry(&Entry::Skipped(skipped))?;

@@ -12,7 +12,7 @@ fn collected(names: &[&str], paths: &[&str], looks: usize) -> Collected {
     let wanted = Collect { paths, ..Collect::default() };
     let left = Cell::new(looks);
     let is_awaited = || left.replace(left.get().saturating_sub(1)) > 0;
-    collect(&root, &wanted, Path::new("/"), Sink::Report, &is_awaited)
+    collect(&root, &wanted, Path::new("/"), Sink::Report, Rights::OURS, &is_awaited)
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The walk through a cell's files.
 
 use std::ffi::{CStr, CString};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, openat2, statat,
+};
 use rustix::io::Errno;
 
+use super::Rights;
 use super::deliver::Deliver;
 use crate::report::SkippedFor;
 use crate::sabotage::leaves_out;
@@ -37,19 +41,26 @@ const KERNEL: [u64; 10] = [
     0x1980_0202,
 ];
 
+/// Looks through a cell with the rights that are assumed, and hands over what the globs ask for.
+///
+/// # Errors
+/// The rights could not be assumed again after a file was handed over: nothing more was read.
 pub(super) fn walk(
     root: &OwnedFd,
     globs: Vec<Option<Glob>>,
     deliver: &mut Deliver<'_>,
+    rights: Rights,
     is_awaited: &dyn Fn() -> bool,
-) {
-    let mut walk = Walk { globs, deliver, is_awaited, seen: 0, steps: 0 };
+) -> io::Result<()> {
+    let (seen, steps, lost) = (0, 0, None);
+    let mut walk = Walk { globs, deliver, rights, is_awaited, seen, steps, lost };
     let start: Vec<State> = (0..walk.globs.len()).map(|glob| State { glob, part: 0 }).collect();
     let mut path = Vec::new();
     match open(root.as_fd(), c".", OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(top) => walk.dir(&top, &mut path, &start, false, 0),
-        Err(errno) => deliver.skip(b"", SkippedFor::Unreadable, errno.to_string()),
+        Err(errno) => walk.deliver.skip(b"", SkippedFor::Unreadable, errno.to_string()),
     }
+    walk.lost.map_or(Ok(()), Err)
 }
 
 /// How far a path has got in a glob.
@@ -62,10 +73,13 @@ struct State {
 struct Walk<'a, 'b> {
     globs: Vec<Option<Glob>>,
     deliver: &'a mut Deliver<'b>,
+    rights: Rights,
     is_awaited: &'a dyn Fn() -> bool,
     seen: usize,
     /// Steps that were taken to compare names with globs.
     steps: u64,
+    /// Why the rights to read are lost.
+    lost: Option<io::Error>,
 }
 
 /// What the globs say about a name.
@@ -124,7 +138,7 @@ impl Walk<'_, '_> {
             },
         };
         for name in names {
-            if !(self.is_awaited)() {
+            if self.lost.is_some() || !(self.is_awaited)() {
                 return;
             }
             if let Err(detail) = self.count(&states, name.to_bytes()) {
@@ -265,7 +279,7 @@ impl Walk<'_, '_> {
                     let detail = "shows the kernel, not files";
                     return self.deliver.skip(path, SkippedFor::KernelFiles, detail);
                 }
-                self.deliver.file(path, file, &stat);
+                self.hand_over(path, file, &stat);
             }
             _ => {
                 let detail = "became something else while it was looked at";
@@ -274,15 +288,24 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// Destinations are ours, not the program's.
+    fn hand_over(&mut self, path: &[u8], file: OwnedFd, stat: &Stat) {
+        let handed_over = self.rights.lay_down().and_then(|()| {
+            self.deliver.file(path, file, stat);
+            self.rights.assume()
+        });
+        self.lost = handed_over.err();
+    }
+
     fn unreadable(&mut self, path: &[u8], errno: Errno) {
         let (reason, detail) = match errno {
             Errno::ACCESS | Errno::PERM => {
-                (SkippedFor::Denied, "cannot be read: the program took the right away".to_owned())
+                (SkippedFor::Denied, "cannot be read with the rights of the program".to_owned())
             }
             Errno::LOOP => {
                 (SkippedFor::Symlink, "is a symbolic link; links are not followed".to_owned())
             }
-            _ => (SkippedFor::Unreadable, std::io::Error::from(errno).to_string()),
+            _ => (SkippedFor::Unreadable, io::Error::from(errno).to_string()),
         };
         self.deliver.skip(path, reason, detail);
     }
