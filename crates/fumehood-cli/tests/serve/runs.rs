@@ -9,6 +9,7 @@ promises! {
     every_ending_is_told_apart,
     bytes_that_are_no_text_come_in_base64,
     a_form_brings_files_an_archive_and_input,
+    a_form_may_be_as_large_as_any_body,
     files_come_back_in_the_report,
     what_is_wrong_with_a_request_is_named,
     the_same_key_gets_the_same_answer_once,
@@ -74,6 +75,18 @@ fn form(parts: &[Vec<u8>]) -> Request {
     Request::new("POST", "/v1/runs")
         .header("content-type", "multipart/form-data; boundary=edge")
         .body([parts.concat(), b"--edge--\r\n".to_vec()].concat())
+}
+
+fn a_form_may_be_as_large_as_any_body() -> Promise {
+    let service = Service::start("[http]\nbody_size = '6MiB'");
+    let ask = |size: usize| {
+        let job = br#"{"args": ["wc", "-c", "large"]}"#;
+        let large = vec![b'x'; size];
+        service.ask(&form(&[part("job", None, job), part("file", Some("large"), &large)]))
+    };
+    assert_eq!(stdout(&ask(5 << 20).is(200).json()), "5242880 large\n");
+    ask(6 << 20).problem(413, "too-large");
+    Ok(())
 }
 
 fn a_form_brings_files_an_archive_and_input() -> Promise {

@@ -124,6 +124,8 @@ fn values(text: &[u8]) -> usize {
 async fn parts(head: &Parts, bytes: Vec<u8>) -> Result<Job, Problem> {
     let mut request = Request::new(Body::from(bytes));
     request.headers_mut().clone_from(&head.headers);
+    // Among them is that bodies are limited elsewhere; else it would be done here once more.
+    request.extensions_mut().clone_from(&head.extensions);
     let mut form = Multipart::from_request(request, &())
         .await
         .map_err(|error| Problem::bad_request(error.body_text()))?;
