@@ -61,13 +61,13 @@ pub(crate) async fn accept(
 
 async fn serve(stream: Stream, peer: Peer, service: Shared, router: Router, entry: Arc<Entry>) {
     let patience = service.settings().config.http.stall_time.0;
-    let unread = entry.connection.unread.clone();
+    let (unread, unsent) = (entry.connection.unread.clone(), entry.connection.unsent.clone());
     match stream {
         Stream::Tcp(stream) => {
             // A client that has closed and one that has only stopped sending look the same here,
             // until something is sent. Nobody runs programs for clients that are gone, so both are.
             let gone = std::future::pending();
-            let stream = Progressing::new(stream, patience, unread);
+            let stream = Progressing::new(stream, patience, unread, unsent);
             let io = TokioIo::new(stream);
             connection(io, false, gone, peer, service, router, entry).await;
         }
@@ -75,7 +75,7 @@ async fn serve(stream: Stream, peer: Peer, service: Shared, router: Router, entr
             // Here they differ (`poll(2)`: POLLHUP), so one that only stopped sending is answered.
             let Ok(watched) = twin(&stream) else { return };
             let gone = has_hung_up(watched);
-            let stream = Progressing::new(stream, patience, unread);
+            let stream = Progressing::new(stream, patience, unread, unsent);
             let io = TokioIo::new(stream);
             connection(io, true, gone, peer, service, router, entry).await;
         }
@@ -120,8 +120,7 @@ async fn connection<I>(
         async move {
             let mut answer = answer.await?;
             unread.close(&mut answer);
-            drop(busy);
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(busy.until_sent(answer))
         }
     });
     let settings = service.settings();

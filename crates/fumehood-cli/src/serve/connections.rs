@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
+use super::sending::Unsent;
 use super::unread::Unread;
 
 /// Descriptors that are kept for everything but connections.
@@ -35,6 +36,14 @@ pub(crate) struct Connection {
     /// Tells the connection to close.
     pub(crate) close: Notify,
     pub(crate) unread: Unread,
+    pub(crate) unsent: Unsent,
+}
+
+impl Connection {
+    /// Whether nothing runs on it, and no answer is on its way.
+    fn is_idle(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) == 0 && !self.unsent.is_set()
+    }
 }
 
 /// A connection's entry among the open ones, for as long as it is open.
@@ -45,7 +54,7 @@ pub(crate) struct Entry {
     pub(crate) connection: Arc<Connection>,
 }
 
-/// A request in progress.
+/// A request in progress, its answer included.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Inner>, Arc<Connection>);
 
@@ -63,10 +72,11 @@ impl Connections {
             since: AtomicU64::new(self.0.tick()),
             close: Notify::new(),
             unread: Unread::default(),
+            unsent: Unsent::default(),
         });
         let mut open = self.open();
         if open.len() >= most {
-            let idle = open.values().filter(|one| one.busy.load(Ordering::Relaxed) == 0);
+            let idle = open.values().filter(|one| one.is_idle());
             if let Some(oldest) = idle.min_by_key(|one| one.since.load(Ordering::Relaxed)) {
                 oldest.close.notify_one();
             }
@@ -152,12 +162,13 @@ mod tests {
     #[test]
     fn the_one_that_was_idle_for_longest_makes_room() {
         let all = Connections::default();
-        let entries: Vec<_> = (0..3).map(|_| all.enter(10)).collect();
+        let entries: Vec<_> = (0..4).map(|_| all.enter(10)).collect();
         drop(entries[0].busy());
         let _works = entries[1].busy();
-        let _newest = all.enter(3);
+        entries[3].connection.unsent.set(true);
+        let _newest = all.enter(4);
         let told: Vec<_> = entries.iter().map(is_told_to_close).collect();
-        assert_eq!(told, [false, false, true]);
-        assert_eq!(all.count(), 4);
+        assert_eq!(told, [false, false, true, false]);
+        assert_eq!(all.count(), 5);
     }
 }

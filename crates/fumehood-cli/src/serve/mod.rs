@@ -25,6 +25,7 @@ mod policy;
 mod problem;
 mod profile;
 mod router;
+mod sending;
 mod service;
 mod stall;
 mod stream;
@@ -68,8 +69,8 @@ fn run(args: &ServeArgs, config: Config) -> Result<()> {
     let done = runtime.block_on(async {
         connections::raise_file_limit();
         let listeners = listen::bind(&config)?;
-        let service = Service::new(config, is_prompt)?;
         let config = config.bound_to(listeners.iter().map(listen::Listener::name).collect())?;
+        let service = Service::new(config, is_prompt)?;
         drain::serve(&Arc::new(service), args, listeners).await
     });
     // What still runs is killed with the runtime; nothing is waited for.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::sending::Unsent;
 use super::unread::Unread;
 
 /// Bytes a second that a client must take if there is more for it: half of what a poor mobile
@@ -32,6 +33,7 @@ pub(crate) struct Progressing<S> {
     deadline: Option<Pin<Box<Sleep>>>,
     taken: u64,
     unread: Unread,
+    unsent: Unsent,
     /// How long [`LINGER`] and [`SILENCE`] are here.
     times: [Duration; 2],
     /// Set when our side is closed: when the other side's is, too, whether it likes to or not.
@@ -58,13 +60,14 @@ impl End {
 }
 
 impl<S> Progressing<S> {
-    pub(crate) const fn new(inner: S, patience: Duration, unread: Unread) -> Self {
+    pub(crate) const fn new(inner: S, patience: Duration, unread: Unread, unsent: Unsent) -> Self {
         Self {
             inner,
             patience,
             deadline: None,
             taken: 0,
             unread,
+            unsent,
             times: [LINGER, SILENCE],
             end: None,
         }
@@ -82,6 +85,7 @@ impl<S> Progressing<S> {
         if done.is_ready() {
             return done;
         }
+        self.unsent.set(true);
         let patience = self.patience;
         loop {
             let clock = self.deadline.get_or_insert_with(|| {
@@ -134,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Progressing<S> {
         let flushed = ready!(Pin::new(&mut self.inner).poll_flush(cx));
         // Nothing waits any more.
         self.deadline = None;
+        self.unsent.set(false);
         Poll::Ready(flushed)
     }
 
@@ -180,7 +185,8 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_takes_fails() {
         let (ours, _theirs) = duplex(4);
-        let mut ours = Progressing::new(ours, Duration::from_millis(10), Unread::default());
+        let mut ours =
+            Progressing::new(ours, Duration::from_millis(10), Unread::default(), Unsent::default());
         let error = ours.write_all(b"12345678").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
@@ -189,7 +195,7 @@ mod tests {
     fn unread<S>(stream: S, linger: Duration, silence: Duration) -> Progressing<S> {
         let left = Unread::default();
         left.set(true);
-        let mut one = Progressing::new(stream, LONG, left);
+        let mut one = Progressing::new(stream, LONG, left, Unsent::default());
         one.times = [linger, silence];
         one
     }
@@ -232,9 +238,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_is_unsent_until_it_is_taken() {
+        let (ours, mut theirs) = duplex(4);
+        let unsent = Unsent::default();
+        let mut ours = Progressing::new(ours, LONG, Unread::default(), unsent.clone());
+        ours.write_all(b"1234").await.unwrap();
+        assert!(!unsent.is_set());
+        tokio::select! {
+            biased;
+            _ = ours.write_all(b"5678") => panic!("it does not fit"),
+            () = std::future::ready(()) => {}
+        }
+        assert!(unsent.is_set());
+        theirs.read_exact(&mut [0; 4]).await.unwrap();
+        ours.flush().await.unwrap();
+        assert!(!unsent.is_set());
+    }
+
+    #[tokio::test]
     async fn what_is_taken_does_not() {
         let (ours, mut theirs) = duplex(4);
-        let mut ours = Progressing::new(ours, Duration::from_secs(3600), Unread::default());
+        let mut ours =
+            Progressing::new(ours, Duration::from_secs(3600), Unread::default(), Unsent::default());
         let mut taken = [0; 8];
         let (written, read) =
             tokio::join!(ours.write_all(b"12345678"), theirs.read_exact(&mut taken));

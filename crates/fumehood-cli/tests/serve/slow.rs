@@ -1,5 +1,7 @@
 //! Clients that are slow, or do nothing.
 
+use std::io::Read;
+
 use serde_json::json;
 
 use crate::support::{Client, Promise, Request, Service, promises, wait_until};
@@ -9,6 +11,7 @@ promises! {
     a_body_that_does_not_come_is_a_problem,
     slow_bodies_take_no_place_of_others,
     idle_connections_make_room,
+    answers_on_their_way_make_no_room,
     an_answer_that_nobody_takes_is_given_up,
     an_answer_that_waits_keeps_its_place,
 }
@@ -60,6 +63,30 @@ fn idle_connections_make_room() -> Promise {
     assert_eq!(service.ask(&Request::get("/readyz")).status, 200);
     assert_eq!(service.run(&["true"])["outcome"]["code"], 0);
     assert_eq!(busy.answer().is(200).json()["stdout"]["data"]["text"], "done\n");
+    drop(idle);
+    Ok(())
+}
+
+/// Of a stream only its beginning has gone out, of the other answer as much as fits.
+fn answers_on_their_way_make_no_room() -> Promise {
+    let service = Service::start("[http]\nconnections = 20\nstall_time = '60s'");
+    let script = "echo first; sleep 2; echo last";
+    let mut streams = service.client();
+    streams.tell(&Request::run(&json!({ "args": ["sh", "-c", script] })).streaming());
+    let (head, mut events) = streams.begin();
+    head.is(200);
+    assert_eq!(events.event().expect("it starts")["event"], "start");
+    let mut takes_time = service.client();
+    let script = "head -c 4000000 /dev/zero | tr '\\0' x";
+    takes_time.tell(&Request::run(&json!({ "args": ["sh", "-c", script] })));
+    let (head, mut answer) = takes_time.begin();
+    head.is(200);
+    let idle: Vec<Client> = (0..100).map(|_| service.client()).collect();
+    service.ask(&Request::get("/readyz")).is(200);
+    assert_eq!(events.events().last().expect("it ends")["event"], "end");
+    let mut report = Vec::new();
+    answer.read_to_end(&mut report).expect("the whole answer");
+    assert!(report.len() > 4_000_000);
     drop(idle);
     Ok(())
 }
