@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::Interest;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
 
 use super::connections::{self, Connections, Entry};
@@ -66,14 +66,15 @@ async fn serve(stream: Stream, peer: Peer, service: Shared, router: Router, entr
         Stream::Tcp(stream) => {
             // A client that has closed and one that has only stopped sending look the same here,
             // until something is sent. Nobody runs programs for clients that are gone, so both are.
-            let gone = std::future::pending();
+            let Ok(watched) = twin(&stream).and_then(TcpStream::from_std) else { return };
+            let gone = has_stopped_sending(watched);
             let stream = Progressing::new(stream, patience, unread, unsent);
             let io = TokioIo::new(stream);
             connection(io, false, gone, peer, service, router, entry).await;
         }
         Stream::Unix(stream) => {
             // Here they differ (`poll(2)`: POLLHUP), so one that only stopped sending is answered.
-            let Ok(watched) = twin(&stream) else { return };
+            let Ok(watched) = twin(&stream).and_then(UnixStream::from_std) else { return };
             let gone = has_hung_up(watched);
             let stream = Progressing::new(stream, patience, unread, unsent);
             let io = TokioIo::new(stream);
@@ -83,9 +84,19 @@ async fn serve(stream: Stream, peer: Peer, service: Shared, router: Router, entr
 }
 
 /// The same socket once more, to be watched while somebody else reads from it.
-fn twin(stream: &UnixStream) -> io::Result<UnixStream> {
-    let fd = stream.as_fd().try_clone_to_owned()?;
-    UnixStream::from_std(fd.into())
+fn twin<T: From<OwnedFd>>(stream: &impl AsFd) -> io::Result<T> {
+    stream.as_fd().try_clone_to_owned().map(T::from)
+}
+
+/// How long a client that sends nothing more is still served what it sent ahead.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Waits until a client has stopped sending, and may have been answered. Whoever reads from the socket
+/// sees that as well, and at once, but not behind a request that was sent ahead.
+async fn has_stopped_sending(socket: TcpStream) {
+    // Of urgent bytes, which nobody asked for, and of the end. Bytes that wait are not told of.
+    let _ = socket.ready(Interest::PRIORITY).await;
+    tokio::time::sleep(LAST_ANSWERS).await;
 }
 
 /// Waits until both directions are closed.

@@ -8,6 +8,7 @@ use crate::support::{
 
 promises! {
     a_client_that_is_gone_takes_its_program_with_it,
+    what_was_sent_ahead_hides_no_hang_up,
     a_stream_that_nobody_reads_ends_with_its_client,
     who_leaves_the_line_is_not_run,
     a_unix_client_that_only_stops_sending_is_answered,
@@ -28,6 +29,24 @@ fn a_client_that_is_gone_takes_its_program_with_it() -> Promise {
         drop(client);
         wait_until("it is gone", || !has_process(&marker));
         wait_until("its place is free", || service.figure("fumehood_running") == 0);
+        assert_eq!(service.figure("fumehood_abandoned_total"), 1);
+    }
+    Ok(())
+}
+
+/// Whoever reads the next request from a connection is not there to see that it ends.
+fn what_was_sent_ahead_hides_no_hang_up() -> Promise {
+    for address in ["127.0.0.1:0", "unix:DIR/socket"] {
+        let service = Service::start(&format!("listen = ['{address}']"));
+        let marker = marker();
+        let mut client = service.client();
+        let limits = json!({ "wall_time": "1m" });
+        let job = json!({ "args": ["sh", "-c", "sleep 50", marker], "limits": limits });
+        client.tell(&Request::run(&job));
+        client.tell(&Request::get("/livez"));
+        wait_until("it runs", || has_process(&marker));
+        drop(client);
+        wait_until("it is gone", || !has_process(&marker));
         assert_eq!(service.figure("fumehood_abandoned_total"), 1);
     }
     Ok(())
