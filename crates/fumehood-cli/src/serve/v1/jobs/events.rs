@@ -20,6 +20,9 @@ use crate::serve::v1::runs::LINES;
 
 pub(super) const SERVER_SENT: &str = "text/event-stream";
 
+/// Events that are taken for a reader at a time: one that does not read keeps no more of them.
+const AHEAD: usize = 64;
+
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -115,7 +118,7 @@ impl http_body::Body for Replay {
             if self.is_over {
                 return Poll::Ready(None);
             }
-            let (lines, is_over) = self.record.since(self.told);
+            let (lines, is_over) = self.record.since(self.told, AHEAD);
             (self.ready, self.is_over) = (lines.into(), is_over);
             if !self.ready.is_empty() || is_over {
                 continue;

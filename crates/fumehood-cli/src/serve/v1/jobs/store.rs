@@ -58,6 +58,10 @@ pub(crate) struct Record {
     give_up: Notify,
 }
 
+/// What an event takes in memory beside its text, of which programs can make as little as a byte: its
+/// place in the list, what the allocator needs, and what counts its readers.
+const BESIDE: usize = size_of::<Bytes>() + 48;
+
 #[derive(Debug)]
 struct Kept {
     lines: Vec<Bytes>,
@@ -105,7 +109,7 @@ impl Record {
         }
         let seq = kept.lines.len() as u64 + 1;
         let line = Bytes::from(Numbered { seq: Some(seq), event: &event }.line());
-        kept.size += line.len();
+        kept.size += line.len() + BESIDE;
         kept.lines.push(line);
         if matches!(event, Event::End { .. } | Event::Error { .. }) {
             kept.ended = Some(Instant::now());
@@ -116,12 +120,14 @@ impl Record {
         self.changed.send_replace(seq);
     }
 
-    /// The events behind the first `after`, and whether there will be none after them.
-    pub(super) fn since(&self, after: u64) -> (Vec<Bytes>, bool) {
+    /// At most so many events behind the first `after`, and whether there will be none after them.
+    pub(super) fn since(&self, after: u64, most: usize) -> (Vec<Bytes>, bool) {
         let kept = self.kept();
         let after = usize::try_from(after).unwrap_or(usize::MAX);
-        let lines = kept.lines.get(after..).unwrap_or(&[]).to_vec();
-        (lines, kept.ended.is_some())
+        let behind = kept.lines.get(after..).unwrap_or(&[]);
+        let lines: Vec<_> = behind.iter().take(most).cloned().collect();
+        let is_over = kept.ended.is_some() && lines.len() == behind.len();
+        (lines, is_over)
     }
 
     pub(super) fn state(&self) -> State {
@@ -208,7 +214,8 @@ impl Jobs {
 fn tidy(all: &mut BTreeMap<String, Arc<Record>>, config: &JobsConfig) {
     all.retain(|_, record| record.ended().is_none_or(|at| at.elapsed() < config.kept_time.0));
     let size = |all: &BTreeMap<String, Arc<Record>>| -> u64 {
-        all.values().map(|record| record.kept().size as u64).sum()
+        let kept = all.values().map(|record| record.kept());
+        kept.filter(|kept| kept.ended.is_some()).map(|kept| kept.size as u64).sum()
     };
     while size(all) > config.kept_size.0 && forget_oldest(all) {}
 }
@@ -239,15 +246,41 @@ mod tests {
         assert_eq!(record.state(), State::Waiting);
         record.push(Event::Start { id: "1".into() });
         assert_eq!(record.state(), State::Running);
-        assert!(!record.since(0).1);
+        assert!(!record.since(0, 9).1);
         end(&record);
         assert_eq!(record.state(), State::Ended);
         record.push(Event::Start { id: "2".into() });
-        let (lines, is_over) = record.since(1);
+        let (lines, is_over) = record.since(1, 9);
         assert!(is_over);
         assert_eq!(lines.len(), 1, "nothing comes after the end");
         assert!(lines[0].starts_with(br#"{"seq":2,"event":"error""#));
-        assert!(record.since(u64::MAX).0.is_empty());
+        assert!(record.since(u64::MAX, 9).0.is_empty());
+    }
+
+    #[test]
+    fn no_more_events_are_taken_than_asked_for() {
+        let record = record("1");
+        record.push(Event::Start { id: "1".into() });
+        end(&record);
+        let (lines, is_over) = record.since(0, 1);
+        assert_eq!((lines.len(), is_over), (1, false));
+        let (lines, is_over) = record.since(1, 1);
+        assert_eq!((lines.len(), is_over), (1, true));
+    }
+
+    #[test]
+    fn what_runs_takes_no_room_from_what_has_ended() {
+        let jobs = Jobs::default();
+        let [runs, ended] = ["1", "2"].map(record);
+        end(&ended);
+        let size = ended.kept().size;
+        assert!(size > ended.since(0, 9).0[0].len(), "there is more to an event than its text");
+        let config =
+            JobsConfig { kept_size: fumehood::ByteSize(size as u64), ..JobsConfig::default() };
+        runs.push(Event::Start { id: "x".repeat(10_000) });
+        jobs.add(&runs, &config).unwrap();
+        jobs.add(&ended, &config).unwrap();
+        assert!(jobs.find("2", &config).is_some());
     }
 
     #[test]
