@@ -138,7 +138,9 @@ fn error(status: StatusCode, message: &str) -> Response {
 /// Whether programs can be run.
 async fn health(Shares(service): Shares<Shared>) -> Response {
     let healthy = if service.stage() == Stage::Serving {
-        service.playground.health.get(Instant::now(), || health::check(Sandbox::new())).await
+        let job = health::job(&service.settings().config);
+        let check = health::check(Sandbox::new(), job);
+        service.playground.health.get(Instant::now(), check).await
     } else {
         Err("the service is stopping".to_owned())
     };
