@@ -1,5 +1,6 @@
 //! Who may ask, and from which site.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -111,8 +112,7 @@ impl Access {
             let fix = format!("chmod o-r {shown}, or keep sha256 instead of secret");
             return Err(wrong(&format!("{shown}: holds secrets and everybody can read it: {fix}")));
         }
-        let tokens: Result<Vec<_>, String> = file.token.into_iter().map(Token::read).collect();
-        let tokens = tokens.map_err(|problem| wrong(&format!("{shown}: {problem}")))?;
+        let tokens = read(file).map_err(|problem| wrong(&format!("{shown}: {problem}")))?;
         Ok(Self { tokens: Some(tokens) })
     }
 
@@ -126,14 +126,14 @@ impl Access {
         if let Peer::Unix { uid } = peer {
             let own = rustix::process::geteuid().as_raw();
             return if uid == 0 || uid == own || config.uids.contains(&uid) {
-                Ok(Caller::unlimited(format!("uid {uid}")))
+                Ok(Caller::unlimited(format!("{USER}{uid}")))
             } else {
                 Err(Problem::forbidden(format!(
                     "user {uid} may not ask; access.uids lists who may"
                 )))
             };
         }
-        let Some(tokens) = &self.tokens else { return Ok(Caller::unlimited("anonymous")) };
+        let Some(tokens) = &self.tokens else { return Ok(Caller::unlimited(ANONYMOUS)) };
         let presented = bearer(headers)
             .ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer TOKEN"))?;
         let digest: [u8; 32] = Sha256::digest(presented).into();
@@ -145,6 +145,27 @@ impl Access {
         found.ok_or_else(|| Problem::unauthorized("the token is not known"))
     }
 }
+
+/// All tokens of a file. What belongs to a caller is told by its name, so no two may have the same, nor
+/// that of somebody who has no token.
+fn read(file: TokenFile) -> Result<Vec<Token>, String> {
+    let mut names = BTreeSet::new();
+    for TokenEntry { name, .. } in &file.token {
+        if name.is_empty() || *name == *ANONYMOUS || name.starts_with(USER) {
+            let meaning = "others go by it: it must be neither empty nor \"anonymous\", nor begin \
+                           with \"uid \"";
+            return Err(format!("token {name:?}: name: {meaning}"));
+        }
+        if !names.insert(name.clone()) {
+            return Err(format!("token {name:?}: name: another token has it"));
+        }
+    }
+    file.token.into_iter().map(Token::read).collect()
+}
+
+/// What callers without a token go by: everybody, and users of a Unix socket with their number.
+const ANONYMOUS: &str = "anonymous";
+const USER: &str = "uid ";
 
 impl Token {
     fn read(entry: TokenEntry) -> Result<Self, String> {
@@ -323,7 +344,20 @@ mod tests {
 
     fn file(text: &str) -> Result<Vec<Token>, String> {
         let file: TokenFile = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-        file.token.into_iter().map(Token::read).collect()
+        read(file)
+    }
+
+    #[test]
+    fn names_tell_callers_apart() {
+        let token =
+            |name: &str| format!("[[token]]\nname = '{name}'\nsecret = '0123456789abcdef'\n");
+        for name in ["", "anonymous", "uid 0"] {
+            let said = file(&token(name)).unwrap_err();
+            assert!(said.starts_with(&format!("token {name:?}: name: others go by it")), "{said}");
+        }
+        let said = file(&(token("a") + &token("b") + &token("a"))).unwrap_err();
+        assert_eq!(said, "token \"a\": name: another token has it");
+        assert_eq!(file(&(token("a") + &token("b"))).unwrap().len(), 2);
     }
 
     #[test]
