@@ -158,7 +158,8 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if !self.is_over {
+        // Nobody goes away from a job that outlives its connection: it is cancelled, and its record says so.
+        if !self.is_over && self.surface != super::v1::JOBS {
             self.service.metrics.abandoned();
         }
     }

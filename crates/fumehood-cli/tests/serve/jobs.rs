@@ -9,6 +9,7 @@ promises! {
     events_are_told_again_from_any_point_on,
     a_job_that_runs_can_be_cancelled,
     a_job_that_waits_can_be_cancelled,
+    a_job_that_is_cancelled_was_not_abandoned,
     jobs_of_others_are_not_there,
     old_jobs_make_room,
 }
@@ -99,6 +100,18 @@ fn a_job_that_waits_can_be_cancelled() -> Promise {
     service.ask(&Request::new("DELETE", &second)).is(202);
     assert_eq!(ended(&service, &second)["problem"]["type"], "urn:fumehood:problem:cancelled");
     assert_eq!(show(&service, &first)["state"], "running");
+    Ok(())
+}
+
+/// Whatever it does at that moment.
+fn a_job_that_is_cancelled_was_not_abandoned() -> Promise {
+    let service = Service::start("");
+    for _ in 0..50 {
+        let path = create(&service, &json!({ "args": ["sleep", "50"] }));
+        service.ask(&Request::new("DELETE", &path)).is(202);
+        ended(&service, &path);
+    }
+    assert_eq!(service.figure("fumehood_abandoned_total"), 0);
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
 pub(crate) use idempotency::Replies;
-pub(crate) use jobs::Jobs;
+pub(crate) use jobs::{Jobs, SURFACE as JOBS};
 pub(crate) use streams::{Entry as StreamEntry, Streams};
 
 use super::problem::Problem;

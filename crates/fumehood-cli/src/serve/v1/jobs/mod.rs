@@ -26,7 +26,7 @@ pub(crate) use store::View;
 use store::{Record, State as JobState};
 
 /// Name of this interface in the metrics.
-const SURFACE: &str = "jobs";
+pub(crate) const SURFACE: &str = "jobs";
 
 /// `POST /v1/jobs`: takes a job in, and answers before it runs.
 pub(super) async fn create(
