@@ -69,10 +69,12 @@ fn events_are_told_again_from_any_point_on() -> Promise {
     let sent = Request::get(&format!("{path}/events"))
         .header("accept", "text/event-stream")
         .header("last-event-id", "3");
-    let text = service.ask(&sent).is(200).text();
+    let text = service.ask(&sent.clone()).is(200).text();
     assert!(
         text.starts_with("id: 4\ndata: {\"seq\":4,\"event\":\"end\"") && text.ends_with("\n\n")
     );
+    // Whoever comes back after the end is told not to come again.
+    service.ask(&sent.header("last-event-id", "4")).is(204);
     service.ask(&Request::get(&format!("{path}/events?after=x"))).problem(400, "bad-request");
     Ok(())
 }

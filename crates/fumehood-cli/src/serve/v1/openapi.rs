@@ -241,7 +241,11 @@ fn job_events() -> Value {
         ],
         "get": {
             "operationId": "jobEvents", "summary": "Tells what happened, and what happens",
-            "responses": with_problems(json!({ "200": events }), &UNKNOWN),
+            "responses": with_problems(
+                json!({ "200": events, "204": { "description":
+                    "It has ended, and there are no server-sent events behind that one." } }),
+                &UNKNOWN,
+            ),
         },
     })
 }

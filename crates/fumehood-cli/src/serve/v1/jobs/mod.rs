@@ -142,8 +142,12 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     let record = find(&service, &caller, &id)?;
-    let format = Format::of(accepts(&head.headers, events::SERVER_SENT));
-    Ok(events::response(record, after(&head)?, format))
+    let (format, after) = (Format::of(accepts(&head.headers, events::SERVER_SENT)), after(&head)?);
+    // Browsers come back after the last event, for as long as they are not told that it was the last.
+    if format == Format::ServerSent && record.since(after, 1) == (Vec::new(), true) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Ok(events::response(record, after, format))
 }
 
 /// The event after which the client wants to hear more. Who comes back after a break says so in a
