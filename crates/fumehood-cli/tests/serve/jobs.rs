@@ -10,6 +10,7 @@ promises! {
     a_job_that_runs_can_be_cancelled,
     a_job_that_waits_can_be_cancelled,
     a_job_that_is_cancelled_was_not_abandoned,
+    names_that_are_no_text_name_nothing,
     jobs_of_others_are_not_there,
     old_jobs_make_room,
 }
@@ -114,6 +115,19 @@ fn a_job_that_is_cancelled_was_not_abandoned() -> Promise {
         ended(&service, &path);
     }
     assert_eq!(service.figure("fumehood_abandoned_total"), 0);
+    Ok(())
+}
+
+fn names_that_are_no_text_name_nothing() -> Promise {
+    let service = Service::start("");
+    for (method, path) in [
+        ("GET", "/v1/jobs/%ff"),
+        ("DELETE", "/v1/jobs/%ff"),
+        ("GET", "/v1/jobs/%ff/events"),
+        ("DELETE", "/v1/runs/%ff"),
+    ] {
+        service.ask(&Request::new(method, path)).problem(404, "not-found");
+    }
     Ok(())
 }
 

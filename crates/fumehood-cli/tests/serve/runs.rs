@@ -182,12 +182,18 @@ fn a_profile_gives_what_strangers_cannot_ask_for() -> Promise {
     let dir = tempfile::tempdir().expect("a place for files");
     std::fs::write(dir.path().join("data"), "of the host").expect("the directory is ours");
     open_to_all(dir.path());
-    let settings = "[profiles.data]\nmounts = [{ source = 'DIR', target = '/data' }]\n\
+    let settings = "[profiles.'data ä']\n[profiles.data]\nmounts = [{ source = 'DIR', target = '/data' }]\n\
                     env.set.WHERE = '/data'\nlimits.wall_time = '9s'";
     let service = Service::start_in(dir, settings);
     let job = json!({ "args": ["sh", "-c", "cat $WHERE/data"] });
     let report = service.ask(&Request::post("/v1/runs?profile=data", &job)).is(200).json();
     assert_eq!(stdout(&report), "of the host", "{report}");
+    service.ask(&Request::post("/v1/runs?profile=data%20%C3%A4", &job)).is(200);
+    for (name, status, kind) in [("data%2", 400, "bad-request"), ("data+%C3%A4", 404, "not-found")]
+    {
+        let asked = Request::post(&format!("/v1/runs?profile={name}"), &job);
+        service.ask(&asked).problem(status, kind);
+    }
     let job = json!({ "args": ["cat", "/data/data"] });
     let report = service.ask(&Request::run(&job)).is(200).json();
     assert_ne!(report["outcome"]["code"], 0, "{report}");

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use fumehood::{Input, Job, Stdin};
 use sha2::{Digest, Sha256};
 
+use super::address::parameter;
 use crate::serve::access::Caller;
 use crate::serve::body::{self, Received};
 use crate::serve::line::Place;
@@ -37,7 +38,8 @@ pub(super) async fn read(
     body: Body,
 ) -> Result<Asked, Problem> {
     let form = Form::of(head)?;
-    let profile = parameter(head, "profile");
+    let profile = parameter(head, "profile")?;
+    let profile = profile.as_deref();
     let settings = service.settings();
     let limit = settings.config.http.body_size.0;
     let Received { bytes, held } = body::read(service, caller, &head.headers, body, limit).await?;
@@ -77,15 +79,6 @@ impl Form {
             _ => Err(Problem::wrong_media_type("application/json or multipart/form-data")),
         }
     }
-}
-
-/// A parameter behind the `?`. What they name here needs no escapes.
-pub(super) fn parameter<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
-    let pairs = head.uri.query()?.split('&');
-    pairs
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(own, _)| *own == name)
-        .map(|(_, value)| value)
 }
 
 fn job(bytes: &[u8]) -> Result<Job, Problem> {

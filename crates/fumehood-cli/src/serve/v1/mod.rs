@@ -1,5 +1,6 @@
 //! The native interface: a job in, a report out.
 
+mod address;
 mod asked;
 mod idempotency;
 mod jobs;

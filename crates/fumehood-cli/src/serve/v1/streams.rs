@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use fumehood::Handle;
 
+use super::address::Named;
 use crate::serve::access::Caller;
 use crate::serve::problem::Problem;
 use crate::serve::service::Shared;
@@ -58,7 +59,7 @@ impl Drop for Entry {
 pub(super) async fn cancel(
     State(service): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<StatusCode, Problem> {
     let run = service.streams.find(&id, &caller);
     let run = run.ok_or_else(|| Problem::not_found("no such run is told of, or not any more"))?;

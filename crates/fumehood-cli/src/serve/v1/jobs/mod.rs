@@ -5,14 +5,15 @@ mod store;
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 
-use super::asked::{self, Asked, parameter};
+use super::address::{Named, parameter};
+use super::asked::{self, Asked};
 use super::json;
 use crate::serve::access::Caller;
 use crate::serve::problem::Problem;
@@ -111,7 +112,7 @@ fn find(service: &Shared, caller: &Caller, id: &str) -> Result<Arc<Record>, Prob
 pub(super) async fn show(
     State(service): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Response, Problem> {
     json(&find(&service, &caller, &id)?.view())
 }
@@ -120,7 +121,7 @@ pub(super) async fn show(
 pub(super) async fn delete(
     State(service): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Response, Problem> {
     let record = find(&service, &caller, &id)?;
     if record.state() == JobState::Ended {
@@ -137,7 +138,7 @@ pub(super) async fn delete(
 pub(super) async fn events(
     State(service): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Named(id): Named,
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
@@ -153,7 +154,7 @@ pub(super) async fn events(
 /// The event after which the client wants to hear more. Who comes back after a break says so in a
 /// header (`Last-Event-ID`), which counts if there is no parameter.
 fn after(head: &Parts) -> Result<u64, Problem> {
-    let named = parameter(head, "after").map(number).transpose()?;
+    let named = parameter(head, "after")?.as_deref().map(number).transpose()?;
     let header = head.headers.get("last-event-id");
     let header = header.map(|value| number(value.to_str().unwrap_or_default())).transpose()?;
     Ok(named.or(header).unwrap_or(0))
