@@ -10,6 +10,7 @@ promises! {
     bytes_that_are_no_text_come_in_base64,
     a_form_brings_files_an_archive_and_input,
     a_form_may_be_as_large_as_any_body,
+    a_form_that_is_sent_again_is_known_by_its_parts,
     files_come_back_in_the_report,
     what_is_wrong_with_a_request_is_named,
     the_same_key_gets_the_same_answer_once,
@@ -86,6 +87,28 @@ fn a_form_may_be_as_large_as_any_body() -> Promise {
     };
     assert_eq!(stdout(&ask(5 << 20).is(200).json()), "5242880 large\n");
     ask(6 << 20).problem(413, "too-large");
+    Ok(())
+}
+
+/// Clients make up what stands between the parts anew each time.
+fn a_form_that_is_sent_again_is_known_by_its_parts() -> Promise {
+    let service = Service::start("");
+    let ask = |edge: &str, content: &str| {
+        let job = r#"{"args": ["cat", "a", "/proc/sys/kernel/random/uuid"]}"#;
+        let head = "Content-Disposition: form-data; name=";
+        let body = format!(
+            "--{edge}\r\n{head}job\r\n\r\n{job}\r\n--{edge}\r\n{head}file; filename=a\r\n\r\n\
+             {content}\r\n--{edge}--\r\n"
+        );
+        let request = Request::new("POST", "/v1/runs").header("idempotency-key", "a").body(body);
+        service
+            .ask(&request.header("content-type", &format!("multipart/form-data; boundary={edge}")))
+    };
+    let first = ask("one", "x").is(200);
+    let again = ask("two", "x").is(200);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.body, first.body);
+    ask("one", "y").problem(422, "idempotency-mismatch");
     Ok(())
 }
 

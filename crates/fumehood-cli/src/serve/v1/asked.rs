@@ -43,22 +43,29 @@ pub(super) async fn read(
     let settings = service.settings();
     let limit = settings.config.http.body_size.0;
     let Received { bytes, held } = body::read(service, caller, &head.headers, body, limit).await?;
-    let digest = heavy(bytes.len(), || digest(profile, &bytes));
+    let mut summary = Summary::default();
+    summary.add(profile.unwrap_or_default().as_bytes());
     let job = match form {
-        Form::Json => heavy(bytes.len(), || job(&bytes))?,
-        Form::Multipart => parts(head, bytes).await?,
+        Form::Json => {
+            summary.add(&bytes);
+            heavy(bytes.len(), || job(&bytes))?
+        }
+        Form::Multipart => parts(head, bytes, &mut summary).await?,
     };
     let job = policy::admit(job, profile, caller, &settings.config)?;
-    Ok(Asked { job, digest, held })
+    Ok(Asked { job, digest: summary.0.finalize().into(), held })
 }
 
-/// What a request asks for, so short that it can be kept.
-fn digest(profile: Option<&str>, bytes: &[u8]) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    digest.update(profile.unwrap_or_default());
-    digest.update([0]);
-    digest.update(bytes);
-    digest.finalize().into()
+/// What a request asks for, so short that it can be kept. Of a form it is the parts that count: what
+/// stands between them is new each time that it is sent.
+#[derive(Default)]
+struct Summary(Sha256);
+
+impl Summary {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        heavy(bytes.len(), || self.0.update(bytes));
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +121,7 @@ fn values(text: &[u8]) -> usize {
 }
 
 /// A form: the part `job` in JSON, and files.
-async fn parts(head: &Parts, bytes: Vec<u8>) -> Result<Job, Problem> {
+async fn parts(head: &Parts, bytes: Vec<u8>, summary: &mut Summary) -> Result<Job, Problem> {
     let mut request = Request::new(Body::from(bytes));
     request.headers_mut().clone_from(&head.headers);
     // Among them is that bodies are limited elsewhere; else it would be done here once more.
@@ -124,16 +131,16 @@ async fn parts(head: &Parts, bytes: Vec<u8>) -> Result<Job, Problem> {
         .map_err(|error| Problem::bad_request(error.body_text()))?;
     let (mut found, mut inputs, mut stdin) = (None, Vec::new(), None);
     while let Some(field) = form.next_field().await.map_err(|error| broken(&error))? {
-        match field.name().unwrap_or_default() {
-            "job" => found = Some(job(&content(field).await?)?),
-            "stdin" => stdin = Some(content(field).await?),
-            "tar" => inputs.push(Input::tar_bytes(content(field).await?)),
-            "file" => inputs.push(file(field).await?),
-            "program" => inputs.push(file(field).await?.executable()),
-            other => {
-                let known = "known are job, stdin, tar, file and program";
-                return Err(Problem::bad_request(format!("unknown part {other:?}; {known}")));
-            }
+        let part = Part::read(field).await?;
+        summary.add(part.name.as_bytes());
+        summary.add(part.file_name.as_bytes());
+        summary.add(&part.content);
+        match part.name.as_str() {
+            "job" => found = Some(job(&part.content)?),
+            "stdin" => stdin = Some(part.content),
+            "tar" => inputs.push(Input::tar_bytes(part.content)),
+            "file" => inputs.push(part.file()?),
+            _ => inputs.push(part.file()?.executable()),
         }
     }
     let mut job = found.ok_or_else(|| Problem::bad_request("the form has no part job"))?;
@@ -148,20 +155,36 @@ fn broken(error: &axum::extract::multipart::MultipartError) -> Problem {
     Problem::bad_request(format!("the form is broken: {}", error.body_text()))
 }
 
-async fn content(field: Field<'_>) -> Result<Vec<u8>, Problem> {
-    field.bytes().await.map(Vec::from).map_err(|error| broken(&error))
+/// A part of a form.
+struct Part {
+    name: String,
+    file_name: String,
+    content: Vec<u8>,
 }
 
-/// A file in the working directory, by the name that the client gives it.
-async fn file(field: Field<'_>) -> Result<Input, Problem> {
-    let name = field.file_name().unwrap_or_default().to_owned();
-    if name.is_empty() || name.starts_with('/') {
-        let detail = "a part file or program needs a filename, relative to /workspace";
-        return Err(Problem::bad_request(detail));
+impl Part {
+    async fn read(field: Field<'_>) -> Result<Self, Problem> {
+        const KNOWN: [&str; 5] = ["job", "stdin", "tar", "file", "program"];
+        let name = field.name().unwrap_or_default().to_owned();
+        if !KNOWN.contains(&name.as_str()) {
+            let known = "known are job, stdin, tar, file and program";
+            return Err(Problem::bad_request(format!("unknown part {name:?}; {known}")));
+        }
+        let file_name = field.file_name().unwrap_or_default().to_owned();
+        let content = field.bytes().await.map_err(|error| broken(&error))?;
+        Ok(Self { name, file_name, content: content.into() })
     }
-    // Whether it leads anywhere else is judged with all other paths of the job.
-    let to = Path::new(Job::CWD).join(name);
-    Ok(Input::bytes(content(field).await?).to(to))
+
+    /// A file in the working directory, by the name that the client gives it.
+    fn file(self) -> Result<Input, Problem> {
+        if self.file_name.is_empty() || self.file_name.starts_with('/') {
+            let detail = "a part file or program needs a filename, relative to /workspace";
+            return Err(Problem::bad_request(detail));
+        }
+        // Whether it leads anywhere else is judged with all other paths of the job.
+        let to = Path::new(Job::CWD).join(self.file_name);
+        Ok(Input::bytes(self.content).to(to))
+    }
 }
 
 #[cfg(test)]
