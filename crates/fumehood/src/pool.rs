@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::{Job, Report, Result, Running, Sandbox, Streams};
+use crate::{Error, Job, Report, Result, Running, Sandbox, Streams};
 
 use stock::{Stock, Taken};
 
@@ -30,7 +31,7 @@ pub struct PoolConfig {
     /// Kinds of jobs for which cells are kept: those that were asked for last.
     pub kinds: usize,
     /// Age at which a parked cell is thrown away, and the host is looked at anew: a cell shows the
-    /// host's directories as they were mounted when it was built.
+    /// host's directories as they were mounted when it was built. At least 100 ms.
     pub max_age: Duration,
 }
 
@@ -99,8 +100,8 @@ pub struct PoolMetrics {
 /// millisecond, and to a quarter at once. Jobs whose root is a directory or an image, and those with
 /// copy-on-write mounts, are always built when they come.
 ///
-/// A pool belongs to the runtime that it is first used on. Copies share their cells; dropping the
-/// last one ends them.
+/// A pool belongs to the runtime that it is first used on, until that is shut down: on any other its jobs
+/// are built as by [`Sandbox`]. Copies share their cells; dropping the last one ends them.
 ///
 /// ```no_run
 /// # async fn example() -> fumehood::Result<()> {
@@ -156,7 +157,10 @@ fn count(counter: &AtomicU64) {
 impl Pool {
     /// A pool whose cells come from this sandbox.
     #[must_use]
-    pub fn new(sandbox: Sandbox, config: PoolConfig) -> Self {
+    pub fn new(sandbox: Sandbox, mut config: PoolConfig) -> Self {
+        // Cells that are old as soon as they are built would be built without end.
+        const LEAST: Duration = Duration::from_millis(100);
+        config.max_age = config.max_age.max(LEAST);
         Self(Arc::new(Inner {
             sandbox,
             config,
@@ -185,6 +189,11 @@ impl Pool {
     /// As for [`Sandbox::spawn`].
     pub async fn spawn(&self, job: &Job, streams: Streams) -> Result<Running> {
         let progress = InProgress::new(&self.0);
+        if !self.0.is_at_home() {
+            count(&self.0.counts.misses);
+            let running = Box::pin(self.0.sandbox.spawn(job, streams)).await?;
+            return Ok(running.in_pool(None, progress));
+        }
         let (parked, spent) = self.0.take(job);
         let running = match parked {
             Some(Taken { plan: before, cell, recipe, told }) => {
@@ -216,10 +225,14 @@ impl Pool {
     ///
     /// # Errors
     /// Why no cell can be built: as for [`Sandbox::run`]; and if this process may not have as many
-    /// descriptors as so many cells take, ten each.
+    /// descriptors as so many cells take, ten each. On another runtime than the pool's it cannot be done.
     pub async fn warm(&self, job: &Job) -> Result<()> {
         if !job.can_be_parked() {
             return Ok(());
+        }
+        if !self.0.is_at_home() {
+            let reason = "the pool belongs to another runtime, which is still there";
+            return Err(Error::internal("park cells", std::io::Error::other(reason)));
         }
         self.0.has_room()?;
         self.0.prepare(job).await?;
@@ -265,6 +278,7 @@ impl Pool {
         if stock.spent.as_ref().is_none_or(mpsc::UnboundedSender::is_closed) {
             let (sender, spent) = mpsc::unbounded_channel();
             stock.spent = Some(sender);
+            stock.home = Some(runtime::Handle::current().id());
             tokio::spawn(keeper::keep(Arc::downgrade(&self.0), spent));
         }
         drop(stock);

@@ -7,6 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
+use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -30,6 +31,8 @@ pub(super) struct Stock {
     pub(super) groups: Vec<Group>,
     /// Where cells that have been used go; there when the keeper is.
     pub(super) spent: Option<mpsc::UnboundedSender<Spent>>,
+    /// The runtime that looks after all of it; there when the keeper is.
+    pub(super) home: Option<runtime::Id>,
 }
 
 /// The cells for one kind of job.
@@ -197,6 +200,21 @@ impl Inner {
 
     pub(super) fn is_old(&self, since: Instant) -> bool {
         since.elapsed() >= self.config.max_age
+    }
+
+    /// Whether the stock is of use to the caller's runtime. What an older one left, which is gone by now, is
+    /// of use to nobody.
+    pub(super) fn is_at_home(&self) -> bool {
+        let mut stock = self.stock();
+        let Some(home) = stock.home else { return true };
+        if stock.spent.as_ref().is_some_and(|keeper| !keeper.is_closed()) {
+            return home == runtime::Handle::current().id();
+        }
+        let left = std::mem::take(&mut *stock);
+        // Ended here, where the stock is not locked.
+        drop(stock);
+        drop(left);
+        true
     }
 
     /// A parked cell for this job, and where it goes after.

@@ -16,7 +16,7 @@ use libtest_mimic::Arguments;
 
 use common::Test;
 
-const TESTS: [(&str, Test); 31] = [
+const TESTS: [(&str, Test); 33] = [
     ("a_parked_cell_gives_what_the_job_says", jobs::gives_what_the_job_says),
     ("what_is_worked_out_for_one_job_counts_for_no_other", jobs::recipes),
     ("what_is_worked_out_before_a_job_is_right_for_it", jobs::by_recipe),
@@ -36,6 +36,8 @@ const TESTS: [(&str, Test); 31] = [
     ("a_group_that_had_much_is_used_again", stock::large_groups),
     ("an_init_has_its_processors_before_its_inputs", seats::before_inputs),
     ("old_cells_are_thrown_away", stock::old_cells_go),
+    ("cells_are_parked_whatever_the_age_that_they_may_have", stock::no_age),
+    ("a_pool_is_of_use_to_other_runtimes", stock::other_runtimes),
     ("draining_ends_what_is_parked", stock::drained),
     ("a_cell_that_died_parked_is_replaced", deaths::dead_cells_are_replaced),
     ("a_cell_that_dies_as_it_is_used_is_replaced", deaths::dying_cells_are_replaced),

@@ -104,6 +104,44 @@ pub(crate) fn old_cells_go() -> Result<(), Failed> {
     })
 }
 
+pub(crate) fn no_age() -> Result<(), Failed> {
+    run(async {
+        let config = PoolConfig::default().parked(2).max_age(Duration::ZERO);
+        let pool = Pool::new(Sandbox::new(), config);
+        pool.warm(&Job::new(["true"])).await
+    })
+}
+
+/// One whose cells are looked after by a runtime that nobody drives, and then by none.
+pub(crate) fn other_runtimes() -> Result<(), Failed> {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let pool = pool(2);
+    let job = Job::new(["echo", "ran"]);
+    let once = || async {
+        let patience = Duration::from_secs(60);
+        let ran = tokio::time::timeout(patience, prints(&pool, &job)).await;
+        assert_eq!(ran.expect("nobody is waited for in vain")?, "ran\n");
+        Ok::<(), Failed>(())
+    };
+    let first = runtime()?;
+    first.block_on(pool.warm(&job))?;
+    first.block_on(once())?;
+    let second = runtime()?;
+    for _ in 0..3 {
+        second.block_on(once())?;
+    }
+    second.block_on(pool.warm(&job)).expect_err("its cells would be of use to nobody there");
+    drop(first);
+    for _ in 0..20 {
+        second.block_on(once())?;
+    }
+    second.block_on(pool.warm(&job))?;
+    let hits = pool.metrics().hits;
+    second.block_on(once())?;
+    assert_eq!(pool.metrics().hits, hits + 1);
+    Ok(())
+}
+
 pub(crate) fn drained() -> Result<(), Failed> {
     run(async {
         let pool = pool(3);

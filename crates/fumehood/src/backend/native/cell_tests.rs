@@ -70,7 +70,7 @@ fn a_shared_root_outlives_an_init_that_is_killed() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let gone = tokio::time::timeout(Duration::from_secs(60), gone).await;
+        let gone = timeout(Duration::from_secs(60), gone).await;
         gone.expect("the mounts go with who keeps them");
     })
     .unwrap();

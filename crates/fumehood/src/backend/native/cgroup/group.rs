@@ -238,7 +238,6 @@ impl Group {
     ///
     /// # Errors
     /// `TimedOut` if some are still there after `patience`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "inits kill their cells, so far"))]
     pub(crate) fn kill(&self, patience: Duration) -> io::Result<()> {
         let mut pauses = Pauses::until(Instant::now() + patience);
         while !self.is_gone && !self.control.is_empty()? {
