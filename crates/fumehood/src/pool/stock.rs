@@ -222,10 +222,20 @@ impl Inner {
         let mut stock = self.stock();
         let spent = stock.spent.clone();
         let mut useless = Vec::new();
-        let taken = stock.ask_for(job).and_then(|shelf| self.pick(shelf, job, &mut useless));
+        let few = self.config.parked.div_ceil(2);
+        let mut is_short = false;
+        let taken = stock.ask_for(job).and_then(|shelf| {
+            let taken = self.pick(shelf, job, &mut useless);
+            is_short = shelf.cells.len() < few;
+            taken
+        });
         // Ended here, where the stock is not locked.
         drop(stock);
         drop(useless);
+        if is_short {
+            // It may be long until a run ends, which the keeper is told of.
+            self.work.notify_one();
+        }
         (taken, spent)
     }
 
