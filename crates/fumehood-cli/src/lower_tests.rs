@@ -69,6 +69,8 @@ fn flags_become_mounts() {
         (&["--mount", "source=/a,target=/b,optional"], mount(Access::ReadOnly, true)),
         (&["-v", "/a:/b:cow"], mount(Access::CopyOnWrite, false)),
         (&["--mount", "source=/a,target=/b,cow"], mount(Access::CopyOnWrite, false)),
+        (&["--mount", "source=/a,target=/b,cow=false"], mount(Access::ReadOnly, false)),
+        (&["--mount", "source=/a,target=/b,cow=false,ro=0"], mount(Access::ReadWrite, false)),
         (&["--mount", "source=/a,target=/b,as-owner"], {
             let mount = Mount::new("/a", "/b");
             plain().with_mount(Mount { as_owner: true, ..mount })
@@ -83,6 +85,28 @@ fn flags_become_mounts() {
         (&["--here"], plain().mount_cow(std::env::current_dir().unwrap(), Job::CWD)),
     ] {
         assert_eq!(flags(given), job, "{given:?}");
+    }
+}
+
+/// The last word must not win: with `readonly=false` the source itself would be written to.
+#[test]
+fn fields_of_a_mount_do_not_contradict_each_other() {
+    for (fields, message) in [
+        ("cow,readonly=false", "has both cow and readonly"),
+        ("readonly=false,cow", "has both cow and readonly"),
+        ("ro,cow=true", "has both cow and readonly"),
+        ("ro,readonly=false", "readonly is given twice"),
+        ("cow,cow=false", "cow is given twice"),
+        ("src=/c", "source is given twice"),
+        ("destination=/b", "target is given twice"),
+        ("type=bind,type=bind", "type is given twice"),
+        ("optional,optional=false", "optional is given twice"),
+        ("as-owner,as-owner", "as-owner is given twice"),
+        ("cow,upper=/c,upper=/d", "upper is given twice"),
+    ] {
+        let mount = format!("source=/a,target=/b,{fields}");
+        let error = lowered(&["--mount", &mount, "p"]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("invalid job: --mount: {mount}: {message}")), "{error}");
     }
 }
 

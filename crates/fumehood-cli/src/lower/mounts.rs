@@ -1,5 +1,6 @@
 //! Mounts, whose paths may hold any byte but NUL.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -70,22 +71,23 @@ fn read_volume(text: &OsStr) -> Result<Mount> {
 fn read_mount(text: &OsStr) -> Result<Mount> {
     let refused = |problem: String| Error::invalid("--mount", shown(text), problem);
     let (mut source, mut target) = (None, None);
+    let (mut readonly, mut cow) = (None, false);
     let mut mount = Mount::new("", "");
+    let mut given = BTreeSet::new();
     for field in fields(text.as_bytes()).map_err(|problem| refused(problem.to_owned()))? {
         let mut halves = field.splitn(2, |&byte| byte == b'=');
         let (key, value) = (halves.next().unwrap_or_default(), halves.next());
         let key = String::from_utf8_lossy(key).into_owned();
         let value = value.unwrap_or(b"true");
         let truth = || truth(value).ok_or_else(|| refused(format!("{key} must be true or false")));
-        match key.as_str() {
+        let name = one_name(&key);
+        match name {
             "type" if value == b"bind" => {}
             "type" => return Err(refused("type must be bind; for tmpfs there is --tmpfs".into())),
-            "source" | "src" => source = Some(on_host("--mount", path(value))?),
-            "target" | "dst" | "destination" => target = Some(path(value).to_owned()),
-            "readonly" | "ro" if truth()? => mount.access = Access::ReadOnly,
-            "readonly" | "ro" => mount.access = Access::ReadWrite,
-            "cow" if truth()? => mount.access = Access::CopyOnWrite,
-            "cow" => {}
+            "source" => source = Some(on_host("--mount", path(value))?),
+            "target" => target = Some(path(value).to_owned()),
+            "readonly" => readonly = Some(truth()?),
+            "cow" => cow = truth()?,
             "optional" => mount.optional = truth()?,
             "as-owner" => mount.as_owner = truth()?,
             "upper" => mount.upper = Some(on_host("--mount", path(value))?),
@@ -94,11 +96,39 @@ fn read_mount(text: &OsStr) -> Result<Mount> {
                 return Err(refused(format!("unknown field {key:?}; there are {known}")));
             }
         }
+        // Of two values one would win silently.
+        if !given.insert(name.to_owned()) {
+            return Err(refused(format!("{name} is given twice; leave one out")));
+        }
     }
     let lacks = |name: &str| refused(format!("has no {name}; write {name}=PATH"));
     mount.source = source.ok_or_else(|| lacks("source"))?;
     mount.target = target.ok_or_else(|| lacks("target"))?;
+    mount.access = access(readonly, cow).map_err(|problem| refused(problem.to_owned()))?;
     Ok(mount)
+}
+
+/// The name of a field that has several.
+fn one_name(key: &str) -> &str {
+    match key {
+        "src" => "source",
+        "dst" | "destination" => "target",
+        "ro" => "readonly",
+        name => name,
+    }
+}
+
+/// What a program may do: whoever says both cow and readonly might mean either, and must not find
+/// that the other was meant.
+const fn access(readonly: Option<bool>, cow: bool) -> Result<Access, &'static str> {
+    match (cow, readonly) {
+        (true, None) => Ok(Access::CopyOnWrite),
+        (true, Some(_)) => Err("has both cow and readonly, of which only one can hold: with cow \
+                                the program writes to a copy, with readonly=false to the source; \
+                                leave one out"),
+        (false, Some(false)) => Ok(Access::ReadWrite),
+        (false, None | Some(true)) => Ok(Access::ReadOnly),
+    }
 }
 
 /// Splits at commas, by the rules of CSV that Docker has: a field that stands in double quotes may
