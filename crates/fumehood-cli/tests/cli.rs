@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -54,6 +58,117 @@ fn a_report_is_written_beside_output_that_is_passed_on() {
     assert_eq!(report["stdout"]["data"]["text"], "");
     assert_eq!(report["confinement"]["guarantees"]["filesystem"]["state"], "held");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+/// A FIFO with a name, and the directory that it is in.
+fn fifo() -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fifo").to_str().unwrap().to_owned();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    (dir, path)
+}
+
+/// A run that is killed where it would go on for ever: its status is 137 then.
+fn bounded(args: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", "60", FUMEHOOD]).args(args).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn a_fifo_that_nobody_writes_to_holds_up_the_program_alone() {
+    let (_dir, path) = fifo();
+    let stdin = |program: &[&str]| {
+        let run = ["run", "--timeout", "300ms", "--grace", "0s", "--stdin", &path];
+        bounded(&[&run, program].concat()).output().unwrap()
+    };
+    assert_ended(&stdin(&["true"]), 0);
+    assert_ended(&stdin(&["cat"]), 124);
+}
+
+#[test]
+fn a_fifo_is_read_once_somebody_writes_to_it() {
+    let (_dir, path) = fifo();
+    let run = ["run", "--stdin", &path, "sh", "-c", "echo runs; cat"];
+    let mut child = bounded(&run).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "runs\n");
+    fs::write(&path, "later").unwrap();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "runs\nlater");
+    assert!(child.wait().unwrap().success());
+}
+
+/// Sends a signal until the run is at its end, wherever it is; it is killed if it never gets there.
+fn stopped_by(signal: Signal, mut run: Child) -> ExitStatus {
+    let pid = Pid::from_child(&run);
+    for _ in 0..600 {
+        if let Some(status) = run.try_wait().unwrap() {
+            return status;
+        }
+        let _ = kill_process(pid, signal);
+        sleep(Duration::from_millis(100));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap()
+}
+
+/// Waits until a process has a handler for a signal.
+fn handles(signal: Signal, run: &Child) {
+    let bit = 1_u64 << (signal.as_raw() - 1);
+    let caught = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", run.id())).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap() & bit != 0
+    };
+    while !caught() {
+        sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_report_that_nobody_reads_can_be_given_up() {
+    let (_dir, path) = fifo();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut run = Command::new(FUMEHOOD);
+        run.args(["run", "--report", &path, "echo", "done"]).stdout(Stdio::piped());
+        let mut run = run.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(run.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "done\n");
+        assert_eq!(stopped_by(signal, run).code(), Some(128 + signal.as_raw()));
+    }
+}
+
+#[test]
+fn a_report_does_not_wait_for_who_reads_no_notices() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    let (_nobody_reads, full) = std::io::pipe().unwrap();
+    fcntl_setfl(&full, OFlags::NONBLOCK).unwrap();
+    while (&full).write(&[0; 4096]).is_ok() {}
+    fcntl_setfl(&full, OFlags::empty()).unwrap();
+    let report = path.to_str().unwrap();
+    let run = ["run", "--timeout", "100ms", "--grace", "0s", "--report", report, "sleep", "60"];
+    assert_eq!(bounded(&run).stderr(full).status().unwrap().code(), Some(124));
+    assert_eq!(json(&path)["outcome"]["kind"], "timed-out");
+}
+
+#[test]
+fn a_run_is_cancelled_while_its_inputs_are_read() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (_dir, path) = file("r.json", "");
+        let mut run = Command::new(FUMEHOOD);
+        run.args(["run", "--report", &path, "--input-tar", "-", "true"]);
+        let run = run.stdin(Stdio::piped()).spawn().unwrap();
+        handles(signal, &run);
+        assert_eq!(stopped_by(signal, run).code(), Some(128 + signal.as_raw()));
+        let error = &json(Path::new(&path))["error"];
+        assert_eq!(error["kind"], "cancelled", "{error}");
+        assert_eq!(error["signal"], signal.as_raw());
+    }
 }
 
 /// Whoever writes more to a file than it may is sent a signal, and its program must not end with it.

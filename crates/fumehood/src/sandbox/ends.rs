@@ -1,7 +1,11 @@
 //! The two ends of a program's streams.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::backend::native::cell::Cell;
 use crate::backend::native::script::TerminalSize;
@@ -51,17 +55,27 @@ pub(crate) fn source(job: &Job, chosen: Option<Feed>) -> Result<Feed> {
         Stdin::File(path) => {
             let invalid = |problem| Error::invalid("stdin.file", path.display(), problem);
             let unreadable = |error| invalid(format!("cannot be read: {error}"));
-            let file = File::open(path).map_err(unreadable)?;
+            let file = open(path).map_err(unreadable)?;
             if file.metadata().map_err(unreadable)?.is_dir() {
                 return Err(invalid("is a directory; name a file".to_owned()));
             }
             Feed::Fd(file.into())
         }
         Stdin::Inherit => Feed::Fd(
-            std::io::stdin()
+            io::stdin()
                 .as_fd()
                 .try_clone_to_owned()
                 .map_err(|error| Error::internal("take over standard input", error))?,
         ),
     })
+}
+
+/// Opens a file without waiting for anything: a FIFO that nobody writes to would hold us up before any clock
+/// runs. Opened like this it has no end before there was a writer (`fifo(7)`, `poll(2)`), so the program
+/// waits for one, not we.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::empty())?;
+    rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
+    Ok(file.into())
 }
