@@ -163,6 +163,9 @@ fn describe(error: &Error) -> Value {
         ErrorKind::Image { image, problem } => {
             ("image", json!({ "image": image, "problem": problem }))
         }
+        ErrorKind::NoBackend { backend, reason, fix } => {
+            ("no-backend", json!({ "backend": backend, "reason": reason, "fix": fix }))
+        }
         ErrorKind::NoLauncher => ("no-launcher", json!({})),
         ErrorKind::Internal { source, .. } => {
             ("internal", json!({ "errno": source.raw_os_error() }))
@@ -193,7 +196,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use fumehood::{Guarantee, Layer};
+    use fumehood::{BackendName, Guarantee, Layer};
 
     use super::*;
 
@@ -243,6 +246,15 @@ mod tests {
         let value = describe(&missing());
         assert_eq!(value["kind"], "unsupported");
         assert_eq!(value["missing"][0]["layer"], "outer-seccomp");
+        let error = ErrorKind::NoBackend {
+            backend: BackendName::Docker,
+            reason: "is not installed".to_owned(),
+            fix: None,
+        };
+        let value = describe(&error.into());
+        assert_eq!(value["kind"], "no-backend");
+        assert_eq!(value["backend"], "docker");
+        assert_eq!(value["reason"], "is not installed");
         let value = describe(&Error::invalid("cwd", "x", "must be absolute"));
         assert_eq!(value["kind"], "invalid-job");
         assert_eq!(value["field"], "cwd");
