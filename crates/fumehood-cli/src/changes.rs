@@ -8,7 +8,8 @@ use fumehood::{Change, Changes, Error, ErrorKind, Outcome, Report, Result};
 use crate::args::{ApplyWhen, ChangeArgs, DiffForm};
 use crate::{exit, output};
 
-/// Prints and applies changes as it was asked for. The status if that changes it.
+/// Prints and applies changes as it was asked for, and adds what is to be said of it. The status if that
+/// changes it.
 ///
 /// # Errors
 /// The changes cannot be printed, or nobody can tell what was changed on the host.
@@ -17,14 +18,14 @@ pub(crate) fn handle(
     json: bool,
     result: &mut Result<Report>,
     changes: Option<Changes>,
+    notices: &mut Vec<String>,
 ) -> Result<Option<u8>> {
     let Ok(report) = result else { return Ok(None) };
-    for note in &report.mounts {
-        output::say(&format!("{}: {}", shown(&note.target), note.text));
-    }
+    let noted = report.mounts.iter().map(|note| format!("{}: {}", shown(&note.target), note.text));
+    notices.extend(noted);
     let Some(changes) = changes else {
         if args.diff.is_some() || args.apply.is_some() {
-            output::say("no mount is copy-on-write, so there are no changes");
+            notices.push("no mount is copy-on-write, so there are no changes".to_owned());
         }
         return Ok(None);
     };
@@ -36,10 +37,10 @@ pub(crate) fn handle(
     }
     match args.apply {
         Some(ApplyWhen::Success) if report.outcome != (Outcome::Exited { code: 0 }) => {
-            output::say("nothing was applied: the program did not exit with 0");
+            notices.push("nothing was applied: the program did not exit with 0".to_owned());
             Ok(None)
         }
-        Some(_) => apply(&changes, report),
+        Some(_) => apply(&changes, report, notices),
         None => Ok(None),
     }
 }
@@ -69,14 +70,14 @@ fn patch(changes: &Changes) -> Result<()> {
     }
 }
 
-fn apply(changes: &Changes, report: &mut Report) -> Result<Option<u8>> {
+fn apply(changes: &Changes, report: &mut Report, notices: &mut Vec<String>) -> Result<Option<u8>> {
     report.applied = changes.apply()?;
     let mut all = true;
     for applied in &report.applied {
         for left in &applied.refused {
             all = false;
             let path = applied.source.join(&left.path);
-            output::say(&format!("not applied: {}: {}", shown(&path), left.reason));
+            notices.push(format!("not applied: {}: {}", shown(&path), left.reason));
         }
     }
     Ok((!all && report.outcome == Outcome::Exited { code: 0 }).then_some(exit::NOT_APPLIED))

@@ -2,6 +2,8 @@
 
 use fumehood::{Error, ErrorKind, Report, Result, StandardStream};
 
+use crate::signals::Stopped;
+
 /// Everything is well.
 pub(crate) const OK: u8 = 0;
 /// The host cannot hold a guarantee that is required.
@@ -27,11 +29,17 @@ fn loses_output(report: &Report) -> bool {
     report.undelivered.iter().any(|one| one.stream != StandardStream::Stdin)
 }
 
+/// As a shell says it of a program that a signal ended.
+fn by_signal(stopped: &Stopped) -> u8 {
+    u8::try_from(128 + stopped.signal()).unwrap_or(FAILED)
+}
+
 pub(crate) fn of_error(error: &Error) -> u8 {
     match error.kind() {
         ErrorKind::ProgramNotFound { .. } => NOT_FOUND,
         ErrorKind::ProgramNotExecutable { .. } => NOT_EXECUTABLE,
         ErrorKind::Unsupported { .. } | ErrorKind::NoBackend { .. } => UNSUPPORTED,
+        ErrorKind::Internal { source, .. } => Stopped::of(source).map_or(FAILED, by_signal),
         _ => FAILED,
     }
 }

@@ -1,13 +1,17 @@
 //! What is printed about a run.
 
 use std::io::{self, Write};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use clap::error::ErrorKind as UsageErrorKind;
 use fumehood::{Error, ErrorKind, Missing, Outcome, Report, Result, Skipped, Standing};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::exit;
+use crate::signals::Stopped;
 use crate::table::{STRONG, styled};
 
 /// Prints help, a version, or what is wrong with the command line; returns the exit status.
@@ -28,20 +32,15 @@ pub(crate) fn usage(error: &clap::Error) -> u8 {
     exit::FAILED
 }
 
-/// Says how a run ended, unless the program ended by itself.
-pub(crate) fn ended(result: &Result<Report>) {
-    match result {
-        Ok(report) => {
-            if let Some(line) = report.outcome.describe()
-                && !reader_had_enough(report)
-            {
-                say(&line);
-            }
-            report.undelivered.iter().for_each(|one| say(&one.describe()));
-            not_collected(&report.skipped);
-        }
-        Err(failure) => error(failure),
-    }
+/// The lines that say how a run ended, unless the program ended by itself.
+pub(crate) fn ended(result: &Result<Report>) -> Vec<String> {
+    let report = match result {
+        Ok(report) => report,
+        Err(failure) => return explain(failure),
+    };
+    let outcome = report.outcome.describe().filter(|_| !reader_had_enough(report));
+    let undelivered = report.undelivered.iter().map(|one| one.describe());
+    outcome.into_iter().chain(undelivered).chain(not_collected(&report.skipped)).collect()
 }
 
 /// Whether a program was ended by its output's reader going away, as in `yes | head`: whoever does that knows.
@@ -51,31 +50,48 @@ fn reader_had_enough(report: &Report) -> bool {
     cut_off && report.outcome == (Outcome::Signaled { signal: SIGPIPE })
 }
 
-/// Says what was asked for and is not there. Names are escaped: the program chose them.
-fn not_collected(skipped: &[Skipped]) {
+/// What was asked for and is not there. Names are escaped: the program chose them.
+fn not_collected(skipped: &[Skipped]) -> impl Iterator<Item = String> {
     const SAID: usize = 10;
-    for one in skipped.iter().take(SAID) {
-        say(&format!("not collected: {:?}: {}", one.path, one.detail));
-    }
-    if let Some(more) = skipped.len().checked_sub(SAID).filter(|more| *more > 0) {
-        say(&format!("not collected: {more} more; the report lists them"));
-    }
-}
-
-/// Says why something could not be done.
-fn error(error: &Error) {
-    explain(error).iter().for_each(|line| say(line));
+    let said = skipped.iter().take(SAID);
+    let more = skipped.len().checked_sub(SAID).filter(|more| *more > 0);
+    said.map(|one| format!("not collected: {:?}: {}", one.path, one.detail))
+        .chain(more.map(|more| format!("not collected: {more} more; the report lists them")))
 }
 
 /// Says why something could not be done, and returns the exit status.
 pub(crate) fn failed(failure: &Error) -> u8 {
-    error(failure);
+    explain(failure).iter().for_each(|line| say(line));
     exit::of_error(failure)
 }
 
+/// Prints a notice to standard error. Nobody to tell it to is no reason to fail, and nobody who listens none
+/// to wait for ever: what a full pipe or a stopped terminal does not take is left out.
 pub(crate) fn say(line: &str) {
-    // Nobody to tell it to is no reason to fail.
-    let _ = writeln!(anstream::stderr(), "{} {line}", styled(STRONG, "fumehood:"));
+    /// What a pipe that has room takes at once (`pipe(7)`).
+    const PIPE_BUF: usize = 4096;
+    let text = format!("{} {line}\n", styled(STRONG, "fumehood:"));
+    let mut stderr = anstream::stderr();
+    for piece in text.as_bytes().chunks(PIPE_BUF) {
+        if !takes_notices() || stderr.write_all(piece).is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until there is room on standard error: once for a second, and later notices not at all.
+fn takes_notices() -> bool {
+    static WAITED: AtomicBool = AtomicBool::new(false);
+    let patience = Timespec { tv_sec: (!WAITED.load(Relaxed)).into(), tv_nsec: 0 };
+    let stderr = io::stderr();
+    let mut watched = [PollFd::new(&stderr, PollFlags::OUT)];
+    match poll(&mut watched, Some(&patience)) {
+        Ok(0) => WAITED.store(true, Relaxed),
+        Ok(_) => return true,
+        // A signal came in between, which is rare enough to leave a notice out.
+        Err(_) => {}
+    }
+    false
 }
 
 /// An error in lines.
@@ -167,9 +183,10 @@ fn describe(error: &Error) -> Value {
             ("no-backend", json!({ "backend": backend, "reason": reason, "fix": fix }))
         }
         ErrorKind::NoLauncher => ("no-launcher", json!({})),
-        ErrorKind::Internal { source, .. } => {
-            ("internal", json!({ "errno": source.raw_os_error() }))
-        }
+        ErrorKind::Internal { source, .. } => match Stopped::of(source) {
+            Some(stopped) => ("cancelled", json!({ "signal": stopped.signal() })),
+            None => ("internal", json!({ "errno": source.raw_os_error() })),
+        },
         _ => ("other", json!({})),
     };
     value["kind"] = kind.into();

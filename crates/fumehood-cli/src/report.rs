@@ -60,6 +60,11 @@ impl ReportFile {
         self.path.with_file_name(format!(".{name}.{}", std::process::id()))
     }
 
+    /// Whether writing may wait for somebody who reads: there might be nobody.
+    pub(crate) const fn may_wait(&self) -> bool {
+        self.in_place
+    }
+
     /// Writes the report, so that whoever looks sees the whole of it or nothing.
     ///
     /// # Errors

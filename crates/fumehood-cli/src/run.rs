@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::args::RunArgs;
 use crate::report::ReportFile;
-use crate::signals::Signals;
+use crate::signals::{Signals, Stopped, unless_stopped};
 use crate::terminal::{self, Raw};
 use crate::{changes, exit, lower, output};
 
@@ -31,9 +31,12 @@ pub(crate) fn run(args: &RunArgs, sandbox: &Sandbox) -> u8 {
         Ok((report, changes)) => (Ok(report), changes),
         Err(error) => (Err(error), None),
     };
-    output::ended(&result);
-    let handled = changes::handle(&args.changes, args.json, &mut result, changes);
-    match handled.and_then(|status| deliver(&result, args.json, file.as_ref()).map(|()| status)) {
+    let mut notices = output::ended(&result);
+    let handled = changes::handle(&args.changes, args.json, &mut result, changes, &mut notices);
+    // Whoever reads no notices must get the report all the same.
+    let delivered = handled.and_then(|status| deliver(&result, args.json, file).map(|()| status));
+    notices.iter().for_each(|line| output::say(line));
+    match delivered {
         Ok(status) => status.unwrap_or_else(|| exit::of(&result)),
         Err(error) => output::failed(&error),
     }
@@ -59,11 +62,18 @@ fn has_somewhere_to_go(job: Job, args: &RunArgs) -> Result<Job> {
     Ok(job)
 }
 
-fn deliver(result: &Result<Report>, json: bool, file: Option<&ReportFile>) -> Result<()> {
+fn deliver(result: &Result<Report>, json: bool, file: Option<ReportFile>) -> Result<()> {
     if let Some(file) = file {
-        file.write(&output::document(result)?)?;
+        let text = output::document(result)?;
+        let waits = file.may_wait();
+        let write = move || file.write(&text);
+        if waits { unless_stopped(write) } else { write() }?;
     }
-    if json { output::print(&output::document(result)?) } else { Ok(()) }
+    if json {
+        let text = output::document(result)?;
+        return unless_stopped(move || output::print(&text));
+    }
+    Ok(())
 }
 
 fn supervise(job: &Job, sandbox: &Sandbox, captured: bool) -> Result<(Report, Option<Changes>)> {
@@ -103,7 +113,7 @@ async fn start(
         }
         _ = signals.stop() => {}
     }
-    Err(internal("start the program")(interrupted()))
+    Err(internal("start the program")(Stopped(early).into()))
 }
 
 async fn attend(
@@ -141,8 +151,4 @@ fn own(stream: impl AsFd) -> io::Result<OwnedFd> {
 
 fn internal(doing: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| ErrorKind::Internal { doing: doing.to_owned(), source }.into()
-}
-
-fn interrupted() -> io::Error {
-    io::Error::new(io::ErrorKind::Interrupted, "interrupted")
 }

@@ -1,13 +1,17 @@
 //! Signals that reach us and are meant for the program.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::sync::mpsc;
 use std::task::{Context, Poll};
+use std::thread;
 
-use fumehood::Handle;
+use fumehood::{Error, ErrorKind, Handle, Result};
 use rustix::process::{Resource, getrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::terminal;
 
@@ -41,6 +45,61 @@ enum Reaction {
     Forward(SignalKind),
     Cancel,
     Resize,
+}
+
+/// Why there is no program: a signal came before it was started.
+#[derive(Debug)]
+pub(crate) struct Stopped(pub(crate) SignalKind);
+
+impl Stopped {
+    /// The cause of an error, if it is this one.
+    pub(crate) fn of(source: &io::Error) -> Option<&Self> {
+        source.get_ref()?.downcast_ref()
+    }
+
+    pub(crate) fn signal(&self) -> i32 {
+        self.0.as_raw_value()
+    }
+}
+
+impl From<Stopped> for io::Error {
+    fn from(stopped: Stopped) -> Self {
+        Self::new(io::ErrorKind::Interrupted, stopped)
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cancelled by signal {}", self.signal())
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// Does on a thread what may wait for others without end, and gives it up when a signal comes.
+pub(crate) fn unless_stopped<W>(work: W) -> Result<()>
+where
+    W: FnOnce() -> Result<()> + Send + 'static,
+{
+    let failed = |source: io::Error| {
+        let doing = "deliver the report".to_owned();
+        Error::from(ErrorKind::Internal { doing, source })
+    };
+    fumehood::blocking::block_on(async {
+        let mut signals = Signals::watch(false).map_err(failed)?;
+        let (hand_over, takes) = mpsc::channel::<W>();
+        let (done, finished) = oneshot::channel();
+        let takes = move || takes.recv().map(|work| done.send(work()));
+        if thread::Builder::new().spawn(takes).is_err() {
+            // Whoever may have no more threads delivers it all the same.
+            return work();
+        }
+        let _ = hand_over.send(work);
+        tokio::select! {
+            done = finished => done.unwrap_or_else(|_| Err(failed(io::ErrorKind::Other.into()))),
+            signal = signals.stop() => Err(failed(Stopped(signal).into())),
+        }
+    })?
 }
 
 impl Signals {
