@@ -81,6 +81,7 @@ pub struct Job {
     pub root: Root,
     /// Host files and directories that are visible inside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = validate::MOST_MOUNTS))]
     pub mounts: Vec<Mount>,
     /// Empty directories in memory, beside those that every program has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

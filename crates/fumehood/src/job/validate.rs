@@ -9,6 +9,11 @@ use super::{Access, BackendName, Job, Mount, Network, Root, Seccomp, Stdin, Tmpf
 use super::{validate_files, validate_limits};
 use crate::{ByteSize, Error, Result, env};
 
+/// Mounts that a job may have. The kernel hands an init at most 253 descriptors at once (`SCM_MAX_FD` in
+/// `include/net/scm.h`), and each mount of root's is one; the rest is for control groups and the like. Whoever
+/// runs it, and by what backend, the job is right or wrong.
+pub(super) const MOST_MOUNTS: usize = 200;
+
 /// Inside directories that the sandbox makes itself: a mount there would replace what confines.
 pub(super) const RESERVED: [&str; 4] = ["/proc", "/dev", "/sys", "/.changes"];
 
@@ -163,6 +168,10 @@ fn stdin(stdin: &Stdin, tty: bool) -> Result<()> {
 }
 
 fn mounts(mounts: &[Mount], tmpfs: &[Tmpfs]) -> Result<()> {
+    if mounts.len() > MOST_MOUNTS {
+        let problem = format!("are more than {MOST_MOUNTS}; mount a directory above some of them");
+        return refuse("mounts", format_args!("{} mounts", mounts.len()), problem);
+    }
     for (index, mount) in mounts.iter().enumerate() {
         on_host(&format!("mounts[{index}].source"), &mount.source)?;
         if let Some(upper) = &mount.upper {
@@ -322,6 +331,18 @@ mod tests {
             assert!(job().hostname(name).validate().is_err(), "{name}");
         }
         assert!(job().hostname("x".repeat(65)).validate().is_err());
+    }
+
+    #[test]
+    fn as_many_mounts_as_an_init_can_be_handed_are_allowed() {
+        let with = |count: usize| {
+            (0..count).fold(job(), |job, index| job.mount("/a", format!("/a/{index}")))
+        };
+        assert!(with(MOST_MOUNTS).validate().is_ok());
+        assert_eq!(
+            with(MOST_MOUNTS + 1).validate().unwrap_err().to_string(),
+            "invalid job: mounts: 201 mounts: are more than 200; mount a directory above some of them"
+        );
     }
 
     #[test]
