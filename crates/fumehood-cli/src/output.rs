@@ -70,7 +70,9 @@ pub(crate) fn failed(failure: &Error) -> u8 {
 pub(crate) fn say(line: &str) {
     /// What a pipe that has room takes at once (`pipe(7)`).
     const PIPE_BUF: usize = 4096;
-    let text = format!("{} {line}\n", styled(STRONG, "fumehood:"));
+    // Causes of errors, and command lines, hold what others wrote.
+    let lines: Vec<_> = line.split('\n').map(fumehood::printable).collect();
+    let text = format!("{} {}\n", styled(STRONG, "fumehood:"), lines.join("\n"));
     let mut stderr = anstream::stderr();
     for piece in text.as_bytes().chunks(PIPE_BUF) {
         if !takes_notices() || stderr.write_all(piece).is_err() {

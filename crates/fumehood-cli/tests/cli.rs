@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const FUMEHOOD: &str = env!("CARGO_BIN_EXE_fumehood");
@@ -322,6 +322,26 @@ fn variables_come_from_files_flags_and_the_caller() {
         assert!(lines.contains(&line), "{lines:?}");
     }
     assert!(!lines.iter().any(|line| line.starts_with("OTHER") || line.starts_with("NOT_SET")));
+}
+
+/// Whoever prints an error on a terminal hands the terminal to whoever wrote the job.
+#[test]
+fn what_an_error_repeats_cannot_move_a_terminal() {
+    const FOREIGN: &str = "\u{1b}[31mX\u{7}\u{9b}\u{202e}\nY";
+    for job in [
+        json!({"args": ["x"], "cwd": format!("/{FOREIGN}")}),
+        json!({"args": ["x"], "root": {"image": FOREIGN}}),
+        json!({"args": ["x"], "seccomp": {"profile": format!("/{FOREIGN}")}}),
+        json!({"args": ["x"], "seccomp": FOREIGN}),
+        json!({"args": ["x"], "network": FOREIGN}),
+        json!({"args": [FOREIGN]}),
+    ] {
+        let (_dir, path) = file("job.json", &job.to_string());
+        let output = fumehood(&["run", "--job", &path]);
+        let said = text(&output.stderr).strip_suffix('\n').unwrap();
+        assert!(said.starts_with("fumehood: "), "{said:?}");
+        assert!(!said.contains(char::is_control) && !said.contains('\u{202e}'), "{said:?}");
+    }
 }
 
 #[test]

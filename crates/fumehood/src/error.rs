@@ -1,6 +1,6 @@
 //! Why a job could not be run: the caller's fault, the host's limit, or ours.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::Serialize;
 
@@ -170,8 +170,45 @@ impl fmt::Debug for Error {
     }
 }
 
+/// Errors repeat what others wrote, and are read on terminals.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tell(&mut Printable(f))
+    }
+}
+
+/// Text in one line, in which whatever would not be seen as what it is stands as an escape of Rust's: control
+/// characters, and those that turn the direction of writing or take no room.
+///
+/// ```
+/// assert_eq!(fumehood::printable("a\u{1b}[31m\nb"), r"a\u{1b}[31m\nb");
+/// assert_eq!(fumehood::printable(r#""é" \"#), r#""é" \"#);
+/// ```
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut printable = String::new();
+    // Into memory nothing fails.
+    let _ = Printable(&mut printable).write_str(text);
+    printable
+}
+
+struct Printable<W>(W);
+
+impl<W: Write> Write for Printable<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive(KEPT) {
+            let (plain, kept) = piece.split_at(piece.trim_end_matches(KEPT).len());
+            write!(self.0, "{}{kept}", plain.escape_debug())?;
+        }
+        Ok(())
+    }
+}
+
+/// What only has to be escaped between quotes.
+const KEPT: [char; 3] = ['"', '\'', '\\'];
+
+impl Error {
+    fn tell(&self, f: &mut impl Write) -> fmt::Result {
         match &*self.0 {
             ErrorKind::InvalidJob { field, value, problem } => {
                 write!(f, "invalid job: {field}: {value}: {problem}")
@@ -233,6 +270,26 @@ mod tests {
     fn of_clone(errno: i32) -> String {
         let source = std::io::Error::from_raw_os_error(errno);
         Error::from(ErrorKind::Start { step: "clone".to_owned(), source }).to_string()
+    }
+
+    #[test]
+    fn nothing_that_is_repeated_reaches_a_terminal_raw() {
+        const FOREIGN: &str = "\u{1b}[31mX\u{7}\n\u{9b}\u{202e}\u{200b}é";
+        const SHOWN: &str = r"\u{1b}[31mX\u{7}\n\u{9b}\u{202e}\u{200b}é";
+        let text = || FOREIGN.to_owned();
+        for kind in [
+            ErrorKind::InvalidJob { field: text(), value: text(), problem: text() },
+            ErrorKind::Image { image: text(), problem: text() },
+            ErrorKind::Export { path: text(), problem: text() },
+            ErrorKind::ProgramNotFound { program: text(), detail: text() },
+            ErrorKind::Internal { doing: text(), source: std::io::ErrorKind::Other.into() },
+        ] {
+            let said = Error::from(kind).to_string();
+            assert!(said.contains(SHOWN) && !said.contains(char::is_control), "{said}");
+            assert!(!said.contains(['\u{202e}', '\u{200b}']), "{said}");
+        }
+        let said = Error::invalid("cwd", format_args!("{:?}", "a\"\u{1b}"), "'b'").to_string();
+        assert_eq!(said, r#"invalid job: cwd: "a\"\u{1b}": 'b'"#);
     }
 
     #[test]

@@ -144,7 +144,7 @@ pub use apart::run_apart;
 pub use backend::engine::on_pull;
 pub use command::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Finished, Stdio};
 pub use entry::{EntryPoint, init_with};
-pub use error::{Error, ErrorKind, Layer, Missing, Result};
+pub use error::{Error, ErrorKind, Layer, Missing, Result, printable};
 pub use gc::{Leftover, gc, leftovers};
 pub use guarantee::Guarantee;
 pub use host::Host;
