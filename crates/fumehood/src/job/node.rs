@@ -167,7 +167,8 @@ impl<'a> Node<'a> {
             || format!("known are {}", known.join(", ")),
             |near| format!("did you mean {near:?}?"),
         );
-        let unknown = self.child(join(&self.path, name), value);
+        // It might be a misspelt `env`, whose values are nobody's business.
+        let unknown = self.child(join(&self.path, name), value).hide();
         Err(unknown.refuse(format!("unknown field; {help}")))
     }
 }

@@ -234,7 +234,7 @@ fn an_error_names_the_field_the_value_and_what_would_be_right() {
         (r#""seccomp": "off""#, r#"seccomp: "off": must be "default" or {"profile": "/path"}"#),
         (
             r#""seccomp": {"profil": "/a"}"#,
-            r#"seccomp.profil: "/a": unknown field; did you mean "profile"?"#,
+            r#"seccomp.profil: (value not shown): unknown field; did you mean "profile"?"#,
         ),
         (r#""tty": "yes""#, r#"tty: "yes": must be true or false"#),
         (r#""env": {"inherit": "HOME"}"#, r#"env.inherit: "HOME": must be a list of names"#),
@@ -246,20 +246,26 @@ fn an_unknown_field_is_refused_with_the_nearest_known_one() {
     for (field, message) in [
         (
             r#""limits": {"memroy": 1}"#,
-            r#"limits.memroy: 1: unknown field; did you mean "memory"?"#,
+            r#"limits.memroy: (value not shown): unknown field; did you mean "memory"?"#,
         ),
         (
             r#""limits": {"wall-time": 1}"#,
-            r#"limits.wall-time: 1: unknown field; did you mean "wall_time"?"#,
+            r#"limits.wall-time: (value not shown): unknown field; did you mean "wall_time"?"#,
         ),
-        (r#""memory": "1G""#, r#"memory: "1G": unknown field; did you mean "limits.memory"?"#),
-        (r#""mount": []"#, r#"mount: []: unknown field; did you mean "mounts"?"#),
+        (
+            r#""memory": "1G""#,
+            r#"memory: (value not shown): unknown field; did you mean "limits.memory"?"#,
+        ),
+        (r#""mount": []"#, r#"mount: (value not shown): unknown field; did you mean "mounts"?"#),
     ] {
         assert_eq!(refusal(&format!(r#"{{"args": ["a"], {field}}}"#)), message);
     }
-    assert!(refusal(r#"{"args": ["a"], "\u001b[2J": 1}"#).starts_with(r#"["\u{1b}[2J"]: 1: "#));
+    assert!(refusal(r#"{"args": ["a"], "\u001b[2J": 1}"#).starts_with(r#"["\u{1b}[2J"]: (value"#));
     let known = refusal(r#"{"args": ["a"], "zebra": 1}"#);
-    assert!(known.starts_with("zebra: 1: unknown field; known are args, env, cwd,"), "{known}");
+    assert!(
+        known.starts_with("zebra: (value not shown): unknown field; known are args, env, cwd,"),
+        "{known}"
+    );
 }
 
 #[test]
@@ -274,6 +280,8 @@ fn the_value_of_a_variable_is_never_repeated() {
         assert!(message.contains("(value not shown)"), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
     }
+    let misspelt = refusal(r#"{"args": ["a"], "enw": {"set": {"KEY": "hunter2"}}}"#);
+    assert_eq!(misspelt, r#"enw: (value not shown): unknown field; did you mean "env"?"#);
     let toml = Job::from_toml("args = ['a']\nenv.set.KEY = \"hunter2").unwrap_err().to_string();
     assert!(!toml.contains("hunter2") && toml.contains("at line 2"), "{toml}");
 }
