@@ -100,8 +100,9 @@ impl JsonSchema for Cpus {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["number", "string"],
-            "description": "A number of CPUs in steps of a thousandth; as text if that is easier.",
+            "description": "A number of CPUs in steps of a thousandth, between which none is accepted; as text if that is easier.",
             "minimum": 0.001,
+            "maximum": 4_294_967.295,
             "pattern": r"^[0-9]+(\.[0-9]{1,3})?$",
             "examples": [0.5, 2],
         })

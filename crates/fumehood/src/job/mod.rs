@@ -108,9 +108,11 @@ pub struct Job {
     pub limits: Limits,
     /// Guarantees without which the job must not run, beyond those required anyway.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(with = "Vec<Guarantee>")]
     pub require: BTreeSet<Guarantee>,
     /// Guarantees that may be missing.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(with = "Vec<Guarantee>")]
     pub waive: BTreeSet<Guarantee>,
     /// The filter of system calls.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -152,9 +154,11 @@ pub struct Env {
     pub set: BTreeMap<String, String>,
     /// Names that are taken from the caller's environment if they are set there.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub inherit: BTreeSet<String>,
     /// Names that look like secrets and may be inherited all the same: each must be in `inherit`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub allow_secret: BTreeSet<String>,
 }
 
@@ -185,6 +189,7 @@ pub struct Mount {
     /// earlier run to the same source, which this one continues on. It has no limit but the file
     /// system's: the guarantee `disk` is given up. In memory if it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PathBuf")]
     pub upper: Option<PathBuf>,
 }
 

@@ -73,9 +73,10 @@ impl<'a> Node<'a> {
         self.value.as_bool().ok_or_else(|| self.wanted("true or false"))
     }
 
-    pub(super) fn count(&self) -> Result<u64> {
+    /// The whole number, of which `what` says what it should be.
+    pub(super) fn count(&self, what: &str) -> Result<u64> {
         let whole = self.value.as_u64().or_else(|| whole(self.value.as_f64()?));
-        whole.ok_or_else(|| self.wanted(r#"a whole number, or "unlimited""#))
+        whole.ok_or_else(|| self.wanted(what))
     }
 
     /// The text, of which `what` says what it should hold.

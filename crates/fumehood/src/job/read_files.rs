@@ -3,7 +3,7 @@
 use super::Job;
 use super::files::{Collect, CollectTo, Input, InputLimits, InputSource, TarSource};
 use super::node::{Fields, Node};
-use super::values::{base64, count, path, size, string};
+use super::values::{base64, number, path, size, string};
 use crate::Result;
 
 const SOURCES: [&str; 5] = ["dir", "file", "tar", "text", "base64"];
@@ -64,14 +64,14 @@ fn octal(node: &Node<'_>) -> Result<u32> {
 }
 
 fn small(node: &Node<'_>) -> Result<u32> {
-    let number = node.count()?;
+    let number = number(node)?;
     u32::try_from(number).map_err(|_| node.refuse(format!("is too large; at most {}", u32::MAX)))
 }
 
 pub(super) fn input_limits(node: &Node<'_>) -> Result<InputLimits> {
     let fields = node.fields(INPUT_LIMITS)?;
     let mut limits = InputLimits::default();
-    fields.read("entries", &mut limits.entries, count)?;
+    fields.read("entries", &mut limits.entries, number)?;
     fields.read("size", &mut limits.size, size)?;
     fields.read("depth", &mut limits.depth, small)?;
     fields.read("ratio", &mut limits.ratio, small)?;
@@ -83,7 +83,7 @@ pub(super) fn collect(node: &Node<'_>) -> Result<Collect> {
     let mut collect = Collect::default();
     fields.read("paths", &mut collect.paths, |node| node.list("a list of paths", string))?;
     fields.read("to", &mut collect.to, collect_to)?;
-    fields.read("files", &mut collect.files, count)?;
+    fields.read("files", &mut collect.files, number)?;
     fields.read("file_size", &mut collect.file_size, size)?;
     fields.read("size", &mut collect.size, size)?;
     Ok(collect)

@@ -196,6 +196,19 @@ fn an_error_in_a_limit_names_the_field_the_value_and_what_would_be_right() {
             r#"limits.pids: 7.5: must be a whole number, or "unlimited""#,
         ),
         (r#""limits": {"cpus": 0.0001}"#, "limits.cpus: 0.0001: has more than three decimals"),
+        (r#""limits": {"cpus": 1e-7}"#, "limits.cpus: 1e-7: has more than three decimals"),
+        (
+            r#""limits": {"cpus": 1e30}"#,
+            "limits.cpus: 1e+30: is too large; at most 4294967 CPUs can be counted",
+        ),
+        (
+            r#""collect": {"paths": ["a"], "files": "unlimited"}"#,
+            r#"collect.files: "unlimited": must be a whole number"#,
+        ),
+        (
+            r#""input_limits": {"entries": "unlimited"}"#,
+            r#"input_limits.entries: "unlimited": must be a whole number"#,
+        ),
         (
             r#""limits": {"output_excess": "cut"}"#,
             r#"limits.output_excess: "cut": must be "kill" or "truncate""#,
@@ -314,6 +327,19 @@ fn the_schema_knows_the_same_fields() {
     of(&schema["$defs"]["Mount"], MOUNT);
     of(&schema["$defs"]["Tmpfs"], TMPFS);
     of(&schema["$defs"]["Limits"], LIMITS);
+}
+
+#[test]
+fn the_schema_and_the_program_refuse_the_same() {
+    let schema = crate::job_schema();
+    let with = |field: &str| Job::from_json(&format!(r#"{{"args": ["a"], {field}}}"#));
+    assert!(with(r#""waive": ["ipc", "ipc"], "env": {"inherit": ["A", "A"]}"#).is_ok());
+    assert!(!schema.to_string().contains("uniqueItems"));
+    assert!(with(r#""mounts": [{"source": "/a", "target": "/b", "upper": null}]"#).is_err());
+    assert_eq!(schema["$defs"]["Mount"]["properties"]["upper"]["type"], "string");
+    let most = &schema["$defs"]["Cpus"]["maximum"];
+    assert!(with(&format!(r#""limits": {{"cpus": {most}}}"#)).is_ok());
+    assert!(with(r#""limits": {"cpus": 4294967.296}"#).is_err());
 }
 
 #[test]

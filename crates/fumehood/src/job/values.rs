@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde_json::Number;
 
 use super::node::Node;
 use super::{Access, BackendName, Cpus, Excess, Limit, Network, Seccomp, Stdin};
@@ -30,8 +31,14 @@ pub(super) fn time(node: &Node<'_>) -> Result<Duration> {
     with_unit(node, r#"a time such as "10s""#, parse_duration)
 }
 
+/// An amount that may be unlimited.
 pub(super) fn count(node: &Node<'_>) -> Result<u64> {
-    node.count()
+    node.count(r#"a whole number, or "unlimited""#)
+}
+
+/// A number that may not.
+pub(super) fn number(node: &Node<'_>) -> Result<u64> {
+    node.count("a whole number")
 }
 
 pub(super) fn cpus(node: &Node<'_>) -> Result<Cpus> {
@@ -45,10 +52,16 @@ fn with_unit<T>(
     parse: impl FnOnce(&str) -> Result<T, ParseUnitError>,
 ) -> Result<T> {
     let parsed = match node.as_number() {
-        Some(number) => parse(&number.to_string()),
+        Some(number) => parse(&digits(number)),
         None => parse(node.text(what)?),
     };
     parsed.map_err(|error| node.refuse(error.problem()))
+}
+
+/// A number in digits: JSON writes large and small ones with an exponent, which no unit is read with.
+fn digits(number: &Number) -> String {
+    let float = number.as_f64().filter(|_| number.is_f64());
+    float.map_or_else(|| number.to_string(), |float| float.to_string())
 }
 
 pub(super) fn string(node: &Node<'_>) -> Result<String> {
