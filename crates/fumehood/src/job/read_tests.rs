@@ -231,7 +231,10 @@ fn an_error_names_the_field_the_value_and_what_would_be_right() {
             r#""require": ["pids", "landlok"]"#,
             r#"require[1]: "landlok": is unknown; did you mean "landlock"?"#,
         ),
-        (r#""network": "bridge""#, r#"network: "bridge": must be "none" or "host""#),
+        (
+            r#""network": "bridge""#,
+            r#"network: "bridge": must be "none", "host" or {"named": "NAME"}"#,
+        ),
         (
             r#""stdin": {"text": "a", "file": "/b"}"#,
             r#"stdin: {"file":"/b","text":"a"}: must have exactly one field of text, base64, file"#,

@@ -136,7 +136,9 @@ pub(super) fn inside(field: &str, path: &Path) -> Result<()> {
         return refuse(field, shown, "must not contain a NUL byte");
     }
     if !path.is_absolute() {
-        let right = Path::new("/").join(path);
+        // What is proposed must not be refused in its turn.
+        let known = path.components().filter(|part| matches!(part, Component::Normal(_)));
+        let right: PathBuf = [Component::RootDir].into_iter().chain(known).collect();
         return refuse(field, shown, format!("must be absolute, such as {right:?}"));
     }
     if path.components().any(|part| part == Component::ParentDir) {
@@ -295,6 +297,8 @@ mod tests {
             ),
             (job().cwd("a"), r#"cwd: "a": must be absolute, such as "/a""#),
             (job().cwd(""), r#"cwd: "": must be absolute, such as "/""#),
+            (job().cwd(".."), r#"cwd: "..": must be absolute, such as "/""#),
+            (job().cwd("./a//b/"), r#"cwd: "./a//b/": must be absolute, such as "/a/b""#),
             (job().cwd("/a\0"), r#"cwd: "/a\0": must not contain a NUL byte"#),
             (
                 job().cwd("/a/../b"),

@@ -122,15 +122,19 @@ pub(super) fn access(node: &Node<'_>) -> Result<Access> {
 }
 
 pub(super) fn network(node: &Node<'_>) -> Result<Network> {
+    const WHAT: &str = r#""none", "host" or {"named": "NAME"}"#;
     if !node.is_object() {
-        let is_host = node.choice(&[("none", false), ("host", true)])?;
-        return Ok(if is_host { Network::Host } else { Network::None });
+        return match node.text(WHAT)? {
+            "none" => Ok(Network::None),
+            "host" => Ok(Network::Host),
+            _ => Err(node.refuse(format!("must be {WHAT}"))),
+        };
     }
     let fields = node.fields(&["named"])?;
     let mut name = String::new();
     fields.read("named", &mut name, string)?;
     if name.is_empty() {
-        return Err(node.refuse(r#"must be "none", "host" or {"named": "NAME"}"#));
+        return Err(node.refuse(format!("must be {WHAT}")));
     }
     Ok(Network::Named(name))
 }
