@@ -40,11 +40,10 @@ pub(super) fn write(
     }
     let of = |node: Option<&Node>| node.is_some_and(|node| is_content(node.kind));
     if !of(found.host.as_ref()) && !of(found.upper.as_ref()) {
-        return directory(out, found);
+        return named(out, found);
     }
-    header(out, found)?;
     if found.kind == ChangeKind::Mode {
-        return Ok(());
+        return header(out, found);
     }
     let before = side(found, found.host.as_ref(), |node, name| {
         let dir = at::beneath(host, parent(&found.path))?;
@@ -57,9 +56,10 @@ pub(super) fn write(
     match (before?, after?) {
         (Some(before), Some(after)) if before.len() + after.len() <= budget.0 => {
             budget.0 -= before.len() + after.len();
+            header(out, found)?;
             hunks(out, found, &before, &after)
         }
-        _ => binary(out, found),
+        _ => named(out, found),
     }
 }
 
@@ -122,14 +122,10 @@ fn header(out: &mut dyn Write, found: &Found) -> io::Result<()> {
     }
 }
 
-/// Git knows no directories and nothing special: they are named where a patch has room for words.
-fn directory(out: &mut dyn Write, found: &Found) -> io::Result<()> {
+/// Git knows no directories and nothing special, and refuses a whole patch for one file that is said to differ
+/// without its content: they are named where a patch has room for words.
+fn named(out: &mut dyn Write, found: &Found) -> io::Result<()> {
     writeln!(out, "# {}", found.change())
-}
-
-fn binary(out: &mut dyn Write, found: &Found) -> io::Result<()> {
-    let (old, new) = ends(found);
-    writeln!(out, "Binary files {old} and {new} differ")
 }
 
 fn ends(found: &Found) -> (String, String) {
