@@ -94,6 +94,11 @@ impl Profile {
     /// cannot be honoured: a listener in another process (`NOTIFY`, `TRACE`, `listenerPath`), an
     /// error beyond 4095, an argument beyond the sixth, a comparison that can never hold.
     pub fn from_json(json: &str) -> Result<Self, Error> {
+        // Of a list the reader would take the elements for the keys, in their order.
+        if json.trim_start().starts_with('[') {
+            let problem = "must be an object, with defaultAction and syscalls";
+            return Err(Error::refused("profile", "a list", problem));
+        }
         let wire: Wire = serde_json::from_str(json)?;
         wire.refuse_listeners()?;
         let default = action(
@@ -205,6 +210,10 @@ impl Test {
     fn new(wire: &WireArg, key: &str) -> Result<Self, Error> {
         let value = wire.value;
         Ok(match wire.op.as_str() {
+            "SCMP_CMP_LT" if value == 0 => return Err(never(key, value, "below 0")),
+            "SCMP_CMP_GT" if value == u64::MAX => {
+                return Err(never(key, value, "above the largest"));
+            }
             "SCMP_CMP_NE" => Self::Ne(value),
             "SCMP_CMP_LT" => Self::Lt(value),
             "SCMP_CMP_LE" => Self::Le(value),
@@ -230,6 +239,11 @@ impl Test {
             }
         })
     }
+}
+
+fn never(key: &str, value: u64, place: &str) -> Error {
+    let problem = format!("no argument is {place}: arguments are compared without a sign");
+    Error::refused(format!("{key}.value"), value, problem)
 }
 
 impl fmt::Display for Condition {

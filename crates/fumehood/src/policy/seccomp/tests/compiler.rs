@@ -36,7 +36,8 @@ fn one_condition(op: &str, index: u8, value: u64, two: u64) -> String {
 /// Every pair of edges, in every argument, has the answer of the plain comparison.
 fn assert_compares(op: &str, holds: impl Fn(u64, u64) -> bool) {
     for index in 0..6 {
-        for value in EDGES {
+        // One that never holds is refused.
+        for value in EDGES.into_iter().filter(|value| EDGES.iter().any(|one| holds(*one, *value))) {
             let program = compiled(&one_condition(op, index, value, 0), Arch::X86_64);
             for given in EDGES {
                 let mut args = [0x5555_5555_5555_5555; 6];

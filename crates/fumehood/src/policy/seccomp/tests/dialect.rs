@@ -40,6 +40,9 @@ fn unknown_keys_are_refused_by_name() {
     let arg = json!({ "index": 0, "op": "SCMP_CMP_EQ", "value": 0, "mask": 1 });
     assert_refused(&changed(&json!({ "args": [arg] })), &["mask"]);
     assert_refused(r#"{ "syscalls": [] }"#, &["defaultAction"]);
+    let list = r#" ["SCMP_ACT_ALLOW", null, null, [], [], [], null, null, []]"#;
+    assert_refused("[]", &["a list", "must be an object"]);
+    assert_refused(list, &["a list", "must be an object"]);
 }
 
 #[test]
@@ -84,6 +87,14 @@ fn conditions_that_cannot_be_are_refused_by_key_and_value() {
             ["args[0].valueTwo", "1", "outside the mask 6"],
         ),
         (json!({ "index": 0, "op": "SCMP_CMP_EQ", "value": -1 }), ["-1", "u64", "line 1"]),
+        (
+            json!({ "index": 0, "op": "SCMP_CMP_LT", "value": 0 }),
+            ["args[0].value", "0", "no argument is below 0"],
+        ),
+        (
+            json!({ "index": 0, "op": "SCMP_CMP_GT", "value": u64::MAX }),
+            ["args[0].value", "18446744073709551615", "no argument is above"],
+        ),
     ];
     for (arg, words) in cases {
         assert_refused(&changed(&json!({ "args": [arg] })), &words);

@@ -48,6 +48,12 @@ fn value() -> impl Strategy<Value = u64> {
 fn arg() -> impl Strategy<Value = Value> {
     (0_u8..6, select(&OPS[..]), value(), value()).prop_map(|(index, op, value, two)| {
         let two = if op == "MASKED_EQ" { two & value } else { two };
+        // What never holds is refused.
+        let value = match op {
+            "LT" => value.max(1),
+            "GT" => value.min(u64::MAX - 1),
+            _ => value,
+        };
         json!({ "index": index, "op": format!("SCMP_CMP_{op}"), "value": value, "valueTwo": two })
     })
 }
