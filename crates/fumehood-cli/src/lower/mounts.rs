@@ -188,6 +188,9 @@ fn truth(text: &[u8]) -> Option<bool> {
 fn read_tmpfs(text: &OsStr) -> Result<Tmpfs> {
     let refused = |problem: String| Error::invalid("--tmpfs", shown(text), problem);
     let bytes = text.as_bytes();
+    if let Some(option) = other_option(bytes) {
+        return Err(refused(format!("has no option {option:?}; there is size, such as :size=64M")));
+    }
     let colon = bytes.windows(6).rposition(|window| window == b":size=");
     let Some(at) = colon else {
         return Ok(Tmpfs { target: text.into(), size: None });
@@ -198,6 +201,34 @@ fn read_tmpfs(text: &OsStr) -> Result<Tmpfs> {
         .map_err(|problem: String| refused(format!("size {amount:?} {problem}")))?;
     let target = PathBuf::from(OsString::from_vec(target.to_vec()));
     Ok(Tmpfs { target, size: Some(size) })
+}
+
+/// An option of Docker's that is none here: what stands behind the last colon, if it has the form of
+/// options rather than of the end of a path.
+fn other_option(bytes: &[u8]) -> Option<String> {
+    const FLAGS: [&str; 14] = [
+        "ro",
+        "rw",
+        "exec",
+        "noexec",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "sync",
+        "async",
+        "atime",
+        "noatime",
+        "relatime",
+        "strictatime",
+    ];
+    const VALUES: [&str; 5] = ["mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks="];
+    let options = bytes.rsplit(|&byte| byte == b':').next().filter(|last| last.len() < bytes.len());
+    let options = String::from_utf8_lossy(options?);
+    let is_other = |option: &&str| {
+        FLAGS.contains(option) || VALUES.iter().any(|value| option.starts_with(value))
+    };
+    options.split(',').find(is_other).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -243,5 +274,15 @@ mod tests {
         let size = Some(ByteSize::mib(64).into());
         assert_eq!(read("/a:size=64M").unwrap(), Tmpfs { target: "/a".into(), size });
         assert!(read("/a:size=64").is_err());
+        assert!(read("/a:size=64M,size=32M").is_err());
+        for (text, option) in [
+            ("/a:rw,noexec,size=64m", "rw"),
+            ("/a:size=64m,mode=1777", "mode=1777"),
+            ("/a:noexec", "noexec"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("has no option {option:?}")), "{error}");
+        }
+        assert_eq!(read("/a/rw").unwrap().target, Path::new("/a/rw"));
     }
 }
