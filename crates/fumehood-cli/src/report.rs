@@ -16,20 +16,42 @@ pub(crate) struct ReportFile {
     in_place: bool,
 }
 
+/// Symbolic links that are followed, as many as the kernel follows.
+const LINKS: u8 = 40;
+
+/// What a path leads to, which need not be there yet: a rename would replace a symbolic link itself.
+fn followed(path: &Path, links: u8) -> io::Result<PathBuf> {
+    if let Ok(found) = fs::canonicalize(path) {
+        return Ok(found);
+    }
+    // What is there and has no path, as a pipe, is only to be reached by the link.
+    match fs::read_link(path).ok().filter(|_| fs::metadata(path).is_err()) {
+        Some(target) if links > 0 => {
+            followed(&path.parent().unwrap_or(Path::new("")).join(target), links - 1)
+        }
+        Some(_) => Err(rustix::io::Errno::LOOP.into()),
+        None => std::path::absolute(path),
+    }
+}
+
 impl ReportFile {
     /// Finds out before the run whether a report can be written to `path`, by trying.
     ///
     /// # Errors
     /// The path is a directory, or neither it nor its directory can be written.
     pub(crate) fn at(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            let problem = "standard output has the program's; write --json for the report with it, \
+                           /dev/stderr, or ./- for a file of that name";
+            return Err(Error::invalid("--report", "-", problem));
+        }
         Self::try_at(path).map_err(|error| {
             Error::invalid("--report", path.display(), format!("cannot be written: {error}"))
         })
     }
 
     fn try_at(path: &Path) -> io::Result<Self> {
-        // A rename would replace a symbolic link rather than what it leads to.
-        let path = fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;
+        let path = followed(path, LINKS)?;
         let found = fs::metadata(&path).ok();
         if found.as_ref().is_some_and(fs::Metadata::is_dir) {
             return Err(io::ErrorKind::IsADirectory.into());

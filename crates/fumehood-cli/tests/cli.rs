@@ -324,6 +324,28 @@ fn variables_come_from_files_flags_and_the_caller() {
     assert!(!lines.iter().any(|line| line.starts_with("OTHER") || line.starts_with("NOT_SET")));
 }
 
+#[test]
+fn a_report_goes_where_a_link_leads() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("to")).unwrap();
+    let (link, other) = (dir.path().join("link"), dir.path().join("other"));
+    std::os::unix::fs::symlink("other", &link).unwrap();
+    std::os::unix::fs::symlink("to/r.json", &other).unwrap();
+    assert_ended(&fumehood(&["run", "--report", link.to_str().unwrap(), "true"]), 0);
+    assert!(link.is_symlink() && other.is_symlink());
+    assert_eq!(json(&dir.path().join("to/r.json"))["outcome"]["code"], 0);
+}
+
+#[test]
+fn a_report_to_standard_output_is_no_file_called_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = ["run", "--report", "-", "true"];
+    let output = Command::new(FUMEHOOD).args(run).current_dir(&dir).output().unwrap();
+    assert_ended(&output, 125);
+    assert!(text(&output.stderr).contains("--report: -: "), "{output:?}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 /// Whoever prints an error on a terminal hands the terminal to whoever wrote the job.
 #[test]
 fn what_an_error_repeats_cannot_move_a_terminal() {
