@@ -21,6 +21,7 @@ use mounts::mounts;
 /// # Errors
 /// [`InvalidJob`](fumehood::ErrorKind::InvalidJob), whose field is the flag that is wrong.
 pub(crate) fn job(args: &JobArgs) -> Result<Job> {
+    reads_once(args)?;
     let mut job = base(args)?;
     inside(&args.inside, &mut job)?;
     crate::lower_files::files(&args.files, &mut job)?;
@@ -46,8 +47,21 @@ fn base(args: &JobArgs) -> Result<Job> {
     Ok(job)
 }
 
+/// Standard input that was read to its end for a job has nothing left for an archive.
+fn reads_once(args: &JobArgs) -> Result<()> {
+    let mut archives = args.files.input_tar.iter();
+    let archive = archives.find(|text| *text == "-" || text.starts_with("-:/"));
+    match archive.filter(|_| args.file.as_deref() == Some(Path::new("-"))) {
+        Some(archive) => {
+            let problem = "standard input is the job (--job -); name a file for one of the two";
+            Err(Error::invalid("--input-tar", archive, problem))
+        }
+        None => Ok(()),
+    }
+}
+
 fn read_job(file: &Path) -> Result<Job> {
-    let text = if file == Path::new("-") { read_stdin() } else { fs::read_to_string(file) };
+    let text = if file == Path::new("-") { all(std::io::stdin()) } else { read(file) };
     let text = text.map_err(|error| unreadable("--job", file, &error))?;
     let toml = match file.extension() {
         Some(extension) => extension == "toml",
@@ -56,9 +70,19 @@ fn read_job(file: &Path) -> Result<Job> {
     if toml { Job::from_toml(&text) } else { Job::from_json(&text) }
 }
 
-fn read_stdin() -> std::io::Result<String> {
+/// What a file holds that somebody wrote by hand.
+fn read(file: &Path) -> std::io::Result<String> {
+    all(fs::File::open(file)?)
+}
+
+/// All that there is to read, unless it is more than anybody writes: `/dev/zero` has no end.
+fn all(from: impl Read) -> std::io::Result<String> {
+    const MOST: u64 = 16 << 20;
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
+    from.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST {
+        return Err(std::io::Error::other("it has more than 16 MiB"));
+    }
     Ok(text)
 }
 
@@ -120,11 +144,22 @@ fn read_stdin_choice(stdin: &Path) -> Result<Stdin> {
 /// Files first, then flags, so that these override those.
 fn environment(args: &InsideArgs, job: &mut Job) -> Result<()> {
     for file in &args.env_file {
-        let text = fs::read_to_string(file).map_err(|e| unreadable("--env-file", file, &e))?;
-        let lines = text.lines().map(str::trim_start);
-        lines.filter(|line| !line.is_empty() && !line.starts_with('#')).for_each(|line| {
+        let text = read(file).map_err(|error| unreadable("--env-file", file, &error))?;
+        for (number, line) in (1..).zip(text.lines().map(str::trim_start)) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let name = line.split_once('=').map_or(line, |(name, _)| name);
+            if name.contains(char::is_whitespace) {
+                // A shell reads these; what is no assignment here might hold a value.
+                let problem = format!(
+                    "line {number} has a space in the name; write NAME=VALUE, without export and \
+                     without spaces around ="
+                );
+                return Err(Error::invalid("--env-file", file.display(), problem));
+            }
             variable(line, job);
-        });
+        }
     }
     args.env.iter().for_each(|text| variable(text, job));
     for name in &args.allow_secret {
@@ -207,7 +242,7 @@ fn time(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.problem().to_owned())
 }
 
-pub(crate) fn count(text: &str) -> Result<u64, String> {
+fn count(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "must be a whole number, or unlimited".to_owned())
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fumehood::{CollectTo, Error, Input, InputSource, Job, Result, Stdin, TarSource};
 
 use crate::args::FileArgs;
-use crate::lower::{count, on_host, set, unit};
+use crate::lower::{on_host, set, unit};
 
 pub(crate) fn files(args: &FileArgs, job: &mut Job) -> Result<()> {
     for text in &args.input {
@@ -26,7 +26,7 @@ pub(crate) fn files(args: &FileArgs, job: &mut Job) -> Result<()> {
         return Err(Error::invalid("--exclude", &args.exclude[0], problem));
     }
     set(&mut job.input_limits.size, "--input-size", args.input_size.as_deref(), unit)?;
-    set(&mut job.input_limits.entries, "--input-entries", args.input_entries.as_deref(), count)?;
+    set(&mut job.input_limits.entries, "--input-entries", args.input_entries.as_deref(), number)?;
     collected(args, job)
 }
 
@@ -73,10 +73,15 @@ fn collected(args: &FileArgs, job: &mut Job) -> Result<()> {
     if let Some(path) = &args.collect_to {
         collect.to = destination(path)?;
     }
-    set(&mut collect.files, "--collect-files", args.collect_files.as_deref(), count)?;
+    set(&mut collect.files, "--collect-files", args.collect_files.as_deref(), number)?;
     let file_size = args.collect_file_size.as_deref();
     set(&mut collect.file_size, "--collect-file-size", file_size, unit)?;
     set(&mut collect.size, "--collect-size", args.collect_size.as_deref(), unit)
+}
+
+/// A number that may not be unlimited.
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "must be a whole number".to_owned())
 }
 
 /// An archive by its name, else a directory.

@@ -171,6 +171,19 @@ fn wrong_values_are_named_with_their_flag() {
         (&["--mount", "size=1"], "--mount: size=1: unknown field \"size\"".to_owned()),
         (&["--mount", "ro=yes"], "--mount: ro=yes: ro must be true or false".to_owned()),
         (&["--job", "/not/there"], "--job: /not/there: cannot be read: No such file".to_owned()),
+        (&["--job", "/dev/zero"], "--job: /dev/zero: cannot be read: it has more".to_owned()),
+        (
+            &["--env-file", "/dev/zero"],
+            "--env-file: /dev/zero: cannot be read: it has more".to_owned(),
+        ),
+        (
+            &["--job", "-", "--input-tar=-:/workspace/x"],
+            "--input-tar: -:/workspace/x: standard input is the job".to_owned(),
+        ),
+        (
+            &["--collect-files", "unlimited"],
+            "--collect-files: unlimited: must be a whole number".to_owned(),
+        ),
         (&["--env-file", "/no"], "--env-file: /no: cannot be read: No such file".to_owned()),
     ] {
         let program: &[&str] = if line.is_empty() { &[] } else { &["p"] };

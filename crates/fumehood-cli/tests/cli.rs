@@ -324,6 +324,21 @@ fn variables_come_from_files_flags_and_the_caller() {
     assert!(!lines.iter().any(|line| line.starts_with("OTHER") || line.starts_with("NOT_SET")));
 }
 
+/// A shell reads such lines; a variable called `export C` or `B ` would be of no use to anybody.
+#[test]
+fn names_of_variables_in_a_file_have_no_spaces() {
+    for (line, name) in [("export C=hunter2", "C"), ("B = hunter2", "B"), ("hunter2 x", "x")] {
+        let (_dir, path) = file("env", &format!("# comment\n\nA=a b\n{line}\n"));
+        let output = fumehood(&["run", "--env-file", &path, "--", "printenv", name]);
+        assert_ended(&output, 125);
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("line 4 has a space in the name") && !said.contains("hunter2"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn a_report_goes_where_a_link_leads() {
     let dir = tempfile::tempdir().unwrap();
