@@ -361,6 +361,15 @@ fn a_report_to_standard_output_is_no_file_called_so() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
+#[test]
+fn an_image_is_imported_under_a_name_that_can_be_written() {
+    for name in ["", "A B", "a\n"] {
+        let output = fumehood(&["image", "import", "--name", name, "/not/there"]);
+        assert_ended(&output, 125);
+        assert!(text(&output.stderr).contains("--name"), "{output:?}");
+    }
+}
+
 /// Whoever prints an error on a terminal hands the terminal to whoever wrote the job.
 #[test]
 fn what_an_error_repeats_cannot_move_a_terminal() {
