@@ -3,7 +3,7 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Command, CommandFactory, ValueHint};
 use clap_complete::Shell;
-use fumehood::{ErrorKind, Guarantee, Result};
+use fumehood::{BackendName, ErrorKind, Guarantee, Result};
 
 use crate::args::{Cli, Document};
 use crate::{exit, output, schema};
@@ -88,7 +88,7 @@ fn with_hints(command: Command) -> Command {
     let choices: [(&str, Vec<&str>); 5] = [
         ("network", vec!["none", "host"]),
         ("output_excess", vec!["kill", "truncate"]),
-        ("backend", vec!["native"]),
+        ("backend", BackendName::ALL.iter().map(|one| one.name()).collect()),
         ("require", Guarantee::ALL.iter().map(|one| one.name()).collect()),
         ("waive", Guarantee::ALL.iter().map(|one| one.name()).collect()),
     ];

@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use clap::error::ErrorKind as UsageErrorKind;
-use fumehood::{Error, ErrorKind, Missing, Outcome, Report, Result, Skipped, Standing};
+use fumehood::{
+    Error, ErrorKind, Missing, Outcome, Report, Result, Skipped, Standing, Undelivered,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -39,7 +41,7 @@ pub(crate) fn ended(result: &Result<Report>) -> Vec<String> {
         Err(failure) => return explain(failure),
     };
     let outcome = report.outcome.describe().filter(|_| !reader_had_enough(report));
-    let undelivered = report.undelivered.iter().map(|one| one.describe());
+    let undelivered = report.undelivered.iter().map(Undelivered::describe);
     outcome.into_iter().chain(undelivered).chain(not_collected(&report.skipped)).collect()
 }
 
