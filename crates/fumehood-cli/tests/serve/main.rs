@@ -1,6 +1,7 @@
 //! What the service promises, by HTTP alone: the real binary, real programs in real cells.
 
 mod access;
+mod apart;
 #[path = "../shared/groups.rs"]
 mod groups;
 mod hangups;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         runs::trials(),
         refusals::trials(),
         access::trials(),
+        apart::trials(),
         streaming::trials(),
         jobs::trials(),
         load::trials(),

@@ -149,7 +149,11 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
-    use crate::{ByteSize, Guarantee, Input, Job, Limit, Network};
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use crate::{ByteSize, Guarantee, Input, Job, Limit};
 
     #[test]
     fn data_do_not_shape_a_cell() {
@@ -192,18 +196,95 @@ mod tests {
         assert!(!inherits.same_plan(&inherits), "what the caller has may change");
     }
 
+    /// A value that is no default for every field of a job, for every limit as one of `limits`, and
+    /// whether a cell differs by it.
+    fn fields() -> Vec<(&'static str, Value, bool)> {
+        let (cell, not) = (true, false);
+        vec![
+            ("args", json!(["cat"]), not),
+            ("env", json!({ "set": { "A": "b" } }), not),
+            ("cwd", json!("/tmp"), not),
+            ("stdin", json!({ "text": "in" }), not),
+            ("tty", json!(true), not),
+            ("root", json!({ "dir": "/srv" }), cell),
+            ("mounts", json!([{ "source": "/srv", "target": "/srv" }]), cell),
+            ("tmpfs", json!([{ "target": "/srv" }]), cell),
+            ("inputs", json!([{ "text": "in", "to": "in" }]), not),
+            ("input_limits", json!({ "entries": 7 }), not),
+            ("collect", json!({ "paths": ["out"] }), cell),
+            ("network", json!("host"), cell),
+            ("hostname", json!("other"), cell),
+            ("require", json!(["kernel-boundary"]), not),
+            ("waive", json!(["syscall-filter"]), cell),
+            ("seccomp", json!({ "profile": "/srv/profile.json" }), cell),
+            ("backend", json!("crun"), cell),
+            ("limits.wall_time", json!("7s"), not),
+            ("limits.cpu_time", json!("7s"), not),
+            ("limits.memory", json!("64MiB"), cell),
+            ("limits.pids", json!(7), cell),
+            ("limits.output", json!("7KiB"), not),
+            ("limits.output_excess", json!("truncate"), not),
+            ("limits.file_size", json!("7KiB"), not),
+            ("limits.open_files", json!(64), not),
+            ("limits.workspace", json!("1MiB"), cell),
+            ("limits.tmp", json!("1MiB"), cell),
+            ("limits.inodes", json!(77), cell),
+            ("limits.cpus", json!(0.5), cell),
+            ("limits.grace", json!("7s"), not),
+        ]
+    }
+
+    fn job_with(field: &str, value: &Value) -> Job {
+        let mut job = json!({ "args": ["true"] });
+        let (object, name) = match field.split_once('.') {
+            Some((outer, name)) => {
+                job[outer] = json!({});
+                (&mut job[outer], name)
+            }
+            None => (&mut job, field),
+        };
+        object[name] = value.clone();
+        Job::from_json(&job.to_string()).unwrap()
+    }
+
     #[test]
-    fn confinement_does() {
+    fn no_field_is_forgotten() {
+        let schema = crate::job_schema();
+        let names = |of: &Value, before: &str| -> Vec<_> {
+            let fields = of["properties"].as_object().unwrap();
+            fields.keys().map(|name| format!("{before}{name}")).collect()
+        };
+        let limits = names(&schema["$defs"]["Limits"], "limits.");
+        let all = [names(&schema, ""), limits].concat().into_iter();
+        let all: BTreeSet<_> = all.filter(|name| name != "limits").collect();
+        let listed = fields().into_iter().map(|(name, ..)| name.to_owned()).collect();
+        assert_eq!(all, listed);
+    }
+
+    #[test]
+    fn confinement_shapes_a_cell_and_nothing_else() {
         let one = Job::new(["true"]);
-        let differing = [
-            one.clone().network(Network::Host),
-            one.clone().mount("/srv", "/srv"),
-            one.clone().limits(|limits| limits.memory = Some(ByteSize::mib(64).into())),
-            one.clone().limits(|limits| limits.pids = Some(7.into())),
-            one.clone().limits(|limits| limits.workspace = Some(ByteSize::mib(1).into())),
-        ];
-        for other in differing {
-            assert!(!one.same_cell(&other), "{other:?}");
+        for (name, value, shapes) in fields() {
+            let other = job_with(name, &value);
+            assert_ne!(one, other, "{name} has its default");
+            assert_eq!(one.same_cell(&other), !shapes, "{name}");
+            assert_eq!(other.same_cell(&one), !shapes, "{name}");
+            assert!(other.same_cell(&other.shape()), "{name}");
+            let is_fed = ["args", "stdin"].contains(&name);
+            assert_eq!(one.same_plan(&other), is_fed, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_cells_of_ours_that_nobody_else_has_a_say_in_are_parked() {
+        for (name, value, _) in fields() {
+            let has_a_say = ["root", "backend"].contains(&name);
+            assert_eq!(job_with(name, &value).can_be_parked(), !has_a_say, "{name}");
+        }
+        for (access, can_be) in [("ro", true), ("rw", true), ("cow", false)] {
+            let plain = json!({ "source": "/srv", "target": "/srv" });
+            let mount = json!({ "source": "/a", "target": "/a", "access": access });
+            assert_eq!(job_with("mounts", &json!([plain, mount])).can_be_parked(), can_be);
         }
     }
 }

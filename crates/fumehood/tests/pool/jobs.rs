@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fumehood::{ByteSize, ErrorKind, Input, InputSource, Job, Limits, Outcome, Report, Sandbox};
+use fumehood::{
+    ByteSize, ErrorKind, Guarantee, Input, InputSource, Job, Limits, Outcome, Report, Sandbox,
+};
 use libtest_mimic::Failed;
 
 use crate::common::run;
@@ -89,6 +91,15 @@ pub(crate) fn no_cell_is_shared() -> Result<(), Failed> {
             .limits(|limits| limits.workspace = Some(ByteSize::mib(1).into()));
         assert_eq!(prints(&pool, &smaller).await?, "1024\n");
         assert_eq!((pool.metrics().hits, pool.metrics().misses), (0, 1));
+        // What a job requires shapes no cell; it is not run in one that does not hold it.
+        let requires = Job::new(["true"]).require(Guarantee::KernelBoundary);
+        for parked in [1, 0] {
+            let pool = crate::pool(parked);
+            pool.warm(&Job::new(["true"])).await?;
+            let error =
+                pool.run(&requires).await.expect_err("a cell of ours has the host's kernel");
+            assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{parked}: {error}");
+        }
         Ok(())
     })
 }
