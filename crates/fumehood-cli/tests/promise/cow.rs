@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::{
-    Feed, Fumehood, Images, Promise, Ran, TempDir, busybox, flag, given_time, host_tool, marker,
-    needs_root, promises, python, require_tools, run,
+    Feed, Fumehood, Images, Mount, Promise, Ran, TempDir, busybox, flag, given_time, host_tool,
+    marker, needs_root, promises, python, require_tools, run,
 };
 
 promises![
@@ -251,6 +251,11 @@ fn the_layers_cannot_be_seen() -> Promise {
         awk '{print $5}' /proc/self/mountinfo | grep changes; ls -A / | grep change; \
         ls -A /workspace | grep -v -e '^[a-zM]'; echo done";
     assert_eq!(here(&dir, &[], script).prints(), "1\ndone");
+    let ran = here(&dir, &[], "cat /proc/self/mountinfo").exits(0);
+    let mounts: Vec<_> = ran.text().lines().map(Mount::parse).collect();
+    let shown: Vec<_> = mounts.iter().filter(|mount| mount.point == "/workspace").collect();
+    assert!(!shown.is_empty(), "{ran}");
+    assert!(shown.iter().all(|mount| mount.has("nosuid") && mount.has("nodev")), "{shown:?}");
     Ok(())
 }
 

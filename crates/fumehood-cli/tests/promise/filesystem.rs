@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use crate::support::{
-    Fumehood, Mount, Probe, Promise, TempDir, Verdict, host_tool, needs_root, promises, run,
+    Fumehood, Mount, Probe, Promise, Ran, TempDir, Verdict, host_tool, needs_root, promises, run,
+    skip,
 };
 
 promises![
@@ -140,13 +142,37 @@ fn may_be_writable(point: &str) -> bool {
 }
 
 fn no_mount_allows_devices_or_setuid() -> Promise {
-    let mounts: Vec<_> = mounts().into_iter().filter(|mount| !is_device(&mount.point)).collect();
+    let (open, closed) = (TempDir::open_to_all(), TempDir::open_to_all());
+    let (open, closed) = (open.volume("/open", "rw"), closed.volume("/closed", "ro"));
+    let flags = ["--volume", &open, "--volume", &closed, "--tmpfs", "/scratch"];
+    let mounts = mounts_with(&flags);
+    for asked in ["/open", "/closed", "/scratch"] {
+        assert!(mounts.iter().any(|mount| mount.point == asked), "no {asked}: {mounts:?}");
+    }
+    let mounts: Vec<_> = mounts.into_iter().filter(|mount| !is_device(&mount.point)).collect();
     let loose: Vec<_> = mounts.iter().filter(|mount| !mount.has("nosuid")).collect();
     assert!(loose.is_empty(), "without nosuid: {loose:?}");
     let terminals = |mount: &&Mount| mount.point == "/dev/pts";
     let loose: Vec<_> =
         mounts.iter().filter(|mount| !mount.has("nodev") && !terminals(mount)).collect();
     assert!(loose.is_empty(), "without nodev: {loose:?}");
+    nor_does_any_below_another()
+}
+
+fn nor_does_any_below_another() -> Promise {
+    let tool = host_tool("unshare")?;
+    let unshare = if needs_root("make a mount alone").is_ok() { "-m" } else { "-Urm" };
+    let possible = Command::new(tool).args([unshare, "true"]).output().expect("it is there");
+    if !possible.status.success() {
+        return skip("nobody but root can make a mount below another on this host");
+    }
+    for (access, flags) in [("ro", &["ro", "nosuid", "nodev"][..]), ("rw", &["nosuid", "nodev"])] {
+        let ran = with_a_mount_below(access, "cat /proc/self/mountinfo", unshare).exits(0);
+        let mounts: Vec<_> = ran.text().lines().map(Mount::parse).collect();
+        let below = mounts.iter().find(|mount| mount.point == "/data/below");
+        let below = below.unwrap_or_else(|| panic!("the nested mount is not shown\n{ran}"));
+        assert!(flags.iter().all(|flag| below.has(flag)), "{access}: {below:?}");
+    }
     Ok(())
 }
 
@@ -157,7 +183,11 @@ fn is_device(point: &str) -> bool {
 }
 
 fn mounts() -> Vec<Mount> {
-    let text = run(&[], &["cat", "/proc/self/mountinfo"]).prints();
+    mounts_with(&[])
+}
+
+fn mounts_with(flags: &[&str]) -> Vec<Mount> {
+    let text = run(flags, &["cat", "/proc/self/mountinfo"]).prints();
     assert!(!text.is_empty(), "no mount is listed");
     text.lines().map(Mount::parse).collect()
 }
@@ -208,18 +238,24 @@ fn a_read_only_mount_cannot_be_emptied() -> Promise {
     Ok(())
 }
 
+/// Makes a mount below the directory, with a file `mine`, and goes on.
+const MOUNT_BELOW: &str =
+    "mount -t tmpfs -o mode=777 none \"$0/below\" && touch \"$0/below/mine\" && exec \"$@\"";
+
+/// Runs a program that is shown a directory with a mount below it.
+fn with_a_mount_below(access: &str, inside: &str, unshare: &str) -> Ran {
+    let dir = TempDir::open_to_all();
+    fs::create_dir(dir.join("below")).expect("the directory is ours");
+    let (volume, dir) = (dir.volume("/data", access), dir.path().display().to_string());
+    Fumehood::new(&["--volume", &volume], &["sh", "-c", inside])
+        .under(&["unshare", unshare, "sh", "-c", MOUNT_BELOW, &dir])
+        .run()
+}
+
 fn a_mount_below_a_read_only_mount_cannot_be_written() -> Promise {
     needs_root("make a mount below another")?;
     host_tool("unshare")?;
-    let dir = TempDir::open_to_all();
-    fs::create_dir(dir.join("below")).expect("the directory is ours");
-    let below = dir.join("below").display().to_string();
-    let script = "mount -t tmpfs -o mode=777 none \"$0\" && touch \"$0/mine\" && exec \"$@\"";
-    let volume = dir.volume("/data", "ro");
-    let inside = "ls /data/below; : >/data/below/written";
-    let ran = Fumehood::new(&["--volume", &volume], &["sh", "-c", inside])
-        .under(&["unshare", "-m", "sh", "-c", script, &below])
-        .run();
+    let ran = with_a_mount_below("ro", "ls /data/below; : >/data/below/written", "-m");
     assert_eq!(ran.text(), "mine", "the nested mount is not shown\n{ran}");
     assert_ne!(ran.status.code(), Some(0), "the nested mount was written to\n{ran}");
     Ok(())
@@ -284,7 +320,9 @@ fn kernel_settings_cannot_be_written() -> Promise {
 }
 
 fn sensitive_files_of_proc_are_masked() -> Promise {
-    let script = "for file in kcore keys timer_list sched_debug kallsyms kmsg version; do
+    let script = "cd /proc; ls -A acpi asound bus scsi 2>/dev/null | grep -v -e '^$' -e ':$'
+        for file in interrupts kallsyms kcore key-users keys kmsg latency_stats sched_debug \
+        softirqs timer_list version; do
         [ -n \"$(head -c 1 /proc/$file 2>/dev/null | od -An -c)\" ] && echo $file; done; exit 0";
     assert_eq!(run(&[], &["sh", "-c", script]).prints(), "version", "these can be read");
     Ok(())

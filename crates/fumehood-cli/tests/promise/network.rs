@@ -3,7 +3,9 @@
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use crate::support::{Listener, Probe, Promise, TempDir, Verdict, marker, parse, promises, run};
+use crate::support::{
+    Listener, Probe, Promise, TempDir, Verdict, marker, parse, promises, run, run_reported,
+};
 
 promises![
     only_the_loopback_interface_exists,
@@ -92,6 +94,13 @@ fn the_host_s_network_is_there_when_asked_for() -> Promise {
     let flags = ["--network", "host", "--waive", "network"];
     assert_eq!(host.tried(&flags, "host-tcp")?, Verdict::Done);
     assert!(host.tcp.visitor().is_some(), "nobody came");
+    // Abstract sockets belong to a network, too: who is given that does not get them along.
+    let ran = run_reported(&flags, &["true"]).exits(0);
+    let fence = &ran.report()["confinement"]["guarantees"]["landlock"]["by"];
+    if fence.to_string().contains("abstract sockets") {
+        let verdict = host.tried(&flags, "host-abstract")?;
+        assert!(matches!(verdict, Verdict::Errno(_)), "{verdict:?}");
+    }
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Who the program is and what it may.
 
 use crate::support::{
-    Feed, Fumehood, Probe, Promise, field, host_tool, promises, run, skip, user, waiting_shell,
+    Feed, Fumehood, Probe, Promise, field, host_tool, needs_root, promises, run, skip, user,
+    waiting_shell,
 };
 
 promises![
@@ -65,6 +66,15 @@ fn has_no_groups_of_the_host() -> Promise {
     let groups = run(&[], &["id", "-G"]).prints();
     let foreign = groups.split(' ').filter(|group| ![user(), "65534"].contains(group));
     assert_eq!(foreign.count(), 0, "{groups}");
+    // Groups of the host show as 65534 in there, whichever they are; who may give them up has none.
+    let (Ok(()), Ok(setpriv)) = (needs_root("give up groups"), host_tool("setpriv")) else {
+        return Ok(());
+    };
+    let ran = Fumehood::new(&[], &["cat", "/proc/self/status"])
+        .under(&[&setpriv, "--groups", "0,27,44"])
+        .run();
+    let kept = field(&ran.prints(), "Groups");
+    assert!(kept.split(' ').all(|group| ["", user()].contains(&group)), "{kept}");
     Ok(())
 }
 

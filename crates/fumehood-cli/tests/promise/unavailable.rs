@@ -1,5 +1,7 @@
 //! Hosts that cannot give what is asked: nothing runs, or runs only what was waived by name.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::support::{
@@ -116,8 +118,16 @@ fn without_user_namespaces_nothing_runs() -> Promise {
 }
 
 fn without_user_namespaces_the_refusal_names_layer_and_fix() -> Promise {
-    let ran = Host::without_user_namespaces()?.run(&[], &["true"]).exits(99);
+    let host = Host::without_user_namespaces()?;
+    let ran = host.run(&[], &["true"]).exits(99);
     ran.complains("user.max_user_namespaces").complains("sysctl");
+    // Whoever asks beforehand is told the same.
+    let mut check = Command::new(&host.wrap[0]);
+    let check = check.args(&host.wrap[1..]).arg(Fumehood::binary()).arg("check").output();
+    let check = check.expect("the tool was found");
+    let said = String::from_utf8_lossy(&[check.stdout, check.stderr].concat()).into_owned();
+    assert_eq!(check.status.code(), Some(99), "{said}");
+    assert!(said.contains("user.max_user_namespaces"), "{said}");
     Ok(())
 }
 
@@ -172,6 +182,20 @@ fn the_weaker_mode_still_hides_files() -> Promise {
     let ran = host.waiving(&missing, &["cat", &path]);
     assert_eq!(ran.stdout_total, 0, "{ran}");
     ran.exits(1);
+    // What is mounted can be written if that was said, and only then.
+    for (access, written) in [("ro", false), ("rw", true)] {
+        let dir = TempDir::open_to_all();
+        let path = dir.file("file", "before").display().to_string();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("it is ours");
+        let volume = dir.volume(&dir.path().display().to_string(), access);
+        let waived = missing.join(",");
+        let script = format!("cat {path} && echo after >{path}; touch {path}.new");
+        let ran = host.run(&["--waive", &waived, "-v", &volume], &["sh", "-c", &script]);
+        assert_eq!(ran.text(), "before", "{access}\n{ran}");
+        let now = fs::read_to_string(&path).expect("it is there");
+        assert_eq!(now, if written { "after\n" } else { "before" }, "{access}\n{ran}");
+        assert_eq!(dir.join("file.new").exists(), written, "{access}\n{ran}");
+    }
     Ok(())
 }
 
