@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::corpus::{Verdict, cases};
 use crate::support::{
@@ -69,6 +69,13 @@ fn a_file_is_copied_with_its_rights() -> Promise {
     assert_eq!(run(&["--input", &tool], &["./tool"]).prints(), "ran");
     let target = format!("{tool}:/workspace/bin/it");
     assert_eq!(run(&["--input", &target], &["bin/it"]).prints(), "ran");
+    // So is its time, by which tools that build tell what is old.
+    let opened = fs::File::options().append(true).open(&tool).expect("the file is ours");
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    opened.set_modified(time).expect("the file is ours");
+    drop(opened);
+    let stat = ["stat", "-c", "%Y %a", "tool"];
+    assert_eq!(run(&["--input", &tool], &stat).prints(), "1000000000 755");
     Ok(())
 }
 

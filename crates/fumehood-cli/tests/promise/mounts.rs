@@ -44,6 +44,11 @@ fn an_optional_mount_that_is_missing_is_said_to_be() -> Promise {
     ran.complains("/data: /nowhere/at-all does not exist on the host");
     let ran = run_reported(&["--mount", "source=/usr,target=/data,optional"], &["ls", "/data"]);
     assert_eq!(notes(&ran.exits(0)), []);
+    // One that is there and cannot be looked at is not missing.
+    let dir = TempDir::new();
+    symlink("loop", dir.join("loop")).expect("the directory is ours");
+    let mount = format!("source={},target=/data,optional", dir.join("loop").display());
+    run(&["--mount", &mount], &["true"]).exits(125).complains("mounts[0].source");
     Ok(())
 }
 
@@ -291,6 +296,9 @@ fn root_s_own_directory_is_not_opened_for_writing() -> Promise {
     needs_root("be another user than its program")?;
     let dir = closed_to_others(0);
     let mount = mount_as_owner(dir.path(), ",readonly=false");
-    run(&["--mount", &mount], &["true"]).exits(125).complains("belongs to root");
+    for (user, group) in [(0, 0), (4242, 0), (0, 4242)] {
+        std::os::unix::fs::chown(dir.path(), Some(user), Some(group)).expect("we are root");
+        run(&["--mount", &mount], &["true"]).exits(125).complains("give it to another user");
+    }
     Ok(())
 }

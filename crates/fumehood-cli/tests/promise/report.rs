@@ -105,8 +105,12 @@ fn the_file_system_is_that_of_the_report() -> Promise {
 }
 
 fn limits_are_those_of_the_report() -> Promise {
-    let look = |process: &Process| (process.read("limits"), process.read("cgroup"));
-    let (ran, (limits, cgroup)) = watched(&["--file-size", "1MiB"], look);
+    let look = |process: &Process| {
+        let cgroup = process.read("cgroup");
+        let memory = memory_with_swap(&cgroup);
+        (process.read("limits"), cgroup, memory)
+    };
+    let (ran, (limits, cgroup, memory)) = watched(&["--file-size", "1MiB"], look);
     held(&ran, &["disk", "output", "wall-time"]);
     let row = |name: &str| -> Vec<String> {
         let line = limits.lines().find(|line| line.starts_with(name)).expect("the kernel lists it");
@@ -119,7 +123,19 @@ fn limits_are_those_of_the_report() -> Promise {
         let by = ran.report()["confinement"]["guarantees"][guarantee]["by"].to_string();
         assert!(!by.contains("cgroup") || cgroup != ours, "{guarantee} is held by {by}: {cgroup}");
     }
+    let by = &ran.report()["confinement"]["guarantees"]["memory"]["by"];
+    if let (Some((limit, with_swap)), true) = (memory, by.to_string().contains("swap included")) {
+        assert_eq!((limit.trim(), with_swap.trim()), ("536870912", "536870912"));
+    }
     Ok(())
+}
+
+/// What the kernel lets these groups have of memory, and of that and swap together, if it counts swap by
+/// version 1.
+fn memory_with_swap(cgroup: &str) -> Option<(String, String)> {
+    let path = cgroup.lines().find_map(|line| Some(line.split_once(":memory:")?.1))?;
+    let read = |name| fs::read_to_string(format!("/sys/fs/cgroup/memory{path}/{name}")).ok();
+    Some((read("memory.limit_in_bytes")?, read("memory.memsw.limit_in_bytes")?))
 }
 
 fn a_waived_network_is_the_host_s_and_the_report_says_so() -> Promise {

@@ -394,3 +394,42 @@ impl Plan {
         crate::host::Host::current().kernel >= (5, 14)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ByteSize;
+
+    /// Whoever leaves one out has nothing else that would miss it: a host that lacks it is rare.
+    #[test]
+    fn every_job_requires_what_confines_it() {
+        use Guarantee as G;
+        let always = [
+            G::Filesystem,
+            G::ReadOnlyRoot,
+            G::Processes,
+            G::Network,
+            G::Ipc,
+            G::NoPrivileges,
+            G::SyscallFilter,
+            G::Landlock,
+            G::WallTime,
+            G::Output,
+            G::Disk,
+        ];
+        let job = Job::new(["true"]);
+        let of = |job: &Job| required(job, BackendName::Native);
+        assert_eq!(of(&job), always.into());
+        for guarantee in always {
+            let rest: BTreeSet<_> = always.into_iter().filter(|one| *one != guarantee).collect();
+            assert_eq!(of(&job.clone().waive(guarantee)), rest);
+        }
+        let spelled = job.limits(|limits| {
+            limits.memory = Some(ByteSize::mib(64).into());
+            limits.pids = Some(7.into());
+            limits.cpu_time = Some(std::time::Duration::from_secs(1).into());
+        });
+        let more = always.into_iter().chain([G::Memory, G::Pids, G::CpuTime]);
+        assert_eq!(of(&spelled), more.collect());
+    }
+}

@@ -94,3 +94,22 @@ pub(super) fn named(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(CWD, path, flags, Mode::empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is mounted in a directory is not the directory's, and changes of it are nobody's to take.
+    #[test]
+    fn nothing_on_another_file_system_is_opened() {
+        let root = named(Path::new("/")).unwrap();
+        assert_eq!(beneath(&root, Path::new("proc")).unwrap_err(), Errno::XDEV);
+        assert_eq!(beneath(&root, Path::new("proc/self")).unwrap_err(), Errno::XDEV);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        let dir = named(dir.path()).unwrap();
+        for path in ["", "sub"] {
+            beneath(&dir, Path::new(path)).unwrap();
+        }
+    }
+}

@@ -24,6 +24,20 @@ fn fed(input: Input, limits: InputLimits) -> Result<Vec<String>, String> {
     Ok(made)
 }
 
+/// Inputs of exactly the limit are taken, and not a byte more, in one file or in several.
+#[test]
+fn the_limit_of_bytes_is_exact() {
+    let one = || vec![Input::bytes("1234").to("/workspace/a")];
+    let two = || vec![Input::bytes("12").to("/workspace/a"), Input::bytes("34").to("/workspace/b")];
+    for inputs in [one(), two()] {
+        for (size, fits) in [(4, true), (3, false)] {
+            let limits = InputLimits { size: crate::ByteSize(size), ..InputLimits::default() };
+            let came = feed(&inputs, limits, &mut Vec::new());
+            assert_eq!(came.is_ok(), fits, "{size}: {inputs:?}");
+        }
+    }
+}
+
 #[test]
 fn every_archive_gets_its_verdict() {
     let cases = cases();
