@@ -165,10 +165,10 @@ mod tests {
         let entries: Vec<_> = (0..4).map(|_| all.enter(10)).collect();
         drop(entries[0].busy());
         let _works = entries[1].busy();
-        entries[3].connection.unsent.set(true);
+        entries[2].connection.unsent.set(true);
         let _newest = all.enter(4);
         let told: Vec<_> = entries.iter().map(is_told_to_close).collect();
-        assert_eq!(told, [false, false, true, false]);
+        assert_eq!(told, [false, false, false, true]);
         assert_eq!(all.count(), 5);
     }
 }
