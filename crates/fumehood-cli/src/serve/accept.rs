@@ -19,7 +19,8 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
 
-use super::connections::{self, Connections, Entry};
+use super::connections::{Connections, Entry};
+use super::files;
 use super::listen::{Listener, Stream};
 use super::peer::Peer;
 use super::service::{Shared, Stage};
@@ -38,7 +39,9 @@ pub(crate) async fn accept(
     let mut end = pin!(service.reached(Stage::Draining));
     loop {
         let config = &service.settings().config;
-        let most = connections::most(config.http.connections, config.line.slots);
+        let parked = service.pool.metrics().parked;
+        let (wanted, slots) = (config.http.connections, config.line.slots);
+        let most = files::most_connections(wanted, slots, parked);
         let next = async {
             connections.fewer_than(most + CLOSING).await;
             listener.accept().await

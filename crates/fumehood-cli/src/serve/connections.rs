@@ -4,14 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
 use super::sending::Unsent;
 use super::unread::Unread;
-
-/// Descriptors that are kept for everything but connections.
-const RESERVED_FILES: u64 = 256;
 
 /// All connections that are open. Copies share it.
 #[derive(Clone, Debug, Default)]
@@ -129,23 +125,6 @@ impl Drop for Busy {
         self.1.since.store(self.0.tick(), Ordering::Relaxed);
         self.1.busy.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Asks for as many descriptors as this process may have: the usual 1024 are few for a service.
-pub(crate) fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Without it there are fewer connections: see `most`.
-    let _ = setrlimit(Resource::Nofile, limit);
-}
-
-/// How many connections there can be if `wanted` are allowed: each takes a descriptor, and what
-/// runs takes some, too.
-pub(crate) fn most(wanted: usize, slots: usize) -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let others = RESERVED_FILES + 32 * slots as u64;
-    let room = files.saturating_sub(others).max(files / 4).max(1);
-    wanted.min(usize::try_from(room).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

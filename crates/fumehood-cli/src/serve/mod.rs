@@ -13,6 +13,7 @@ mod config;
 mod connections;
 mod drain;
 mod execute;
+mod files;
 mod line;
 mod listen;
 mod log;
@@ -67,7 +68,7 @@ fn run(args: &ServeArgs, config: Config) -> Result<()> {
         .build()
         .map_err(service::internal("start a runtime"))?;
     let done = runtime.block_on(async {
-        connections::raise_file_limit();
+        files::raise_limit();
         let listeners = listen::bind(&config)?;
         let config = config.bound_to(listeners.iter().map(listen::Listener::name).collect())?;
         let service = Service::new(config, is_prompt)?;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::access::{Access, Caller};
 use super::config::Config;
+use super::files;
 use super::line::{Full, Late, Line, Place, Ticket};
 use super::log::Log;
 use super::metrics::Metrics;
@@ -17,6 +18,7 @@ use super::page::Languages;
 use super::playground;
 use super::problem::Problem;
 use super::v1::{Jobs, Replies, Streams};
+use crate::output;
 
 /// What handlers get as their state.
 pub(crate) type Shared = Arc<Service>;
@@ -62,11 +64,24 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Puts those in force that are the library's to keep.
-    fn new(config: Config) -> Result<Self> {
+    fn new(mut config: Config) -> Result<Self> {
+        spare_files(&mut config);
         let access = Access::load(&config)?;
         // Where processors cannot be told, programs share all, as they do everywhere else.
         let parts = fumehood::run_apart(config.line.parts()).unwrap_or(1);
         Ok(Self { config, access, parts, support: OnceCell::new() })
+    }
+}
+
+/// Lowers the number of programs to what the limit of open files is enough for.
+fn spare_files(config: &mut Config) {
+    let slots = &mut config.line.slots;
+    let wanted = std::mem::replace(slots, files::most_slots(*slots));
+    if *slots < wanted {
+        let fix = "raise it (ulimit -Hn, LimitNOFILE=)";
+        output::say(&format!(
+            "line.slots: {wanted}: the limit of open files is enough for {slots}; {fix}"
+        ));
     }
 }
 
