@@ -167,3 +167,31 @@ async fn map(
     let mapped = sys::map_ids(Fd(tree.as_fd().as_raw_fd()), Fd(namespace.as_raw_fd()));
     Ok(mapped.map_err(|errno| io::Error::from_raw_os_error(errno.0).to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+
+    use super::*;
+    use crate::blocking;
+
+    /// Somebody may exchange a directory between the plan, which refuses it, and its being mounted.
+    #[test]
+    fn what_came_to_be_root_s_is_not_opened_for_writing() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root can give a directory to a group that is not its own");
+            return;
+        }
+        let who =
+            Identity { uid: 1000, gid: 1000, host_uid: 65534, host_gid: 65534, by_root: true };
+        let dir = tempfile::tempdir().unwrap();
+        for (user, group) in [(0, 0), (4242, 0), (0, 4242)] {
+            chown(dir.path(), Some(user), Some(group)).unwrap();
+            let tree = std::fs::File::open(dir.path()).unwrap().into();
+            let mapped = map(who, &Launcher::Direct, dir.path(), Some(&tree), true);
+            let refused = blocking::block_on(mapped).unwrap().unwrap_err();
+            let why = std::error::Error::source(&refused).unwrap().to_string();
+            assert_eq!(why, "it belongs to root now", "{user}, {group}");
+        }
+    }
+}
