@@ -317,7 +317,7 @@ fn an_interrupt_ends_a_stalled_input() -> Promise {
         std::thread::sleep(Duration::from_millis(5));
     }
     live.signal(rustix::process::Signal::INT);
-    live.finish().exits(125).complains_in_one_line(&["interrupted"]);
+    live.finish().exits(130).complains_in_one_line(&["cancelled"]);
     Ok(())
 }
 
