@@ -216,14 +216,14 @@ fn what_only_root_may_read_in_a_mount_stays_there() -> Promise {
     for (path, mode) in [("secret", 0o600), ("listed/secret", 0o600), ("closed", 0o700)] {
         closed(path, mode);
     }
-    let (volume, other) = (dir.volume("/data", "ro"), TempDir::open_to_all());
+    let (volume, other) = (dir.volume("/workspace/data", "ro"), TempDir::open_to_all());
     let out = other.join("out").display().to_string();
     for to in [&[][..], &["--collect-to", &out]] {
-        let flags = ["--volume", &volume, "--collect", "/data", "--collect", "own"];
+        let flags = ["--volume", &volume, "--collect", "data", "--collect", "own"];
         let ran = run_reported(&[&flags[..], to].concat(), &["sh", "-c", "echo own >own"]).exits(0);
         let brought: Vec<_> = artifacts(ran.report()).into_iter().map(|(path, _)| path).collect();
-        assert_eq!(brought, ["/data/open", "own"], "{ran}");
-        let denied = ["/data/closed", "/data/listed/secret", "/data/secret"];
+        assert_eq!(brought, ["data/open", "own"], "{ran}");
+        let denied = ["data/closed", "data/listed/secret", "data/secret"];
         let denied = denied.map(|path| (path.to_owned(), "denied".to_owned()));
         assert_eq!(skipped(ran.report()), denied, "{ran}");
     }

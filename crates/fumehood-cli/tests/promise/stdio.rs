@@ -127,10 +127,14 @@ fn a_reader_that_goes_away_hangs_nobody() -> Promise {
     Ok(())
 }
 
+/// By a signal, or, where a tool has its program ignore that, by an error of its write.
 fn a_program_whose_reader_goes_away_is_told() -> Promise {
     const SIGPIPE: i32 = 13;
-    let ran = barely_read(&["yes"])?.exits(128 + SIGPIPE);
-    assert_eq!((ran.outcome(), ran.stderr.as_str()), ("signaled", ""));
+    let ran = barely_read(&["yes"])?;
+    match ran.outcome() {
+        "signaled" => assert_eq!(ran.exits(128 + SIGPIPE).stderr, ""),
+        outcome => assert_eq!((outcome, ran.stderr.contains("Broken pipe")), ("exited", true)),
+    }
     Ok(())
 }
 

@@ -338,13 +338,15 @@ fn process_1_is_nobodys_to_schedule_or_limit() {
         ] {
             assert_answers(name, args([high | 1, 7]), EPERM);
         }
-        for which in [0, 1] {
-            assert_answers("setpriority", args([which, high | 1, 19]), EPERM);
-            assert_answers("ioprio_set", args([which + 1, high | 1]), EPERM);
+        // One process, all of a group, all of a user.
+        for which in [0, 1, 2] {
+            assert_answers("setpriority", args([high | which, high | 1, 19]), EPERM);
+            assert_answers("ioprio_set", args([high | (which + 1), high | 1]), EPERM);
         }
-        // All of a user, the init among them.
-        assert_answers("setpriority", args([high | 2, 0, 19]), EPERM);
-        assert_answers("ioprio_set", args([high | 3, 0]), EPERM);
+        for which in [1, 2] {
+            assert_answers("setpriority", args([high | which, 0, 19]), EPERM);
+            assert_answers("ioprio_set", args([high | (which + 1), 0]), EPERM);
+        }
     }
 }
 
