@@ -17,7 +17,6 @@ pub(crate) struct Rights(Option<(u32, u32)>);
 
 impl Rights {
     /// Those of the calling process: the program has the same, or more.
-    #[cfg(any(feature = "engine", test))]
     pub(super) const OURS: Self = Self(None);
 
     /// Those that the program had on the host.
