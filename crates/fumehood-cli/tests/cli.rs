@@ -210,6 +210,21 @@ fn what_a_program_takes_of_the_kernel_is_limited() {
     }
 }
 
+#[test]
+fn a_program_learns_none_of_the_hosts_names() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can have a domain name to keep to itself");
+        return;
+    }
+    let script = "echo secret >/proc/sys/kernel/domainname; exec \"$@\"";
+    let names = ["cat", "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname"];
+    let mut command = Command::new("unshare");
+    command.args(["--uts", "sh", "-c", script, "sh", FUMEHOOD, "run", "--"]).args(names);
+    let output = command.output().unwrap();
+    assert_ended(&output, 0);
+    assert_eq!(text(&output.stdout), "sandbox\n(none)\n");
+}
+
 /// A program learns of no server of the host's that it cannot ask.
 #[test]
 fn names_are_asked_for_only_where_there_is_a_network() {

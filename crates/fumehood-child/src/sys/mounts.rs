@@ -299,12 +299,15 @@ pub fn pivot_here() -> Result<()> {
     chdir(c"/")
 }
 
-/// `sethostname(2)`.
+/// `sethostname(2)`, and `setdomainname(2)` of what it is where nobody has set one: a new namespace has the
+/// names of its maker's.
 ///
 /// # Errors
 /// `EPERM`.
 pub fn set_hostname(name: &[u8]) -> Result<()> {
-    plain!(__NR_sethostname, name.as_ptr(), name.len()).map(drop)
+    const NONE: &[u8] = b"(none)";
+    plain!(__NR_sethostname, name.as_ptr(), name.len())?;
+    plain!(__NR_setdomainname, NONE.as_ptr(), NONE.len()).map(drop)
 }
 
 /// A descriptor of the network namespace that this process is in, which takes no process file system.
