@@ -183,7 +183,7 @@ async fn attend(
     plan: &Plan,
     tether: &mut Tether,
     mut watch: Watch<'_>,
-    Pumps { pipes, outlets, input, unfed }: Pumps<impl Future<Output = ()>>,
+    Pumps { pipes, outlets, input, unfed, peer }: Pumps<impl Future<Output = ()>>,
     mut orders: mpsc::Receiver<Order>,
     size: Option<OwnedFd>,
 ) -> Result<Seen> {
@@ -198,6 +198,7 @@ async fn attend(
         let (delivery, feeding) = (output.as_mut(), input.as_mut());
         let ending = watch.run(tether, &mut orders, &exceeded, delivery, feeding, size).await?;
         let wall = watch.started.elapsed();
+        drop(peer);
         if ends_writing(tether, plan, watch.lost) {
             over.declare();
         }
@@ -222,9 +223,11 @@ async fn attend(
 }
 
 /// Whether nobody is left to write when an init has said that its program ended: everybody in its process
-/// namespace is dead by then. What a terminal still holds comes before its end.
+/// namespace is dead by then. What they wrote to a terminal is read before it has nothing more, also where
+/// somebody outside was handed their end of it: a read that would wait has the kernel deliver first
+/// (`tty_buffer_flush_work` in drivers/tty/n_tty.c).
 fn ends_writing(tether: &Tether, plan: &Plan, lost: bool) -> bool {
-    matches!(tether, Tether::Native { .. }) && plan.namespaces.pid && !plan.job.tty && !lost
+    matches!(tether, Tether::Native { .. }) && plan.namespaces.pid && !lost
 }
 
 /// A program that ends before its excess is seen has exceeded its limit all the same.

@@ -1,17 +1,22 @@
 //! Terminals: the program's own, and that of the caller.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::support::{Fumehood, Probe, Promise, Skip, host_tool, parse, promises, run};
+use crate::support::{
+    Fumehood, Probe, Promise, Skip, TempDir, host_tool, parse, promises, python, run, run_reported,
+};
 
 promises![
     the_program_gets_a_terminal_of_its_own,
@@ -23,6 +28,8 @@ promises![
     control_c_interrupts_the_program_alone,
     the_caller_s_terminal_is_as_it_was_before,
     cannot_type_into_the_caller_s_terminal,
+    a_terminal_that_is_closed_can_be_opened_again,
+    a_terminal_that_was_handed_out_holds_no_run_up,
 ];
 
 /// A terminal with `fumehood` in it, as a person has it.
@@ -207,4 +214,61 @@ fn cannot_type_into_the_caller_s_terminal() -> Promise {
         assert_eq!(verdict, crate::support::Verdict::Errno(1), "{name}");
     }
     Ok(())
+}
+
+fn a_terminal_that_is_closed_can_be_opened_again() -> Promise {
+    let script = "echo before; exec 0<&- 1>&- 2>&-; sleep 0.3; echo after > /dev/tty";
+    let text = run(&["--tty"], &["sh", "-c", script]).exits(0).text();
+    assert_eq!(text, "before\r\nafter");
+    Ok(())
+}
+
+/// Hands its terminal to whoever listens, and goes on when that one has it.
+const HANDS_OUT: &str = "\
+import array, socket
+listener = socket.socket(socket.AF_UNIX)
+listener.connect('/outside/socket')
+rights = array.array('i', [1])
+listener.sendmsg([b'terminal'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+listener.recv(1)
+print('last')
+";
+
+fn a_terminal_that_was_handed_out_holds_no_run_up() -> Promise {
+    let python = python()?;
+    let outside = TempDir::open_to_all();
+    let path = outside.join("socket");
+    let listener = UnixListener::bind(&path).expect("the path is new");
+    open_to_all(&path);
+    let taken = thread::spawn(move || take_descriptor(&listener));
+    let volume = outside.volume("/outside", "ro");
+    let flags = ["--tty", "--timeout", "10s", "--volume", &volume];
+    let ran = run_reported(&flags, &[&python, "-c", HANDS_OUT]);
+    let (_connection, _terminal) = taken.join().expect("somebody came");
+    assert_eq!(ran.report()["stdout"]["truncated"], false, "its end was waited for in vain");
+    assert_eq!(ran.exits(0).text(), "last");
+    Ok(())
+}
+
+fn open_to_all(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(path, mode).expect("it is ours");
+}
+
+/// Takes a descriptor from the first who comes, and says so.
+fn take_descriptor(listener: &UnixListener) -> (UnixStream, OwnedFd) {
+    let (mut connection, _) = listener.accept().expect("it listens");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut text = [0; 8];
+    let mut into = [IoSliceMut::new(&mut text)];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    recvmsg(&connection, &mut into, &mut control, flags).expect("it writes");
+    let rights = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+        _ => None,
+    });
+    connection.write_all(b"!").expect("it waits");
+    (connection, rights.expect("a descriptor came along"))
 }

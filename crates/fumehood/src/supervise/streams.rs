@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pty::OpenptFlags;
 use tokio::sync::Notify;
 
 use crate::plan::Plan;
@@ -102,6 +103,8 @@ pub(super) struct Pumps<I> {
     pub(super) input: I,
     /// What the input broke on.
     pub(super) unfed: Breakage,
+    /// The program's end of its terminal, held as long as the program runs.
+    pub(super) peer: Option<OwnedFd>,
 }
 
 /// Joins our ends with what they lead to. A terminal carries input and both outputs at once.
@@ -114,6 +117,7 @@ pub(super) fn connect(
     let failed = |error: io::Error| Error::internal("connect the program's streams", error);
     let Wiring { stdin, stdout, stderr } = wiring;
     let tty = terminal.is_some();
+    let peer = terminal.as_ref().map(peer).transpose().map_err(|errno| failed(errno.into()))?;
     let (pipes, feeder) = if let Some(terminal) = terminal {
         rustix::io::ioctl_fionbio(&terminal, true).map_err(|errno| failed(errno.into()))?;
         let feeder = terminal.try_clone().and_then(Descriptor::new).map_err(failed)?;
@@ -133,7 +137,14 @@ pub(super) fn connect(
             noted.note(&error);
         }
     };
-    Ok(Pumps { pipes, outlets: [stdout, stderr], input, unfed })
+    Ok(Pumps { pipes, outlets: [stdout, stderr], input, unfed, peer })
+}
+
+/// The program's end of a terminal (`TIOCGPTPEER`). While somebody has it, a program that closes all of its own
+/// and opens `/dev/tty` again has not come to the end of its output.
+fn peer(terminal: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    rustix::pty::ioctl_tiocgptpeer(terminal, flags)
 }
 
 /// Delivers both outputs. Pipes that were read to their end are kept in `ended`.
