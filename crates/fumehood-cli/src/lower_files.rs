@@ -1,6 +1,7 @@
 //! Flags about files that go in and come out.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fumehood::{CollectTo, Error, Input, InputSource, Job, Result, Stdin, TarSource};
@@ -34,13 +35,22 @@ pub(crate) fn files(args: &FileArgs, job: &mut Job) -> Result<()> {
 fn copied(text: &str, exclude: &[String]) -> Result<Input> {
     let (source, target) = split(text);
     let path = on_host("--input", Path::new(source))?;
-    let metadata = fs::metadata(&path)
-        .map_err(|error| Error::invalid("--input", source, format!("cannot be read: {error}")))?;
+    let metadata = fs::metadata(&path).map_err(|error| unread(source, &error))?;
     let mut input = if metadata.is_dir() { Input::dir(path) } else { Input::file(path) };
     for glob in exclude {
         input = input.exclude(glob);
     }
     Ok(to(input, target))
+}
+
+/// Says why, and what somebody may have meant who has a colon in the name of a file that is not there.
+fn unread(source: &str, error: &io::Error) -> Error {
+    let meant = if source.contains(':') {
+        "; a target after a colon is absolute, as in FILE:/workspace/FILE"
+    } else {
+        ""
+    };
+    Error::invalid("--input", source, format!("cannot be read: {error}{meant}"))
 }
 
 fn unpacked(text: &str) -> Result<Input> {

@@ -181,6 +181,12 @@ fn wrong_values_are_named_with_their_flag() {
             "--input-tar: -:/workspace/x: standard input is the job".to_owned(),
         ),
         (
+            &["--input", "/no:x"],
+            "--input: /no:x: cannot be read: No such file or directory (os error 2); a target \
+             after a colon is absolute"
+                .to_owned(),
+        ),
+        (
             &["--collect-files", "unlimited"],
             "--collect-files: unlimited: must be a whole number".to_owned(),
         ),
