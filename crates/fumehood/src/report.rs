@@ -17,7 +17,7 @@ use crate::{Applied, Diff, Guarantee};
 pub use artifact::{Artifact, Skipped, SkippedFor};
 pub use ending::signal_name;
 pub use mounts::{MountNote, MountNoteKind};
-pub(crate) use verdict::{Counted, Denial, Stop, verdict};
+pub(crate) use verdict::{Counted, Denial, Senders, Stop, verdict};
 
 /// How a program ended, what it printed, what it used, and what held while it ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -18,7 +18,7 @@ use crate::backend::native::cgroup::Group;
 use crate::backend::native::script::TerminalSize;
 use crate::backend::{Ending, Started, Tether};
 use crate::plan::Plan;
-use crate::report::{self, Stop};
+use crate::report::{self, Senders, Stop};
 use crate::sabotage::leaves_out;
 use crate::stream::{Cap, Carried, Descriptor, Over};
 use crate::usage::Tally;
@@ -26,7 +26,7 @@ use crate::workspace::changes::Base;
 use crate::workspace::collect::{Collected, Sink};
 use crate::{
     Changes, Confinement, Excess, Figure, Limit, MountNote, Report, Result, Source, StandardStream,
-    Stream, Timing, Undelivered,
+    Stream, Timing, Undelivered, Usage,
 };
 
 use aftermath::{bring_back, let_go, look};
@@ -274,8 +274,8 @@ fn assemble(
     [stdout, stderr]: [crate::Output; 2],
 ) -> Report {
     tally.usage.output = Some(Figure { value: stdout.total + stderr.total, source: Source::Count });
-    let cpu_limited = plan.job.limits.cpu_time().finite().is_some();
-    let outcome = report::verdict(ending.status, stop, cpu_limited, tally.counted, ending.denial);
+    let senders = senders(plan, &tally.usage);
+    let outcome = report::verdict(ending.status, stop, senders, tally.counted, ending.denial);
     Report {
         outcome,
         stdout,
@@ -289,5 +289,22 @@ fn assemble(
         diff: Vec::new(),
         applied: Vec::new(),
         timing: told.timing,
+    }
+}
+
+/// Which signals the kernel can have sent to a program that used so much.
+fn senders(plan: &Plan, usage: &Usage) -> Senders {
+    let limits = &plan.job.limits;
+    let used = [&usage.user_us, &usage.system_us].map(|time| time.as_ref().map(|it| it.value));
+    let is_used_up = |limit: Duration| match used {
+        // The kernel holds the limit by the ticks of its timer, which may be more or less than was used.
+        [Some(user), Some(system)] => Duration::from_micros(user + system) >= limit / 2,
+        _ => true,
+    };
+    let own = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    Senders {
+        cpu_limit: limits.cpu_time().finite().is_some_and(is_used_up),
+        file_limit: limits.file_size().finite().is_some() || own.is_some(),
+        filter: plan.filter.as_ref().is_some_and(|filter| filter.program.signals()),
     }
 }

@@ -7,6 +7,7 @@ promises![
     a_program_s_own_exit_code_is_ours,
     a_program_s_own_125_is_told_apart_by_the_report,
     a_signal_is_128_and_its_number,
+    a_signal_that_a_program_sends_itself_is_no_limit,
     a_missing_program_is_127,
     a_missing_interpreter_is_127,
     a_file_that_is_not_executable_is_126,
@@ -49,6 +50,16 @@ fn a_signal_is_128_and_its_number() -> Promise {
         assert_eq!(ran.outcome(), "signaled");
         assert_eq!(ran.report()["outcome"]["signal"], number);
         ran.complains_in_one_line(&[&format!("SIG{name}")]);
+    }
+    Ok(())
+}
+
+fn a_signal_that_a_program_sends_itself_is_no_limit() -> Promise {
+    for (name, signal) in [("XCPU", 24), ("SYS", 31)] {
+        let ran = run_reported(&[], &["sh", "-c", &format!("kill -{name} $$")]);
+        assert_eq!(ran.outcome(), "signaled", "{name}: {ran}");
+        assert_eq!(ran.report()["outcome"]["signal"], signal, "{ran}");
+        ran.exits(128 + signal);
     }
     Ok(())
 }

@@ -46,6 +46,18 @@ const SIGXCPU: i32 = 24;
 const SIGXFSZ: i32 = 25;
 const SIGSYS: i32 = 31;
 
+/// Of which signals the kernel can have been the sender. A program can raise them all, and would else have
+/// ended by whatever it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Senders {
+    /// `SIGXCPU`, for a limit of CPU time that was used up.
+    pub(crate) cpu_limit: bool,
+    /// `SIGXFSZ`, for a limit of file sizes.
+    pub(crate) file_limit: bool,
+    /// `SIGSYS`, for a system call that the filter kills for.
+    pub(crate) filter: bool,
+}
+
 /// What the control group counted while a program ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
@@ -63,7 +75,7 @@ pub(crate) struct Counted {
 pub(crate) fn verdict(
     status: i32,
     stop: Option<Stop>,
-    cpu_limited: bool,
+    senders: Senders,
     counted: Counted,
     denial: Option<Denial>,
 ) -> Outcome {
@@ -86,9 +98,9 @@ pub(crate) fn verdict(
     // A wait status: the signal in the low 7 bits, or 0 there and the exit status above.
     match status & 0x7f {
         0 => Outcome::Exited { code: u8::try_from((status >> 8) & 0xff).unwrap_or(u8::MAX) },
-        SIGXCPU if cpu_limited => Outcome::TimedOut { limit: TimeLimit::Cpu },
-        SIGXFSZ => Outcome::DiskLimit,
-        SIGSYS => Outcome::Denied { syscall: None },
+        SIGXCPU if senders.cpu_limit => Outcome::TimedOut { limit: TimeLimit::Cpu },
+        SIGXFSZ if senders.file_limit => Outcome::DiskLimit,
+        SIGSYS if senders.filter => Outcome::Denied { syscall: None },
         signal => Outcome::Signaled { signal },
     }
 }
@@ -98,48 +110,55 @@ mod tests {
     use super::*;
 
     const NOTHING: Counted = Counted { out_of_memory: false, pids_denied: false };
+    const ALL: Senders = Senders { cpu_limit: true, file_limit: true, filter: true };
+    const NONE: Senders = Senders { cpu_limit: false, file_limit: false, filter: false };
 
     #[test]
     fn what_the_supervisor_did_decides_first() {
-        let stopped = verdict(0, Some(Stop::Time(TimeLimit::Wall)), true, NOTHING, None);
+        let stopped = verdict(0, Some(Stop::Time(TimeLimit::Wall)), ALL, NOTHING, None);
         assert_eq!(stopped, Outcome::TimedOut { limit: TimeLimit::Wall });
-        let flooded = verdict(9, Some(Stop::Output(Stream::Stderr)), true, NOTHING, None);
+        let flooded = verdict(9, Some(Stop::Output(Stream::Stderr)), ALL, NOTHING, None);
         assert_eq!(flooded, Outcome::OutputLimit { stream: Stream::Stderr });
-        assert_eq!(verdict(15, Some(Stop::Cancelled), true, NOTHING, None), Outcome::Cancelled);
+        assert_eq!(verdict(15, Some(Stop::Cancelled), ALL, NOTHING, None), Outcome::Cancelled);
     }
 
     #[test]
     fn a_program_that_ended_by_itself_is_judged_by_its_status() {
-        assert_eq!(verdict(7 << 8, None, true, NOTHING, None), Outcome::Exited { code: 7 });
-        assert_eq!(verdict(255 << 8, None, true, NOTHING, None), Outcome::Exited { code: 255 });
-        assert_eq!(verdict(11 | 0x80, None, true, NOTHING, None), Outcome::Signaled { signal: 11 });
-        assert_eq!(
-            verdict(24, None, true, NOTHING, None),
-            Outcome::TimedOut { limit: TimeLimit::Cpu }
-        );
-        assert_eq!(verdict(24, None, false, NOTHING, None), Outcome::Signaled { signal: 24 });
-        assert_eq!(verdict(25, None, true, NOTHING, None), Outcome::DiskLimit);
-        assert_eq!(verdict(31, None, true, NOTHING, None), Outcome::Denied { syscall: None });
+        assert_eq!(verdict(7 << 8, None, ALL, NOTHING, None), Outcome::Exited { code: 7 });
+        assert_eq!(verdict(255 << 8, None, ALL, NOTHING, None), Outcome::Exited { code: 255 });
+        assert_eq!(verdict(11 | 0x80, None, ALL, NOTHING, None), Outcome::Signaled { signal: 11 });
+    }
+
+    #[test]
+    fn a_signal_tells_of_a_limit_only_where_the_kernel_can_have_sent_it() {
+        let sent = |signal| verdict(signal, None, ALL, NOTHING, None);
+        assert_eq!(sent(24), Outcome::TimedOut { limit: TimeLimit::Cpu });
+        assert_eq!(sent(25), Outcome::DiskLimit);
+        assert_eq!(sent(31), Outcome::Denied { syscall: None });
+        for signal in [24, 25, 31] {
+            let raised = verdict(signal, None, NONE, NOTHING, None);
+            assert_eq!(raised, Outcome::Signaled { signal });
+        }
     }
 
     #[test]
     fn a_kill_for_memory_decides_and_a_refused_process_explains_a_failure() {
         let starved = Counted { out_of_memory: true, ..NOTHING };
-        assert_eq!(verdict(9, None, true, starved, None), Outcome::OutOfMemory);
-        assert_eq!(verdict(137 << 8, None, true, starved, None), Outcome::OutOfMemory);
-        assert_eq!(verdict(0, None, true, starved, None), Outcome::OutOfMemory);
-        assert_eq!(verdict(9, Some(Stop::Memory), true, NOTHING, None), Outcome::OutOfMemory);
+        assert_eq!(verdict(9, None, ALL, starved, None), Outcome::OutOfMemory);
+        assert_eq!(verdict(137 << 8, None, ALL, starved, None), Outcome::OutOfMemory);
+        assert_eq!(verdict(0, None, ALL, starved, None), Outcome::OutOfMemory);
+        assert_eq!(verdict(9, Some(Stop::Memory), ALL, NOTHING, None), Outcome::OutOfMemory);
         let crowded = Counted { pids_denied: true, ..NOTHING };
-        assert_eq!(verdict(1 << 8, None, true, crowded, None), Outcome::PidsLimit);
-        assert_eq!(verdict(0, None, true, crowded, None), Outcome::Exited { code: 0 });
+        assert_eq!(verdict(1 << 8, None, ALL, crowded, None), Outcome::PidsLimit);
+        assert_eq!(verdict(0, None, ALL, crowded, None), Outcome::Exited { code: 0 });
         let late = Some(Stop::Time(TimeLimit::Wall));
         let timed_out = Outcome::TimedOut { limit: TimeLimit::Wall };
-        assert_eq!(verdict(9, late, true, crowded, None), timed_out);
+        assert_eq!(verdict(9, late, ALL, crowded, None), timed_out);
     }
 
     #[test]
     fn a_denied_call_is_named_unless_the_supervisor_had_stopped_the_program() {
-        let denied = |call| verdict(9, None, true, NOTHING, Some(Denial { call }));
+        let denied = |call| verdict(9, None, ALL, NOTHING, Some(Denial { call }));
         let named = |name: &str| Outcome::Denied { syscall: Some(name.into()) };
         let x86_64 = Arch::X86_64.audit();
         assert_eq!(denied(Some((101, x86_64))), named("ptrace"));
@@ -150,9 +169,9 @@ mod tests {
         assert_eq!(denied(None), Outcome::Denied { syscall: None });
         let late = Some(Stop::Time(TimeLimit::Wall));
         let timed_out = Outcome::TimedOut { limit: TimeLimit::Wall };
-        assert_eq!(verdict(9, late, true, NOTHING, Some(Denial { call: None })), timed_out);
+        assert_eq!(verdict(9, late, ALL, NOTHING, Some(Denial { call: None })), timed_out);
         let crowded = Counted { pids_denied: true, ..NOTHING };
-        let both = verdict(9, None, true, crowded, Some(Denial { call: Some((101, x86_64)) }));
+        let both = verdict(9, None, ALL, crowded, Some(Denial { call: Some((101, x86_64)) }));
         assert_eq!(both, named("ptrace"));
     }
 }

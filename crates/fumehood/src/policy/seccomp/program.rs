@@ -109,6 +109,11 @@ impl Program {
         (count > 0).then_some(asking)
     }
 
+    /// Whether a process can get `SIGSYS` from it: it kills, or traps.
+    pub(crate) fn signals(&self) -> bool {
+        self.insns.iter().any(|insn| insn.kills() || insn.traps())
+    }
+
     /// Whether a call is made whatever its arguments.
     #[must_use]
     pub fn always_allows(&self, arch: Arch, call: &str) -> bool {
@@ -141,6 +146,10 @@ impl Insn {
         use super::Action::{KillProcess, KillThread};
         let kills = [KillThread.to_return(), KillProcess.to_return()];
         self.code == op::RETURN && kills.contains(&self.k)
+    }
+
+    fn traps(self) -> bool {
+        self.code == op::RETURN && self.k == super::Action::Trap.to_return()
     }
 
     fn to_bytes(self) -> [u8; 8] {
