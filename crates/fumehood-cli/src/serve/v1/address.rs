@@ -2,6 +2,7 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use percent_encoding::percent_decode_str;
 
 use crate::serve::problem::Problem;
 
@@ -30,25 +31,18 @@ pub(super) fn parameter(head: &Parts, name: &str) -> Result<Option<String>, Prob
         let detail = "% must come with two hexadecimal digits, and together they must be UTF-8";
         Problem::bad_request(format!("{name}: {written:?}: {detail}"))
     };
-    let bytes = decoded(written.as_bytes()).ok_or_else(wrong)?;
-    String::from_utf8(bytes).map(Some).map_err(|_| wrong())
+    decoded(written).ok_or_else(wrong).map(Some)
 }
 
-/// Resolves escapes (RFC 3986, section 2.1).
-fn decoded(mut text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    while let Some((&first, rest)) = text.split_first() {
-        (text, _) = match (first, rest) {
-            (b'%', [high, low, rest @ ..]) => {
-                let digit = |digit: u8| char::from(digit).to_digit(16);
-                let byte = digit(*high)? * 16 + digit(*low)?;
-                (rest, bytes.push(u8::try_from(byte).ok()?))
-            }
-            (b'%', _) => return None,
-            (byte, rest) => (rest, bytes.push(byte)),
-        };
-    }
-    Some(bytes)
+/// Resolves escapes (RFC 3986, section 2.1). What only looks like one the decoder would leave as it is.
+fn decoded(text: &str) -> Option<String> {
+    let is_escape = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let are_escapes = text.split('%').skip(1).all(is_escape);
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    are_escapes.then(|| decoded.into_owned())
 }
 
 #[cfg(test)]
@@ -66,9 +60,10 @@ mod tests {
             ("a%2", None),
             ("%+1", None),
             ("%g0", None),
+            ("%%20", None),
+            ("%c3", None),
         ] {
-            let wanted = wanted.map(|text| text.as_bytes().to_vec());
-            assert_eq!(decoded(text.as_bytes()), wanted, "{text}");
+            assert_eq!(decoded(text).as_deref(), wanted, "{text}");
         }
     }
 }
