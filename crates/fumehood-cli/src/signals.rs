@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::sync::mpsc;
 use std::task::{Context, Poll};
 use std::thread;
 
@@ -77,24 +76,15 @@ impl fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 /// Does on a thread what may wait for others without end, and gives it up when a signal comes.
-pub(crate) fn unless_stopped<W>(work: W) -> Result<()>
-where
-    W: FnOnce() -> Result<()> + Send + 'static,
-{
+pub(crate) fn unless_stopped(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
     let failed = |source: io::Error| {
         let doing = "deliver the report".to_owned();
         Error::from(ErrorKind::Internal { doing, source })
     };
     fumehood::blocking::block_on(async {
         let mut signals = Signals::watch(false).map_err(failed)?;
-        let (hand_over, takes) = mpsc::channel::<W>();
         let (done, finished) = oneshot::channel();
-        let takes = move || takes.recv().map(|work| done.send(work()));
-        if thread::Builder::new().spawn(takes).is_err() {
-            // Whoever may have no more threads delivers it all the same.
-            return work();
-        }
-        let _ = hand_over.send(work);
+        thread::Builder::new().spawn(move || done.send(work())).map_err(failed)?;
         tokio::select! {
             done = finished => done.unwrap_or_else(|_| Err(failed(io::ErrorKind::Other.into()))),
             signal = signals.stop() => Err(failed(Stopped(signal).into())),
