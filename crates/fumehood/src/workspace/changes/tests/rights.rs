@@ -24,6 +24,14 @@ fn applied_by_a_user(changes: &Changes) -> (u64, Vec<String>) {
     })
 }
 
+/// Why a user may not remove the directory `d`, which the run did.
+fn refused(case: &Case) -> String {
+    whiteout(case.up("d"));
+    let (count, mut refused) = applied_by_a_user(&case.changes());
+    assert_eq!((count, refused.len()), (0, 1), "{refused:?}");
+    refused.remove(0)
+}
+
 /// Gives something to somebody else, which only root can.
 fn give_away(path: impl AsRef<Path>) -> bool {
     chown(path, Some(NOBODY), None).is_ok()
@@ -63,10 +71,8 @@ fn a_tree_with_a_directory_of_somebody_else_s_stays_whole() {
     if !give_away(case.host("d/b")) {
         return;
     }
-    whiteout(case.up("d"));
-    let (count, refused) = applied_by_a_user(&case.changes());
-    assert_eq!((count, refused.len()), (0, 1), "{refused:?}");
-    assert!(refused[0].starts_with("d: Permission denied"), "{refused:?}");
+    let refused = refused(&case);
+    assert!(refused.starts_with("d: Permission denied"), "{refused:?}");
     assert_eq!(names(case.host.path()), ["d"]);
     assert!(case.host("d/a/mine").exists() && case.host("d/b/theirs").exists());
 }
@@ -79,10 +85,8 @@ fn what_cannot_be_removed_goes_back_while_all_of_it_is_there() {
     }
     write(case.host("d/z"), "z");
     mode(case.host("d"), 0o555);
-    whiteout(case.up("d"));
-    let (count, refused) = applied_by_a_user(&case.changes());
-    assert_eq!((count, refused.len()), (0, 1), "{refused:?}");
-    assert!(refused[0].starts_with("d: Operation not permitted"), "{refused:?}");
+    let refused = refused(&case);
+    assert!(refused.starts_with("d: Operation not permitted"), "{refused:?}");
     assert_eq!(names(case.host.path()), ["d"]);
     assert!(case.host("d/sticky/theirs").exists() && case.host("d/z").exists());
     assert_eq!(mode_of(case.host("d")), 0o555);
@@ -95,11 +99,9 @@ fn what_is_left_of_a_tree_is_named() {
     if !sticky(&case.host("d/sticky")) {
         return;
     }
-    whiteout(case.up("d"));
-    let (count, refused) = applied_by_a_user(&case.changes());
-    assert_eq!((count, refused.len()), (0, 1), "{refused:?}");
+    let refused = refused(&case);
     let left = names(case.host.path());
     assert!(left.len() == 1 && left[0].starts_with(".fumehood-"), "{left:?}");
-    assert!(refused[0].contains(&format!("is now {} beside it", left[0])), "{refused:?}");
+    assert!(refused.contains(&format!("is now {} beside it", left[0])), "{refused:?}");
     assert!(case.host(&left[0]).join("sticky/theirs").exists());
 }
