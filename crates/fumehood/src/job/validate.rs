@@ -138,7 +138,10 @@ pub(super) fn inside(field: &str, path: &Path) -> Result<()> {
     if !path.is_absolute() {
         // What is proposed must not be refused in its turn.
         let known = path.components().filter(|part| matches!(part, Component::Normal(_)));
-        let right: PathBuf = [Component::RootDir].into_iter().chain(known).collect();
+        let mut right: PathBuf = [Component::RootDir].into_iter().chain(known).collect();
+        if right == Path::new("/") {
+            right = Job::CWD.into();
+        }
         return refuse(field, shown, format!("must be absolute, such as {right:?}"));
     }
     if path.components().any(|part| part == Component::ParentDir) {
@@ -216,7 +219,8 @@ pub(crate) fn may_hold_a_mount(target: &Path) -> bool {
 fn target(field: &str, target: &Path) -> Result<()> {
     inside(field, target)?;
     if target == Path::new("/") {
-        return refuse(field, "/", "would replace the whole root; mount into a directory of it");
+        let problem = "would replace the whole root; mount into a directory of it";
+        return refuse(field, format_args!("{target:?}"), problem);
     }
     if let Some(reserved) = RESERVED.iter().find(|reserved| target.starts_with(reserved)) {
         let problem = format!("is in {reserved}, which the sandbox makes itself; choose another");
@@ -296,8 +300,8 @@ mod tests {
                 r#"network.named: "bridge": only docker and podman have networks by name; the backend is native"#,
             ),
             (job().cwd("a"), r#"cwd: "a": must be absolute, such as "/a""#),
-            (job().cwd(""), r#"cwd: "": must be absolute, such as "/""#),
-            (job().cwd(".."), r#"cwd: "..": must be absolute, such as "/""#),
+            (job().cwd(""), r#"cwd: "": must be absolute, such as "/workspace""#),
+            (job().cwd(".."), r#"cwd: "..": must be absolute, such as "/workspace""#),
             (job().cwd("./a//b/"), r#"cwd: "./a//b/": must be absolute, such as "/a/b""#),
             (job().cwd("/a\0"), r#"cwd: "/a\0": must not contain a NUL byte"#),
             (
@@ -357,10 +361,11 @@ mod tests {
                 "mounts[0].source: \"a\": must be absolute: it would depend on the directory of \
                  the caller",
             ),
+            (mounted("/a", ""), r#"mounts[0].target: "": must be absolute, such as "/workspace""#),
             (mounted("/a", "a"), r#"mounts[0].target: "a": must be absolute, such as "/a""#),
             (
                 mounted("/a", "/"),
-                "mounts[0].target: /: would replace the whole root; mount into a directory of it",
+                "mounts[0].target: \"/\": would replace the whole root; mount into a directory of it",
             ),
             (
                 mounted("/a", "/proc/self"),

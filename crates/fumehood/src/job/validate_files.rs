@@ -46,7 +46,8 @@ fn input(index: usize, input: &Input) -> Result<()> {
     }
     inside(&field("to"), &input.to)?;
     if input.to == Path::new("/") {
-        return refuse(field("to"), "/", "must be in the program's own scratch, as /workspace is");
+        let problem = "must be in the program's own scratch, as /workspace is";
+        return refuse(field("to"), format_args!("{:?}", input.to), problem);
     }
     Ok(())
 }
@@ -179,7 +180,7 @@ mod tests {
             ),
             (
                 job().input(Input::dir("/a").to("/")),
-                "inputs[0].to: /: must be in the program's own scratch, as /workspace is",
+                "inputs[0].to: \"/\": must be in the program's own scratch, as /workspace is",
             ),
             (
                 job().input(Input::dir("/a").exclude("[")),
