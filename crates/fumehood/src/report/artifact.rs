@@ -69,7 +69,7 @@ pub enum SkippedFor {
     Count,
     /// It lies too deep, or too many names were looked at before it.
     TooMany,
-    /// The program took away the right to read it.
+    /// The program has no right to read it: files are read with its rights.
     Denied,
     /// Another artifact has its name.
     Name,
