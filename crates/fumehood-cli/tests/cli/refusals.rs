@@ -1,0 +1,64 @@
+//! What is refused, and how that is said.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use super::{FUMEHOOD, assert_ended, file, fumehood, text};
+
+#[test]
+fn a_refusal_names_the_waiver_that_runs_the_job() {
+    let output = fumehood(&["run", "--require", "kernel-boundary", "true"]);
+    assert_ended(&output, 99);
+    let said = text(&output.stderr);
+    assert!(said.contains("kernel-boundary (backend): "), "{said}");
+    assert!(said.ends_with("to run without: --waive kernel-boundary\n"), "{said}");
+}
+
+/// A runtime that gets only some of its descriptors would panic.
+#[test]
+fn too_few_descriptors_are_an_error() {
+    for limit in 10..16 {
+        let limited = format!("ulimit -n {limit}; exec \"$@\"");
+        let run = [FUMEHOOD, "run", "--", "true"];
+        let output = Command::new("sh").args(["-c", &limited, "sh"]).args(run).output().unwrap();
+        assert_ended(&output, 125);
+        assert!(text(&output.stderr).contains("Too many open files"), "{limit}: {output:?}");
+    }
+}
+
+#[test]
+fn an_image_is_imported_under_a_name_that_can_be_written() {
+    for name in ["", "A B", "a\n"] {
+        let output = fumehood(&["image", "import", "--name", name, "/not/there"]);
+        assert_ended(&output, 125);
+        assert!(text(&output.stderr).contains("--name"), "{output:?}");
+    }
+}
+
+/// Whoever prints an error on a terminal hands the terminal to whoever wrote the job.
+#[test]
+fn what_an_error_repeats_cannot_move_a_terminal() {
+    const FOREIGN: &str = "\u{1b}[31mX\u{7}\u{9b}\u{202e}\nY";
+    for job in [
+        json!({"args": ["x"], "cwd": format!("/{FOREIGN}")}),
+        json!({"args": ["x"], "root": {"image": FOREIGN}}),
+        json!({"args": ["x"], "seccomp": {"profile": format!("/{FOREIGN}")}}),
+        json!({"args": ["x"], "seccomp": FOREIGN}),
+        json!({"args": ["x"], "network": FOREIGN}),
+        json!({"args": [FOREIGN]}),
+    ] {
+        let (_dir, path) = file("job.json", &job.to_string());
+        let output = fumehood(&["run", "--job", &path]);
+        let said = text(&output.stderr).strip_suffix('\n').unwrap();
+        assert!(said.starts_with("fumehood: "), "{said:?}");
+        assert!(!said.contains(char::is_control) && !said.contains('\u{202e}'), "{said:?}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_no_run() {
+    let output = fumehood(&["run", "--bogus", "true"]);
+    assert_ended(&output, 125);
+    assert!(text(&output.stderr).starts_with("fumehood: unexpected argument '--bogus'"));
+}
