@@ -157,13 +157,23 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn assert_named<const COUNT: usize>(cases: [(Job, &str); COUNT]) {
+        for (job, message) in cases {
+            assert_eq!(job.validate().unwrap_err().to_string(), format!("invalid job: {message}"));
+        }
+    }
+
+    fn job() -> Job {
+        Job::new(["a"])
+    }
+
     #[test]
-    fn what_is_wrong_is_named() {
-        let job = || Job::new(["a"]);
+    fn what_is_wrong_with_inputs_is_named() {
         let inherit = job().input(Input::tar_stdin()).stdin(Stdin::Inherit);
         let mut shallow = job();
         shallow.input_limits.depth = 0;
-        for (job, message) in [
+        assert_named([
             (
                 job().input(Input::dir("src")),
                 "inputs[0].dir: \"src\": must be absolute: it would depend on the directory of \
@@ -192,6 +202,12 @@ mod tests {
                  as \"none\"",
             ),
             (shallow, "input_limits.depth: 0: must be 1 or more"),
+        ]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_what_is_collected_is_named() {
+        assert_named([
             (job().collect("a/../b"), "collect.paths[0]: \"a/../b\": must not contain .."),
             (
                 (0..1001).fold(job(), |job, number| job.collect(number.to_string())),
@@ -216,8 +232,6 @@ mod tests {
                 "collect.to.tar: \"out.tar\": must be absolute: it would depend on the directory \
                  of the caller",
             ),
-        ] {
-            assert_eq!(job.validate().unwrap_err().to_string(), format!("invalid job: {message}"));
-        }
+        ]);
     }
 }
