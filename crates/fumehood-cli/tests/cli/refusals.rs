@@ -15,6 +15,15 @@ fn a_refusal_names_the_waiver_that_runs_the_job() {
     assert!(said.ends_with("to run without: --waive kernel-boundary\n"), "{said}");
 }
 
+#[test]
+fn a_profile_that_nobody_could_have_written_is_not_read_to_its_end() {
+    let (_dir, path) = file("profile.json", &" ".repeat((1 << 20) + 1));
+    let output = fumehood(&["run", "--seccomp", &path, "true"]);
+    assert_ended(&output, 125);
+    let refused = format!("seccomp.profile: {path}: is too large; at most 1MiB\n");
+    assert!(text(&output.stderr).ends_with(&refused), "{output:?}");
+}
+
 /// A runtime that gets only some of its descriptors would panic.
 #[test]
 fn too_few_descriptors_are_an_error() {

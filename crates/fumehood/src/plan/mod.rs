@@ -13,6 +13,7 @@ pub(crate) mod standing;
 pub(crate) mod without;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +29,8 @@ use crate::policy::landlock::Fence;
 use crate::policy::seccomp;
 use crate::sabotage::leaves_out;
 use crate::{
-    Access, BackendName, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network, Result,
-    Root, Seccomp, Standing,
+    Access, BackendName, ByteSize, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network,
+    Result, Root, Seccomp, Standing,
 };
 pub use layout::Entry;
 use layout::Layout;
@@ -380,10 +381,23 @@ pub(crate) fn filter(job: &Job, host: &Host) -> Result<Filter> {
 }
 
 pub(crate) fn read_profile(path: &Path) -> Result<seccomp::Profile> {
+    seccomp::Profile::from_json(&profile_text(path)?).map_err(|error| {
+        Error::invalid("seccomp.profile", path.display(), format!("is not valid: {error}"))
+    })
+}
+
+/// What the file of a profile holds, unless that is more than anybody writes: `/dev/zero` has no end.
+pub(crate) fn profile_text(path: &Path) -> Result<String> {
+    const MOST: ByteSize = ByteSize::mib(1);
     let refused = |problem: String| Error::invalid("seccomp.profile", path.display(), problem);
-    let text = std::fs::read_to_string(path)
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MOST.0 + 1).read_to_string(&mut text))
         .map_err(|error| refused(format!("cannot be read: {error}")))?;
-    seccomp::Profile::from_json(&text).map_err(|error| refused(format!("is not valid: {error}")))
+    if text.len() as u64 > MOST.0 {
+        return Err(refused(format!("is too large; at most {MOST}")));
+    }
+    Ok(text)
 }
 
 /// Where the program is looked for: as it is named if the name has a slash, else along the `PATH`

@@ -241,11 +241,10 @@ fn security(plan: &Plan, podman: bool) -> Result<Vec<String>> {
         options.push(format!("mask={}", masked().join(":")));
     }
     if let Seccomp::Profile(path) = &plan.job.seccomp {
-        let refused = |problem: String| Error::invalid("seccomp.profile", path.display(), problem);
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| refused(format!("cannot be read: {error}")))?;
-        serde_json::from_str::<serde_json::Value>(&text)
-            .map_err(|error| refused(format!("is not valid: {error}")))?;
+        let text = crate::plan::profile_text(path)?;
+        serde_json::from_str::<serde_json::Value>(&text).map_err(|error| {
+            Error::invalid("seccomp.profile", path.display(), format!("is not valid: {error}"))
+        })?;
         options.push(format!("seccomp={text}"));
     }
     Ok(options)
