@@ -189,12 +189,11 @@ impl Pool {
     /// As for [`Sandbox::spawn`].
     pub async fn spawn(&self, job: &Job, streams: Streams) -> Result<Running> {
         let progress = InProgress::new(&self.0);
-        if !self.0.is_at_home() {
+        let Some((parked, spent)) = self.0.take(job) else {
             count(&self.0.counts.misses);
             let running = Box::pin(self.0.sandbox.spawn(job, streams)).await?;
             return Ok(running.in_pool(None, progress));
-        }
-        let (parked, spent) = self.0.take(job);
+        };
         let running = match parked {
             Some(Taken { plan: before, cell, recipe, told }) => {
                 count(&self.0.counts.hits);
@@ -230,7 +229,7 @@ impl Pool {
         if !job.can_be_parked() {
             return Ok(());
         }
-        if !self.0.is_at_home() {
+        if self.0.own_stock().is_none() {
             let reason = "the pool belongs to another runtime, which is still there";
             return Err(Error::internal("park cells", std::io::Error::other(reason)));
         }

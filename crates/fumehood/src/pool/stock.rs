@@ -20,6 +20,9 @@ use crate::plan::Plan;
 use crate::supervise::{Spent, Told};
 use crate::{Error, Job, Result};
 
+/// Who takes back cells that have been used.
+pub(super) type Keeper = mpsc::UnboundedSender<Spent>;
+
 /// A cell, and the plan that it was built by.
 pub(super) type Built = (Arc<Plan>, Cell);
 
@@ -30,7 +33,7 @@ pub(super) struct Stock {
     /// Groups in which nothing runs any more.
     pub(super) groups: Vec<Group>,
     /// Where cells that have been used go; there when the keeper is.
-    pub(super) spent: Option<mpsc::UnboundedSender<Spent>>,
+    pub(super) spent: Option<Keeper>,
     /// The runtime that looks after all of it; there when the keeper is.
     pub(super) home: Option<runtime::Id>,
 }
@@ -202,24 +205,24 @@ impl Inner {
         since.elapsed() >= self.config.max_age
     }
 
-    /// Whether the stock is of use to the caller's runtime. What an older one left, which is gone by now, is
+    /// The stock, if it is of use to the caller's runtime. What an older one left, which is gone by now, is
     /// of use to nobody.
-    pub(super) fn is_at_home(&self) -> bool {
+    pub(super) fn own_stock(&self) -> Option<MutexGuard<'_, Stock>> {
         let mut stock = self.stock();
-        let Some(home) = stock.home else { return true };
+        let Some(home) = stock.home else { return Some(stock) };
         if stock.spent.as_ref().is_some_and(|keeper| !keeper.is_closed()) {
-            return home == runtime::Handle::current().id();
+            return (home == runtime::Handle::current().id()).then_some(stock);
         }
         let left = std::mem::take(&mut *stock);
         // Ended here, where the stock is not locked.
         drop(stock);
         drop(left);
-        true
+        self.own_stock()
     }
 
-    /// A parked cell for this job, and where it goes after.
-    pub(super) fn take(&self, job: &Job) -> (Option<Taken>, Option<mpsc::UnboundedSender<Spent>>) {
-        let mut stock = self.stock();
+    /// A parked cell for this job, and where it goes after; none to another runtime than the pool's.
+    pub(super) fn take(&self, job: &Job) -> Option<(Option<Taken>, Option<Keeper>)> {
+        let mut stock = self.own_stock()?;
         let spent = stock.spent.clone();
         let mut useless = Vec::new();
         let few = self.config.parked.div_ceil(2);
@@ -236,7 +239,7 @@ impl Inner {
             // It may be long until a run ends, which the keeper is told of.
             self.work.notify_one();
         }
-        (taken, spent)
+        Some((taken, spent))
     }
 
     /// The first cell of a shelf that is of use.
