@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use fumehood_child::wire::{self, Kind};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,14 +17,14 @@ use crate::apart::Seat;
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(super) control: Control,
-    pub(super) pidfd: OwnedFd,
+    pub(super) pidfd: Arc<OwnedFd>,
     pub(crate) pid: i32,
     /// Where its program runs.
     seat: Option<Seat>,
 }
 
 impl Handle {
-    pub(super) const fn new(control: Control, pidfd: OwnedFd, pid: i32) -> Self {
+    pub(super) const fn new(control: Control, pidfd: Arc<OwnedFd>, pid: i32) -> Self {
         Self { control, pidfd, pid, seat: None }
     }
 

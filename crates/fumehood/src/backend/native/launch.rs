@@ -40,7 +40,7 @@ pub(crate) enum Launcher {
 pub(crate) struct Init {
     pub(crate) control: Control,
     pub(crate) pid: i32,
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) pidfd: Arc<OwnedFd>,
 }
 
 /// Why there is no init.
@@ -129,7 +129,7 @@ impl Launcher {
 pub(crate) struct Pending {
     line: OwnedFd,
     /// Its process id and pidfd; none where the launcher will tell.
-    pub(super) spawned: Option<(i32, OwnedFd)>,
+    pub(super) spawned: Option<(i32, Arc<OwnedFd>)>,
 }
 
 impl Pending {
@@ -323,7 +323,7 @@ fn direct(
     theirs: &OwnedFd,
     shape: &Shape,
     group: Option<BorrowedFd<'_>>,
-) -> Result<(i32, OwnedFd), NotLaunched> {
+) -> Result<(i32, Arc<OwnedFd>), NotLaunched> {
     let ids = shape.maps.as_ref().map(|maps| IdMaps {
         uid: maps.uid.as_bytes(),
         gid: maps.gid.as_bytes(),
@@ -338,10 +338,10 @@ fn direct(
     let spawned =
         launch(&Launch { flags, ids, cgroup, socket, prelude, aside }).map_err(refused)?;
     let pid = spawned.pid;
-    let pidfd = own(spawned.pidfd);
+    let pidfd = Arc::new(own(spawned.pidfd));
     let released = spawned.release();
     // It has begun, so that this keeps nobody waiting.
-    reap::remember(&pidfd);
+    reap::remember(Arc::clone(&pidfd));
     released.map_err(|errno| refused((LaunchStep::Message, errno)))?;
     Ok((pid, pidfd))
 }
@@ -391,7 +391,7 @@ async fn spawned(mut control: Control) -> Result<Init, NotLaunched> {
     match (message.kind, message.fd) {
         (Kind::Spawned, Some(pidfd)) => {
             let pid = message.body.try_into().map_or(0, i32::from_le_bytes);
-            Ok(Init { control, pid, pidfd })
+            Ok(Init { control, pid, pidfd: Arc::new(pidfd) })
         }
         _ => {
             let failure = Failure::decode(&message.body).ok_or_else(died)?;

@@ -2,19 +2,18 @@
 //! them, which nobody else does: a run is over before its init is quite gone.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-static CHILDREN: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+static CHILDREN: Mutex<Vec<Arc<OwnedFd>>> = Mutex::new(Vec::new());
 
 /// Remembers a child by its pidfd, and waits for those before it that have ended. Waiting for all children,
 /// as whoever embeds this may do, leaves nothing to wait for here.
-pub(super) fn remember(pidfd: &OwnedFd) {
+pub(super) fn remember(pidfd: Arc<OwnedFd>) {
     let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-    children.retain(is_there);
-    // Without a descriptor to spare it is one zombie more.
-    children.extend(pidfd.try_clone());
+    children.retain(|pidfd| is_there(pidfd));
+    children.push(pidfd);
 }
 
 /// Whether a child has not ended yet. If it has, it is gone now.
