@@ -21,11 +21,8 @@ use crate::supervise::{self, Ends};
 use crate::workspace::changes::Base;
 use crate::{Error, Limits, MountNote, Result, StepTime};
 
-#[path = "failed.rs"]
 mod failed;
-#[path = "handle.rs"]
 mod handle;
-#[path = "hosting.rs"]
 mod hosting;
 
 pub(crate) use failed::{NotBuilt, exec_error, program_failed};

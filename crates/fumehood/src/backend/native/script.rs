@@ -19,19 +19,12 @@ use crate::plan::{Identity, Plan};
 use crate::policy::seccomp::{self, Arch};
 use crate::sabotage::{leaves_out, leaves_something_out};
 
-#[path = "entries.rs"]
 mod entries;
-#[path = "fence.rs"]
 mod fence;
-#[path = "layers.rs"]
 mod layers;
-#[path = "list.rs"]
 mod list;
-#[path = "rlimits.rs"]
 mod rlimits;
-#[path = "shared.rs"]
 mod shared;
-#[path = "tool.rs"]
 mod tool;
 
 use entries::{attach_tree, bind, bind_tree, not_prepared, place, tmpfs};
