@@ -1,5 +1,6 @@
 //! From arguments to a job: after this nothing is parsed again.
 
+mod files;
 mod mounts;
 
 use std::fs;
@@ -14,6 +15,7 @@ use fumehood::{
 };
 
 use crate::args::{ConfineArgs, InsideArgs, JobArgs, LimitArgs};
+use files::files;
 use mounts::mounts;
 
 /// The job that the arguments mean.
@@ -24,7 +26,7 @@ pub(crate) fn job(args: &JobArgs) -> Result<Job> {
     reads_once(args)?;
     let mut job = base(args)?;
     inside(&args.inside, &mut job)?;
-    crate::lower_files::files(&args.files, &mut job)?;
+    files(&args.files, &mut job)?;
     limits(&args.limits, &mut job)?;
     confine(&args.confine, &mut job)?;
     Ok(job)
@@ -184,7 +186,7 @@ fn variable(text: &str, job: &mut Job) {
 }
 
 /// A path on the host, made absolute: jobs have no working directory on the host.
-pub(crate) fn on_host(flag: &str, path: &Path) -> Result<PathBuf> {
+fn on_host(flag: &str, path: &Path) -> Result<PathBuf> {
     if path.is_absolute() {
         return Ok(path.to_owned());
     }
@@ -234,7 +236,7 @@ fn limit<T>(
     set(field, flag, text, |text| Limit::parse(text, read).map(Some))
 }
 
-pub(crate) fn unit<T: FromStr<Err = ParseUnitError>>(text: &str) -> Result<T, String> {
+fn unit<T: FromStr<Err = ParseUnitError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: ParseUnitError| error.problem().to_owned())
 }
 

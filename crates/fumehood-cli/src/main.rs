@@ -11,7 +11,6 @@ mod generate;
 mod help;
 mod image;
 mod lower;
-mod lower_files;
 mod output;
 mod plain;
 mod policy;

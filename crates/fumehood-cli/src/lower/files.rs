@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use fumehood::{CollectTo, Error, Input, InputSource, Job, Result, Stdin, TarSource};
 
+use super::{on_host, set, unit};
 use crate::args::FileArgs;
-use crate::lower::{on_host, set, unit};
 
-pub(crate) fn files(args: &FileArgs, job: &mut Job) -> Result<()> {
+/// Adds the inputs of the command line to those of the job, and says what is collected.
+pub(super) fn files(args: &FileArgs, job: &mut Job) -> Result<()> {
     for text in &args.input {
         let input = copied(text, &args.exclude)?;
         job.inputs.push(input);
