@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use fumehood::{Change, Changes, Error, ErrorKind, Outcome, Report, Result};
+use fumehood::{Change, Changes, Outcome, Report, Result};
 
 use crate::args::{ApplyWhen, ChangeArgs, DiffForm};
+use crate::error::internal;
 use crate::{exit, output};
 
 /// Prints and applies changes as it was asked for, and adds what is to be said of it. The status if that
@@ -63,8 +64,8 @@ fn list(report: &Report) -> Result<()> {
 fn patch(changes: &Changes) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match changes.patch(&mut stdout).and_then(|()| stdout.flush()) {
-        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::from(ErrorKind::Internal { doing: "print a patch".to_owned(), source }))
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(internal("print a patch")(error))
         }
         _ => Ok(()),
     }

@@ -6,6 +6,7 @@ mod text;
 use fumehood::{Plan, Result};
 
 use crate::args::ExplainArgs;
+use crate::error::internal;
 use crate::{exit, lower, output};
 use facts::Facts;
 
@@ -24,10 +25,7 @@ fn facts(args: &ExplainArgs) -> Result<Facts> {
 /// What `explain --json` prints about a plan.
 pub(crate) fn document(plan: &Plan) -> Result<serde_json::Value> {
     let facts = Facts::of(plan)?;
-    serde_json::to_value(&facts).map_err(|error| {
-        let doing = "write JSON".to_owned();
-        fumehood::ErrorKind::Internal { doing, source: error.into() }.into()
-    })
+    serde_json::to_value(&facts).map_err(|error| internal("write JSON")(error.into()))
 }
 
 fn show(facts: &Facts, json: bool) -> Result<()> {

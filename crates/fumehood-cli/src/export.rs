@@ -8,9 +8,10 @@ use clap::{Args, ValueEnum};
 use fumehood::export::{
     Export, ExportLimits, ExportOptions, ExportedFile, Format, Secrets, Skipped,
 };
-use fumehood::{ByteSize, Error, ErrorKind, ParseUnitError, Result};
+use fumehood::{ByteSize, Error, ParseUnitError, Result};
 use serde::Serialize;
 
+use crate::error::internal;
 use crate::help::EXPORT_EXAMPLES;
 use crate::{exit, output};
 
@@ -182,10 +183,8 @@ impl Archive {
     fn write(self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let filled = fill(&mut BufWriter::new(&self.file));
         filled.and_then(|()| {
-            fs::rename(&self.fresh, &self.path).map_err(|source| {
-                let doing = format!("put the archive at {}", self.path.display());
-                ErrorKind::Internal { doing, source }.into()
-            })
+            let doing = format!("put the archive at {}", self.path.display());
+            fs::rename(&self.fresh, &self.path).map_err(internal(doing))
         })
     }
 }

@@ -3,9 +3,10 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Command, CommandFactory, ValueHint};
 use clap_complete::Shell;
-use fumehood::{BackendName, ErrorKind, Guarantee, Result};
+use fumehood::{BackendName, Guarantee, Result};
 
 use crate::args::{Cli, Document};
+use crate::error::internal;
 use crate::{exit, output, schema};
 
 /// Prints completions for a shell; returns the exit status.
@@ -20,10 +21,7 @@ pub(crate) fn man() -> u8 {
     let mut page = Vec::new();
     match manual(&mut page) {
         Ok(()) => print(&page),
-        Err(source) => {
-            let doing = "write the manual page".to_owned();
-            output::failed(&ErrorKind::Internal { doing, source }.into())
-        }
+        Err(error) => output::failed(&internal("write the manual page")(error)),
     }
 }
 

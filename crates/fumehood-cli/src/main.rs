@@ -3,6 +3,7 @@
 mod args;
 mod changes;
 mod check;
+mod error;
 mod exit;
 mod explain;
 mod export;

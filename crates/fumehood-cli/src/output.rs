@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::error::internal;
 use crate::exit;
 use crate::signals::Stopped;
 use crate::table::{STRONG, styled};
@@ -154,10 +155,8 @@ pub(crate) fn document(result: &Result<Report>) -> Result<String> {
 }
 
 fn pretty(value: &impl Serialize) -> Result<String> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| {
-        let doing = "write JSON".to_owned();
-        Error::from(ErrorKind::Internal { doing, source: error.into() })
-    })?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| internal("write JSON")(error.into()))?;
     Ok(text + "\n")
 }
 
@@ -208,9 +207,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut stdout = anstream::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
-            Err(ErrorKind::Internal { doing: "print".to_owned(), source }.into())
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(internal("print")(error)),
         _ => Ok(()),
     }
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fumehood::{Error, ErrorKind, Result};
+use fumehood::{Error, Result};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use crate::error::internal;
 
 /// Where a report is going to be written.
 #[derive(Debug)]
@@ -93,10 +95,7 @@ impl ReportFile {
     /// The file system refuses.
     pub(crate) fn write(&self, text: &str) -> Result<()> {
         let written = if self.in_place { fs::write(&self.path, text) } else { self.replace(text) };
-        written.map_err(|source| {
-            let doing = format!("write the report to {}", self.path.display());
-            ErrorKind::Internal { doing, source }.into()
-        })
+        written.map_err(internal(format!("write the report to {}", self.path.display())))
     }
 
     fn replace(&self, text: &str) -> io::Result<()> {

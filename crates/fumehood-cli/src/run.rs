@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use fumehood::{
-    BackendName, Changes, CollectTo, Error, ErrorKind, Job, Report, Result, Running, Sandbox,
-    Streams,
+    BackendName, Changes, CollectTo, Error, Job, Report, Result, Running, Sandbox, Streams,
 };
 use tokio::signal::unix::SignalKind;
 use tokio::time::timeout;
 
 use crate::args::RunArgs;
+use crate::error::internal;
 use crate::report::ReportFile;
 use crate::signals::{Signals, Stopped, unless_stopped};
 use crate::terminal::{self, Raw};
@@ -147,8 +147,4 @@ fn streams(job: &Job, captured: bool) -> io::Result<Streams> {
 
 fn own(stream: impl AsFd) -> io::Result<OwnedFd> {
     stream.as_fd().try_clone_to_owned()
-}
-
-fn internal(doing: &'static str) -> impl Fn(io::Error) -> Error {
-    move |source| ErrorKind::Internal { doing: doing.to_owned(), source }.into()
 }

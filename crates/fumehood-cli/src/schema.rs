@@ -4,7 +4,9 @@
 use std::io::Read;
 
 use flate2::read::GzDecoder;
-use fumehood::{ErrorKind, Result};
+use fumehood::Result;
+
+use crate::error::internal;
 
 /// A schema, compressed.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +35,7 @@ impl Schema {
         let mut text = String::new();
         match GzDecoder::new(self.0).read_to_string(&mut text) {
             Ok(_) => Ok(text),
-            Err(source) => {
-                let doing = "unpack a schema".to_owned();
-                Err(ErrorKind::Internal { doing, source }.into())
-            }
+            Err(error) => Err(internal("unpack a schema")(error)),
         }
     }
 }

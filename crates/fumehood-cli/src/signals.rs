@@ -7,11 +7,12 @@ use std::io;
 use std::task::{Context, Poll};
 use std::thread;
 
-use fumehood::{Error, ErrorKind, Handle, Result};
+use fumehood::{Handle, Result};
 use rustix::process::{Resource, getrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::error::internal;
 use crate::terminal;
 
 /// Signals that the program gets as they come, but for a second interrupt.
@@ -77,10 +78,7 @@ impl std::error::Error for Stopped {}
 
 /// Does on a thread what may wait for others without end, and gives it up when a signal comes.
 pub(crate) fn unless_stopped(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    let failed = |source: io::Error| {
-        let doing = "deliver the report".to_owned();
-        Error::from(ErrorKind::Internal { doing, source })
-    };
+    let failed = |error: io::Error| internal("deliver the report")(error);
     fumehood::blocking::block_on(async {
         let mut signals = Signals::watch(false).map_err(failed)?;
         let (done, finished) = oneshot::channel();

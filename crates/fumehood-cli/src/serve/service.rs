@@ -1,10 +1,9 @@
 //! What all requests share.
 
-use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use fumehood::{Error, ErrorKind, Pool, PoolConfig, Result, Sandbox, Support, format_duration};
+use fumehood::{Pool, PoolConfig, Result, Sandbox, Support, format_duration};
 use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::Instant;
 
@@ -18,6 +17,7 @@ use super::page::Languages;
 use super::playground;
 use super::problem::Problem;
 use super::v1::{Jobs, Replies, Streams};
+pub(crate) use crate::error::internal;
 use crate::output;
 
 /// What handlers get as their state.
@@ -300,10 +300,4 @@ pub(crate) fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
 /// How many processors we may use.
 pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-/// What makes an error of the library from one of the system.
-pub(crate) fn internal(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
-    let doing = doing.into();
-    move |source| ErrorKind::Internal { doing, source }.into()
 }
