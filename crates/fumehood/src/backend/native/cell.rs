@@ -134,21 +134,25 @@ impl Cell {
             Ok(Init { control, pid, pidfd }) => Handle::new(control, pidfd, pid),
             Err(refused) => return Err(Box::pin(not_launched(launcher, refused)).await),
         };
-        let (changes, root, mounts) = (None, None, None);
-        Ok(Self {
+        Ok(Self { base, notes, is_checked, ..Self::new(init, group, script) })
+    }
+
+    /// A cell whose init has been told what to do, before it has said anything.
+    const fn new(init: Handle, group: Option<Group>, script: Arc<Script>) -> Self {
+        Self {
             init,
             group,
-            changes,
-            root,
-            mounts,
-            base,
-            notes,
-            is_checked,
+            changes: None,
+            base: None,
+            notes: Vec::new(),
+            root: None,
+            mounts: None,
+            is_checked: false,
             leaves_mounts: false,
             script,
             parked: None,
             ends: None,
-        })
+        }
     }
 
     /// The process id of its init.

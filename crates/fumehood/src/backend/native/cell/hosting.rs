@@ -38,23 +38,7 @@ impl Cell {
         };
         let init = Handle::new(control, pidfd, pid);
         send(&init, Kind::Cell, &script, &fds).await?;
-        let script = Arc::new(script);
-        let (changes, root, mounts, base, notes) = (None, None, None, None, Vec::new());
-        let cell = Self {
-            init,
-            group,
-            changes,
-            root,
-            mounts,
-            base,
-            notes,
-            is_checked: false,
-            leaves_mounts: false,
-            script,
-            parked: None,
-            ends: None,
-        };
-        cell.park().await
+        Self::new(init, group, Arc::new(script)).park().await
     }
 
     /// The root of a home, as its tool sees it.
