@@ -105,16 +105,22 @@ pub(crate) fn closing(mut script: Script, plan: &Plan, joins: Joins) -> Result<S
     join_and_check(&mut script, joins);
     // Its root becomes the group that the init is in now.
     script.push(&Step::CgroupNamespace {});
+    confine(&mut script, plan)?;
+    Ok(script)
+}
+
+/// The last steps of a cell with a root of its own.
+fn confine(script: &mut Script, plan: &Plan) -> Result<()> {
     if plan.share_root {
         script.push(&Step::ShareRoot {});
     }
     // Landlock looks up its paths in the root that the program will have.
-    fence(&mut script, plan)?;
-    drop_privileges(&mut script);
+    fence(script, plan)?;
+    drop_privileges(script);
     if is_filtered_ahead(plan) {
-        filter(&mut script, plan);
+        filter(script, plan);
     }
-    Ok(script)
+    Ok(())
 }
 
 /// The init, which has a `/proc` of its own by now, or the host's, finds out that it is there: a

@@ -9,10 +9,7 @@ use fumehood_child::prelude::Prelude;
 use super::super::launch;
 use super::super::tree::Join;
 use super::super::trees::Trees;
-use super::{
-    QUIET, Script, attach_tree, drop_privileges, fence, filter, is_filtered_ahead, join_network,
-    place,
-};
+use super::{QUIET, Script, attach_tree, confine, join_network, place};
 use crate::Result;
 use crate::plan::Plan;
 use crate::plan::layout::Entry;
@@ -107,14 +104,7 @@ pub(crate) fn rest(plan: &Plan, split: &Split, groups: &[Join]) -> Result<Script
             place(&mut script, entry, index < plan.listed_from)?;
         }
     }
-    if plan.share_root {
-        script.push(&Step::ShareRoot {});
-    }
-    fence(&mut script, plan)?;
-    drop_privileges(&mut script);
-    if is_filtered_ahead(plan) {
-        filter(&mut script, plan);
-    }
+    confine(&mut script, plan)?;
     Ok(script)
 }
 
