@@ -215,18 +215,12 @@ fn etc(job: &Job, root: &mut Vec<Entry>) {
     for name in ETC {
         let path = Path::new("/etc").join(name);
         let Ok(metadata) = fs::metadata(&path) else { continue };
-        if metadata.is_dir() {
-            root.push(Entry::Dir { path: path.clone(), mode: 0o755 });
-        } else {
-            root.push(Entry::File { path: path.clone(), data: Vec::new() });
-        }
-        root.push(Entry::Bind {
-            source: path.clone(),
-            target: path,
-            access: Access::ReadOnly,
-            directory: metadata.is_dir(),
-            as_owner: false,
+        let shown = bind(&path, &path, metadata.is_dir());
+        root.push(match metadata.is_dir() {
+            true => Entry::Dir { path, mode: 0o755 },
+            false => Entry::File { path, data: Vec::new() },
         });
+        root.push(shown);
     }
     for (path, text) in made_files(job) {
         root.push(Entry::File { path: PathBuf::from(path), data: text.into_bytes() });
