@@ -120,7 +120,7 @@ impl Sandbox {
         let (plan, told, started, ends) = match tried {
             Ok(started) => (Arc::clone(&recipe.plan), told, started.into(), ends),
             Err(NotBuilt::Failed(error)) => return Err(error),
-            // As there, the long way knows what to do.
+            // As with a plan, nothing has run, and the long way knows what to do.
             Err(NotBuilt::Lost(_) | NotBuilt::Blocked(_)) => {
                 let (mut plan, started, ends) = Box::pin(self.start(job, feeds, None)).await?;
                 let told = Told::take(&mut plan);
