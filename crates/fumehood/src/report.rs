@@ -187,6 +187,7 @@ pub struct Usage {
 
 /// A measured figure and how it was measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub struct Figure {
     /// The value.
     pub value: u64,
@@ -273,6 +274,7 @@ pub struct Timing {
 
 /// How long one step of the set-up took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub struct StepTime {
     /// Name of the step and its object: `mount /usr`.
     pub step: String,

@@ -80,6 +80,7 @@ pub struct Plan {
 
 /// Who a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Identity {
     /// User id inside.
     pub uid: u32,

@@ -64,6 +64,7 @@ const FILE_RIGHTS: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
 /// The rights that a ruleset handles on a kernel of some ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fence {
     /// The ABI that the kernel offers.
     pub abi: u32,

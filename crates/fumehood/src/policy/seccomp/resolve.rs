@@ -75,6 +75,7 @@ pub(super) struct Policy {
 
 /// A rule that does nothing for a call because an earlier one without conditions decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Overruled {
     /// The system call.
     pub name: String,

@@ -11,6 +11,7 @@ use super::{Action, Arch, Program};
 
 /// What a profile means on a target, for all the system calls that are known there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Verdicts {
     /// What happens to calls that no rule decides, those that are not known yet included.
     pub default: Action,
@@ -26,6 +27,7 @@ pub struct Verdicts {
 
 /// A call whose arguments decide.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Conditional {
     /// The system call.
     pub name: &'static str,
@@ -37,6 +39,7 @@ pub struct Conditional {
 
 /// Conditions that must all hold, and what happens then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Case {
     /// The conditions; each prints like `arg0 & 0xff == 0x1`.
     pub conditions: Vec<Condition>,

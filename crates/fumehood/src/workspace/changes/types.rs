@@ -115,6 +115,7 @@ pub struct Applied {
 
 /// A change that was not made, or not wholly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub struct NotApplied {
     /// Path below the directory.
     #[serde(with = "path")]
