@@ -1,4 +1,4 @@
-//! What the parts of a run take, in microseconds: `cargo bench --bench parts [FILTER]`.
+//! What the parts of a run take, in microseconds: `cargo bench -p fumehood --bench parts [FILTER]`.
 //!
 //! Each is done many times, one after the other. A harness of sixty lines does for that: criterion
 //! would bring some sixty crates, divan a command line parser and its macros.

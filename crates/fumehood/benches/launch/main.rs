@@ -1,4 +1,4 @@
-//! What a run costs from within a program, beside a bare process: `cargo bench --bench launch`.
+//! What a run costs from within a program, beside a bare process: `cargo bench -p fumehood --bench launch`.
 //!
 //! Takes the program to run, with its arguments, or else one that does nothing, and prints
 //! microseconds: bare, in a parked cell, in one that is built for it in a template, and in one that is
