@@ -6,6 +6,7 @@ use super::{Plan, without};
 use crate::backend::native::cgroup::Resource;
 use crate::backend::native::{diagnose, tree};
 use crate::backend::{Backend, Lack, offers};
+use crate::host::Host;
 use crate::job::{Access, Limit};
 use crate::support::Facts;
 use crate::{BackendName, Guarantee, Job, Layer, Missing, Network, Standing, format_duration};
@@ -308,7 +309,7 @@ fn pids(plan: &Plan) -> Standing {
         return held([format!("control group: {file} = {limit}, and the cell's init")]);
     }
     let rlimit = format!("RLIMIT_NPROC = {limit}");
-    if plan.namespaces.base && plan.counts_processes_per_namespace() {
+    if plan.namespaces.base && processes_are_counted_per_namespace() {
         held([format!("{rlimit}, counted in the cell's own user namespace")])
     } else {
         let whole = format!("{rlimit}, counted over all processes of the user");
@@ -389,10 +390,8 @@ fn kept_layer(job: &Job) -> Option<String> {
     Some(kept.display().to_string())
 }
 
-impl Plan {
-    fn counts_processes_per_namespace(&self) -> bool {
-        crate::host::Host::current().kernel >= (5, 14)
-    }
+fn processes_are_counted_per_namespace() -> bool {
+    Host::current().kernel >= (5, 14)
 }
 
 #[cfg(test)]
