@@ -117,11 +117,7 @@ pub(crate) fn program_failed(plan: &Plan, script: &Script, body: &[u8]) -> NotBu
     if !label.starts_with("exec") {
         return step_failed(&label, failure.errno);
     }
-    NotBuilt::Failed(not_executed(plan, &failure))
-}
-
-fn not_executed(plan: &Plan, failure: &wire::Failure) -> Error {
-    exec_error(plan, failure.errno, failure.interpreter)
+    NotBuilt::Failed(exec_error(plan, failure.errno, failure.interpreter))
 }
 
 /// The error for a program that `execve(2)` refused.

@@ -61,8 +61,8 @@ fn limits(plan: &Plan) -> Vec<(u32, Resource, u64, u64)> {
         // SIGXCPU at the soft limit, SIGKILL a second later for a program that ignores it.
         (nr::RLIMIT_CPU, Resource::Cpu, seconds, seconds.saturating_add(1)),
         (nr::RLIMIT_NPROC, Resource::Nproc, pids(plan), pids(plan)),
+        (nr::RLIMIT_NOFILE, Resource::Nofile, files, files),
     ];
-    set.push((nr::RLIMIT_NOFILE, Resource::Nofile, files, files));
     if plan.job.waive.contains(&crate::Guarantee::Memory)
         && let Some(Limit::Finite(size)) = plan.job.limits.memory
     {
