@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use rustix::io::Errno;
@@ -92,9 +92,9 @@ impl Inlet {
     }
 }
 
-/// Why some of a stream did not arrive. Shared, so that it survives a pump that is given up.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Breakage(Arc<Mutex<Option<String>>>);
+/// Why some of a stream did not arrive. Apart from the pump, which may be given up.
+#[derive(Debug, Default)]
+pub(crate) struct Breakage(Mutex<Option<String>>);
 
 impl Breakage {
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
@@ -113,10 +113,10 @@ impl Breakage {
     }
 }
 
-/// What an output carried so far. Shared like a [`Breakage`].
-#[derive(Clone, Debug, Default)]
+/// What an output carried so far. Apart from the pump, like a [`Breakage`].
+#[derive(Debug, Default)]
 pub(crate) struct Carried {
-    output: Arc<Mutex<Output>>,
+    output: Mutex<Output>,
     pub(crate) breakage: Breakage,
 }
 

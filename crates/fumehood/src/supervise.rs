@@ -20,7 +20,7 @@ use crate::backend::{Ending, Started, Tether};
 use crate::plan::Plan;
 use crate::report::{self, Senders, Stop};
 use crate::sabotage::leaves_out;
-use crate::stream::{Cap, Carried, Descriptor, Over};
+use crate::stream::{Breakage, Cap, Carried, Descriptor, Over};
 use crate::usage::Tally;
 use crate::workspace::changes::Base;
 use crate::workspace::collect::{Collected, Sink};
@@ -31,7 +31,7 @@ use crate::{
 
 use aftermath::{bring_back, let_go, look};
 pub(crate) use streams::{Ends, Wiring, pipes};
-use streams::{Pumps, connect, deliver};
+use streams::{Joined, connect, deliver, supply};
 use watch::Watch;
 
 /// After a kill everything is over within milliseconds; an init that has not said so by then is
@@ -130,9 +130,9 @@ impl Running {
     ) -> Result<(Report, Option<Changes>)> {
         let Self { plan, told, mut tether, group, changes, sink, ends, .. } = self;
         let size = self.terminal.as_ref().and_then(|end| end.try_clone().ok());
-        let pumps = connect(&plan, ends, self.terminal, self.wiring)?;
+        let joined = connect(&plan, ends, self.terminal, self.wiring)?;
         let watch = Watch::new(&plan, self.started, group.as_ref());
-        let seen = attend(&plan, &mut tether, watch, pumps, orders, size).await?;
+        let seen = attend(&plan, &mut tether, watch, joined, orders, size).await?;
         let tally = Tally::read(group.as_ref(), &seen.ending, seen.wall);
         // What few runs need has a place of its own: a future is moved with all that it may need.
         let collected = match sink {
@@ -183,18 +183,18 @@ async fn attend(
     plan: &Plan,
     tether: &mut Tether,
     mut watch: Watch<'_>,
-    Pumps { pipes, outlets, input, unfed, peer }: Pumps<impl Future<Output = ()>>,
+    Joined { pipes, outlets, feeder, inlet, peer }: Joined,
     mut orders: mpsc::Receiver<Order>,
     size: Option<OwnedFd>,
 ) -> Result<Seen> {
-    let (stdout, stderr) = (Carried::default(), Carried::default());
+    let (unfed, stdout, stderr) = (Breakage::default(), Carried::default(), Carried::default());
     let carried = [&stdout, &stderr];
     let (exceeded, over) = ([Notify::new(), Notify::new()], Over::default());
     let ended = Mutex::new(Vec::new());
     let (ending, wall) = {
         let cap = cap(plan);
         let mut output = pin!(deliver(pipes, outlets, cap, carried, &exceeded, &over, &ended));
-        let mut input = pin!(input);
+        let mut input = pin!(supply(inlet, feeder, plan.job.tty, &unfed));
         let (delivery, feeding) = (output.as_mut(), input.as_mut());
         let ending = watch.run(tether, &mut orders, &exceeded, delivery, feeding, size).await?;
         let wall = watch.started.elapsed();

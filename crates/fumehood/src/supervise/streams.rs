@@ -94,15 +94,16 @@ fn give(plan: &Plan, pipe: &OwnedFd) {
     }
 }
 
-/// What moves data between our ends and what they lead to.
-pub(super) struct Pumps<I> {
+/// Our ends of a program's streams, each with what it leads to.
+pub(super) struct Joined {
     /// What is read.
     pub(super) pipes: [Option<Descriptor>; 2],
     /// Where it goes.
     pub(super) outlets: [Outlet; 2],
-    pub(super) input: I,
-    /// What the input broke on.
-    pub(super) unfed: Breakage,
+    /// What is written to.
+    pub(super) feeder: Option<Descriptor>,
+    /// Where that comes from.
+    pub(super) inlet: Inlet,
     /// The program's end of its terminal, held as long as the program runs.
     pub(super) peer: Option<OwnedFd>,
 }
@@ -113,10 +114,10 @@ pub(super) fn connect(
     ends: Ends,
     terminal: Option<OwnedFd>,
     wiring: Wiring,
-) -> Result<Pumps<impl Future<Output = ()>>> {
+) -> Result<Joined> {
     let failed = |error: io::Error| Error::internal("connect the program's streams", error);
     let Wiring { stdin, stdout, stderr } = wiring;
-    let tty = terminal.is_some();
+    debug_assert_eq!(terminal.is_some(), plan.job.tty);
     let peer = terminal.as_ref().map(peer).transpose().map_err(|errno| failed(errno.into()))?;
     let (pipes, feeder) = if let Some(terminal) = terminal {
         rustix::io::ioctl_fionbio(&terminal, true).map_err(|errno| failed(errno.into()))?;
@@ -126,18 +127,7 @@ pub(super) fn connect(
     } else {
         ([ends.stdout, ends.stderr], ends.stdin)
     };
-    debug_assert_eq!(tty, plan.job.tty);
-    let unfed = Breakage::default();
-    let noted = unfed.clone();
-    let input = async move {
-        if let Some(feeder) = feeder
-            && let Err(error) = feed(stdin, feeder, tty).await
-        {
-            // A source that breaks is no reason to end the run.
-            noted.note(&error);
-        }
-    };
-    Ok(Pumps { pipes, outlets: [stdout, stderr], input, unfed, peer })
+    Ok(Joined { pipes, outlets: [stdout, stderr], feeder, inlet: stdin, peer })
 }
 
 /// The program's end of a terminal (`TIOCGPTPEER`). While somebody has it, a program that closes all of its own
@@ -145,6 +135,15 @@ pub(super) fn connect(
 fn peer(terminal: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     rustix::pty::ioctl_tiocgptpeer(terminal, flags)
+}
+
+/// Feeds the program. A source that breaks is no reason to end the run.
+pub(super) async fn supply(inlet: Inlet, feeder: Option<Descriptor>, tty: bool, unfed: &Breakage) {
+    if let Some(feeder) = feeder
+        && let Err(error) = feed(inlet, feeder, tty).await
+    {
+        unfed.note(&error);
+    }
 }
 
 /// Delivers both outputs. Pipes that were read to their end are kept in `ended`.
