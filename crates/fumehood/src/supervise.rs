@@ -25,8 +25,8 @@ use crate::usage::Tally;
 use crate::workspace::changes::Base;
 use crate::workspace::collect::{Collected, Sink};
 use crate::{
-    Changes, Confinement, Excess, Figure, Limit, MountNote, Report, Result, Source, StandardStream,
-    Stream, Timing, Undelivered, Usage,
+    Changes, Confinement, Excess, Figure, Limit, MountNote, Report, Result, Seccomp, Source,
+    StandardStream, Stream, Timing, Undelivered, Usage,
 };
 
 use aftermath::{bring_back, let_go, look};
@@ -305,6 +305,10 @@ fn senders(plan: &Plan, usage: &Usage) -> Senders {
     Senders {
         cpu_limit: limits.cpu_time().finite().is_some_and(is_used_up),
         file_limit: limits.file_size().finite().is_some() || own.is_some(),
-        filter: plan.filter.as_ref().is_some_and(|filter| filter.program.signals()),
+        filter: match &plan.filter {
+            Some(filter) => filter.program.signals(),
+            // Who compiles it is another's business.
+            None => matches!(plan.job.seccomp, Seccomp::Profile(_)),
+        },
     }
 }
