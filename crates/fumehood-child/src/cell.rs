@@ -199,6 +199,7 @@ impl Cell {
             Step::Loopback {} if self.aside.is_some() => Ok(()),
             Step::Loopback {} => sys::loopback_up(),
             Step::PrivateMounts {} => sys::make_mounts_private(),
+            Step::Rlimit { resource, soft, hard } => sys::set_rlimit(resource, soft, hard),
             Step::BoundingSet {} => empty_bounding_set(),
             Step::DropCapabilities {} => sys::drop_capabilities(),
             Step::NoNewPrivs {} => sys::no_new_privileges(),

@@ -110,6 +110,7 @@ pub(crate) const MECHANISMS: [Mechanism; 54] = [
             "limits_time_output::open_files_are_limited",
             "neighbours::cannot_take_all_timers_of_the_host",
             "limits_time_output::no_core_is_dumped",
+            "limits_time_output::a_crash_starts_no_program_of_the_host",
             "limits_time_output::a_large_file_is_refused",
         ],
     ),

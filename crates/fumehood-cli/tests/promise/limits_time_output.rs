@@ -1,8 +1,14 @@
 //! Clocks, output, and what a program may use up.
 
+use std::fs;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use crate::support::{
-    Feed, Fumehood, Probe, Promise, flag, given_time, marker, promises, run, run_reported,
-    slowness, wait_until_gone,
+    Feed, Fumehood, Probe, Promise, Skip, TempDir, flag, given_time, marker, needs_root, promises,
+    run, run_reported, skip, slowness, wait_until_gone,
 };
 
 promises![
@@ -17,6 +23,8 @@ promises![
     scratch_is_limited,
     open_files_are_limited,
     no_core_is_dumped,
+    a_crash_starts_no_program_of_the_host,
+    a_crash_starts_none_whatever_the_program_did_first,
     a_memory_limit_is_enforced_or_refused,
     a_process_limit_is_enforced_or_refused,
     a_cpu_time_limit_is_enforced_or_refused,
@@ -132,6 +140,78 @@ fn open_files_are_limited() -> Promise {
 
 fn no_core_is_dumped() -> Promise {
     assert_eq!(run(&[], &["sh", "-c", "ulimit -Hc"]).prints(), "0");
+    Ok(())
+}
+
+/// A program of the host's that the kernel starts for each process that crashes, until this is dropped.
+struct Handler {
+    dir: TempDir,
+    before: String,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Handler {
+    const PATTERN: &str = "/proc/sys/kernel/core_pattern";
+
+    /// One that notes down the name of the host and the process id.
+    fn new() -> Result<Self, Skip> {
+        use std::os::unix::fs::PermissionsExt;
+        static ALONE: Mutex<()> = Mutex::new(());
+        needs_root("lead crashes to a program")?;
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = TempDir::open_to_all();
+        let notes = dir.file("notes", "");
+        let script = format!("#!/bin/sh\necho \"$@\" >> {}\ncat > /dev/null\n", notes.display());
+        let handler = dir.file("handler", &script);
+        fs::set_permissions(&handler, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let before = fs::read_to_string(Self::PATTERN).expect("every kernel has one");
+        let pattern = format!("|{} %h %P", handler.display());
+        if let Err(error) = fs::write(Self::PATTERN, pattern) {
+            return skip(format!("{}: {error}", Self::PATTERN));
+        }
+        Ok(Self { dir, before, _alone: alone })
+    }
+
+    /// What was noted down of crashes, once it has heard of one outside.
+    fn notes(&self) -> String {
+        let mut crash = Command::new("/bin/sh");
+        let crash = crash.args(["-c", "ulimit -c 0; kill -SEGV $$"]).spawn();
+        let mut crash = crash.expect("every host has a shell");
+        let ending = format!(" {}\n", crash.id());
+        crash.wait().expect("it is ours");
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let notes = fs::read_to_string(self.dir.join("notes")).expect("it is ours");
+            if notes.contains(&ending) {
+                return notes;
+            }
+            assert!(Instant::now() < end, "the host's own crash is not noted down: {notes:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        drop(fs::write(Self::PATTERN, &self.before));
+    }
+}
+
+#[track_caller]
+fn crashes_unnoticed(handler: &Handler, script: &str) {
+    let host = marker();
+    run(&["--hostname", &host], &["sh", "-c", script]).exits(139);
+    let notes = handler.notes();
+    assert!(!notes.contains(&host), "the host's program heard of it: {notes}");
+}
+
+fn a_crash_starts_no_program_of_the_host() -> Promise {
+    crashes_unnoticed(&Handler::new()?, "kill -SEGV $$");
+    Ok(())
+}
+
+fn a_crash_starts_none_whatever_the_program_did_first() -> Promise {
+    crashes_unnoticed(&Handler::new()?, "ulimit -c 0 && kill -SEGV $$");
     Ok(())
 }
 

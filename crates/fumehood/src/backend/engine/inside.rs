@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::facts::Facts;
 use super::meter::Counters;
 use super::order::{self, Answer, Ending, Failed, GO, KILL_ALL, Order, Step};
+use crate::backend::native::script::NO_CORE;
 use crate::workspace::collect;
 
 /// First argument of this binary where it is the init of a container.
@@ -95,7 +96,7 @@ fn write_inputs() -> Result<(), (i32, Vec<u8>)> {
 fn limit(order: &Order) {
     let seconds = order.cpu_us.map(|us| us.div_ceil(1_000_000));
     let limits = [
-        (Resource::Core, Some(0)),
+        (Resource::Core, Some(NO_CORE)),
         (Resource::Memlock, Some(64 << 10)),
         (Resource::Msgqueue, Some(0)),
         (Resource::Sigpending, Some(1024)),

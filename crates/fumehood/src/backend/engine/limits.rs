@@ -3,6 +3,7 @@
 use rustix::process::{Resource, getrlimit};
 
 use super::preset::Ulimit;
+use crate::backend::native::script::NO_CORE;
 use crate::{Limit, Limits};
 
 /// Sizes of directories in memory: bytes, 0 for no limit, and inodes.
@@ -31,7 +32,7 @@ const FOR_ALL: u64 = 16_384;
 /// own, so high that it fails where the engine may not raise limits.
 pub(super) fn ulimits(limits: &Limits, podman: bool) -> Vec<Ulimit> {
     let both = |name, most| Ulimit { name, soft: most, hard: most };
-    let mut set = vec![both("core", 0)];
+    let mut set = vec![both("core", NO_CORE)];
     if podman {
         let own = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
         set.push(both("nproc", own.min(FOR_ALL)));

@@ -32,8 +32,8 @@ use fence::fence;
 use layers::Layers;
 pub(crate) use list::Script;
 use list::{append, c_string};
-pub(crate) use rlimits::own_tasks;
-use rlimits::rlimits;
+pub(crate) use rlimits::{NO_CORE, own_tasks};
+use rlimits::{no_core, rlimits};
 pub(crate) use shared::{Split, rest, template};
 pub(crate) use tool::{Home, Scratch, Shown, Tool, home, tool};
 
@@ -55,6 +55,7 @@ pub(crate) fn cell(plan: &Plan, joins: Joins, trees: Trees) -> Result<Script> {
     // watches over.
     script.push(&Step::Subreaper {});
     fence(&mut script, plan)?;
+    no_core(&mut script);
     drop_privileges_on_the_host(&mut script, plan.identity);
     Ok(script)
 }
@@ -116,6 +117,7 @@ fn confine(script: &mut Script, plan: &Plan) -> Result<()> {
     }
     // Landlock looks up its paths in the root that the program will have.
     fence(script, plan)?;
+    no_core(script);
     drop_privileges(script);
     if is_filtered_ahead(plan) {
         filter(script, plan);

@@ -38,6 +38,7 @@ fn the_cell_is_confined_in_this_order() {
         "cgroup-namespace",
         "landlock-ruleset",
         "landlock-allow",
+        "rlimit",
         "bounding-set",
         "drop-capabilities",
         "no-new-privs",

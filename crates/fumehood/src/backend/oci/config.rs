@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::home::{Lodging, cover_of};
 use super::{Kind, rules};
 use crate::backend::inner;
+use crate::backend::native::script::NO_CORE;
 use crate::job::{Access, Limit};
 use crate::plan::{Entry, Plan};
 use crate::sabotage::leaves_out;
@@ -81,7 +82,7 @@ fn rlimits(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
     let ours = u64::from(lodging.token.is_some()) + if plan.identity.by_root { 0 } else { 2 };
     let pids = pids.map(|pids| pids.saturating_add(ours));
     let set = [
-        ("RLIMIT_CORE", Resource::Core, Some(0)),
+        ("RLIMIT_CORE", Resource::Core, Some(NO_CORE)),
         ("RLIMIT_FSIZE", Resource::Fsize, limits.file_size().finite().map(|size| size.0)),
         ("RLIMIT_NOFILE", Resource::Nofile, number(limits.open_files())),
         ("RLIMIT_CPU", Resource::Cpu, limits.cpu_time().finite().map(seconds)),

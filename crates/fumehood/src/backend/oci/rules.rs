@@ -67,11 +67,12 @@ fn oci_for(profile: &Profile, target: &Target) -> Result<Value> {
 }
 
 /// The kernel takes 4096 instructions, so of refusals that depend on arguments only those are told
-/// that kill. The others answer what unknown calls answer: another error, and a refusal all the same.
+/// that kill, or seem to be none. The others answer what unknown calls answer: another error, and a refusal all the
+/// same.
 fn is_told(action: Action, default: Action) -> bool {
     let passes = |action| matches!(action, Action::Allow | Action::Log);
-    let kills = !passes(action) && !matches!(action, Action::Errno(_));
-    action != default && (passes(action) || passes(default) || kills)
+    let refuses = |action| matches!(action, Action::Errno(errno) if errno != 0);
+    action != default && (!refuses(action) || passes(default))
 }
 
 fn rule(action: Action, names: &Value, args: &Value) -> Value {
@@ -235,6 +236,7 @@ mod tests {
             assert!(is_told(Action::Allow, default));
         }
         assert!(is_told(refused, Action::Allow) && is_told(killed, Action::Errno(38)));
+        assert!(is_told(Action::Errno(0), Action::Errno(38)));
         assert!(!is_told(refused, Action::Errno(38)) && !is_told(refused, refused));
     }
 

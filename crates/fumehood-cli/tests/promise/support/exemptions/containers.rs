@@ -36,6 +36,11 @@ pub(super) const EXEMPT: &[Exempt] = &[
         reason: "it needs no more memory than the least of programs",
     },
     Exempt {
+        backends: ENGINES,
+        promises: &["limits_time_output::a_crash_starts_none_whatever_the_program_did_first"],
+        reason: "the filters of engines let programs set their limit of core dumps",
+    },
+    Exempt {
         backends: OTHERS,
         promises: &["denied::"],
         reason: "only the init of a native cell learns which call was denied",

@@ -18,6 +18,9 @@ pub(super) const EXEMPT: &[Exempt] = &[
         backends: &["nsjail"],
         promises: &[
             "exit_codes::a_signal_is_128_and_its_number",
+            "exit_codes::a_signal_that_a_program_sends_itself_is_no_limit",
+            "limits_time_output::a_crash_starts_no_program_of_the_host",
+            "limits_time_output::a_crash_starts_none_whatever_the_program_did_first",
             "processes::the_program_is_not_the_init",
             "processes::cannot_touch_the_init",
             "processes::a_signal_to_fumehood_reaches_the_program",

@@ -14,12 +14,22 @@ use crate::plan::Plan;
 
 /// A limit of the caller's own that is lower stays: raising it would take a privilege.
 pub(super) fn rlimits(script: &mut Script, plan: &Plan) {
-    for (resource, kind, soft, hard) in limits(plan) {
-        let own = getrlimit(kind).maximum.unwrap_or(u64::MAX);
-        if soft < u64::MAX || own < u64::MAX {
-            let (soft, hard) = (soft.min(own), hard.min(own));
-            script.push_as(&Step::Rlimit { resource, soft, hard }, Cow::Borrowed(label(kind)));
-        }
+    for limit in limits(plan) {
+        rlimit(script, limit);
+    }
+}
+
+/// Also of the init, or a [tool](super::Tool), so that what they start has it from them: the shipped filter,
+/// which may be there before the program's own steps, lets nobody set it.
+pub(super) fn no_core(script: &mut Script) {
+    rlimit(script, (nr::RLIMIT_CORE, Resource::Core, NO_CORE, NO_CORE));
+}
+
+fn rlimit(script: &mut Script, (resource, kind, soft, hard): (u32, Resource, u64, u64)) {
+    let own = getrlimit(kind).maximum.unwrap_or(u64::MAX);
+    if soft < u64::MAX || own < u64::MAX {
+        let (soft, hard) = (soft.min(own), hard.min(own));
+        script.push_as(&Step::Rlimit { resource, soft, hard }, Cow::Borrowed(label(kind)));
     }
 }
 
@@ -40,6 +50,10 @@ const fn label(kind: Resource) -> &'static str {
     }
 }
 
+/// Less than any core, so there is no file, and the one number with which the kernel does not start a
+/// program of the host's either (`coredump_pipe` in fs/coredump.c). The filter keeps it from being lowered.
+pub(crate) const NO_CORE: u64 = 1;
+
 fn limits(plan: &Plan) -> Vec<(u32, Resource, u64, u64)> {
     let limits = &plan.job.limits;
     let number = |limit: Limit<u64>| limit.finite().unwrap_or(u64::MAX);
@@ -50,7 +64,6 @@ fn limits(plan: &Plan) -> Vec<(u32, Resource, u64, u64)> {
     let files = number(limits.open_files());
     let size = limits.file_size().finite().map_or(u64::MAX, |size| size.0);
     let mut set = vec![
-        (nr::RLIMIT_CORE, Resource::Core, 0, 0),
         (nr::RLIMIT_FSIZE, Resource::Fsize, size, size),
         (nr::RLIMIT_MEMLOCK, Resource::Memlock, 64 << 10, 64 << 10),
         (nr::RLIMIT_MSGQUEUE, Resource::Msgqueue, 0, 0),

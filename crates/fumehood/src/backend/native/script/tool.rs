@@ -10,6 +10,7 @@ use fumehood_child::Step;
 use fumehood_child::step::Strings;
 use linux_raw_sys::general as nr;
 
+use super::rlimits::no_core;
 use super::{Join, QUIET, SCRATCH, Script, TerminalSize, append, c_string, join, nice};
 use crate::Result;
 use crate::host::Host;
@@ -184,6 +185,7 @@ pub(crate) fn tool(tool: &Tool, terminal: Option<TerminalSize>) -> Result<Script
     let cwd = c_string(tool.cwd.as_os_str().as_bytes())?;
     script.push_for(&Step::Chdir { path: &cwd }, &tool.cwd);
     script.push(&Step::Nice { value: nice() });
+    no_core(&mut script);
     script.push(&Step::CloseFds {});
     exec(&mut script, tool)?;
     Ok(script)
