@@ -90,9 +90,8 @@ impl Changes {
     pub fn patch(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let mut written = patch::Budget::default();
         for (mounted, layer) in self.base.mounts.iter().zip(&self.layers) {
-            for found in &layer.found {
-                patch::write(out, found, &layer.upper, &mounted.host, &mut written)?;
-            }
+            let sides = patch::Sides { host: &mounted.host, upper: &layer.upper };
+            patch::write(out, &layer.found, sides, &mut written)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! tried as well.
 
 mod ordinary;
+mod patches;
 mod rights;
 mod tricks;
 

@@ -96,61 +96,6 @@ fn nothing_reaches_the_host_until_it_is_applied() {
 }
 
 #[test]
-fn a_patch_shows_text_and_names_the_rest() {
-    let case = Case::new();
-    write(case.host("text"), "one\ntwo\nthree\n");
-    write(case.host("gone"), "gone\n");
-    write(case.up("text"), "one\n2\nthree\n");
-    mode(case.up("text"), 0o644);
-    mode(case.host("text"), 0o644);
-    write(case.up("binary"), "a\0b");
-    write(case.up("large"), &"x\n".repeat(1 << 20));
-    write(case.up("new"), "no newline");
-    whiteout(case.up("gone"));
-    let text = patch_of(&case.changes());
-    for part in [
-        "diff --git a/text b/text\n--- a/text\n+++ b/text\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n",
-        "# added     binary\n",
-        "# added     large\n",
-        "--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+no newline\n\\ No newline at end of file\n",
-        "deleted file mode 100644\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-gone\n",
-    ] {
-        assert!(text.contains(part), "{part:?} is not in\n{text}");
-    }
-}
-
-/// What a patch cannot say must not keep the rest of it from being applied.
-#[test]
-fn git_and_patch_take_a_patch_that_leaves_something_out() {
-    let case = Case::new();
-    for name in ["text", "blob", "gone-blob"] {
-        write(case.host(name), if name == "text" { "one\n" } else { "a\0b" });
-        mode(case.host(name), 0o644);
-    }
-    write(case.up("a-blob"), "new\0");
-    write(case.up("blob"), "c\0d");
-    write(case.up("text"), "two\n");
-    write(case.up("z"), "z\n");
-    whiteout(case.up("gone-blob"));
-    let text = patch_of(&case.changes());
-    for tool in [&["git", "apply"][..], &["patch", "-p1", "-i"]] {
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path().join("text"), "one\n");
-        let patch = dir.path().join("patch");
-        write(&patch, &text);
-        let mut command = std::process::Command::new(tool[0]);
-        command.args(&tool[1..]).arg(&patch).current_dir(dir.path());
-        let output = match command.env("GIT_CEILING_DIRECTORIES", "/").output() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            output => output.unwrap(),
-        };
-        assert!(output.status.success(), "{tool:?}: {output:?}\n{text}");
-        let read = |name| fs::read_to_string(dir.path().join(name)).unwrap();
-        assert_eq!((read("text"), read("z")), ("two\n".to_owned(), "z\n".to_owned()), "{tool:?}");
-    }
-}
-
-#[test]
 fn a_file_that_was_changed_on_the_host_is_left_alone() {
     let case = Case::new();
     for name in ["edited", "replaced", "gone", "mode", "other"] {
