@@ -6,6 +6,7 @@
 //! replaces is looked at again when it is out of the way, and put back if it is not what the scan
 //! saw.
 
+mod meanwhile;
 mod place;
 mod remove;
 
@@ -23,6 +24,7 @@ use super::base::{Mounted, Since};
 use super::scan::{Found, Node, name, parent};
 use super::types::{ChangeKind, FileKind, NotApplied};
 use crate::sabotage::leaves_out;
+use meanwhile::Meanwhile;
 
 /// Why a change was not made.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ pub(super) fn apply(
     mounted: &Mounted,
     since: Since,
 ) -> (u64, Vec<NotApplied>) {
-    let target = Target { upper, host: &mounted.host, since };
+    let target = Target { upper, host: &mounted.host, meanwhile: Meanwhile::new(since) };
     let mut count = 0;
     let mut refused = Vec::new();
     let mut refuse = |found: &Found, why: &Refused| {
@@ -109,7 +111,7 @@ pub(super) fn apply(
 struct Target<'a> {
     upper: &'a OwnedFd,
     host: &'a OwnedFd,
-    since: Since,
+    meanwhile: Meanwhile,
 }
 
 impl Target<'_> {
@@ -123,7 +125,7 @@ impl Target<'_> {
         let dir = at::beneath(self.host, parent(&found.path))?;
         match (found.kind, &found.host, &found.upper) {
             (ChangeKind::Deleted, Some(host), _) => {
-                remove::remove(&dir, name(&found.path), host, self.since)
+                remove::remove(&dir, name(&found.path), host, &self.meanwhile)
             }
             (ChangeKind::Mode, Some(host), Some(upper)) => self.mode(&dir, found, host, upper),
             (ChangeKind::Added, _, Some(upper)) => self.add(&dir, found, upper),
@@ -143,15 +145,20 @@ impl Target<'_> {
     fn replace(&self, dir: &OwnedFd, found: &Found, host: &Node, upper: &Node) -> Outcome {
         let name = name(&found.path);
         if host.kind == FileKind::Directory {
-            remove::remove(dir, name, host, self.since)?;
+            remove::remove(dir, name, host, &self.meanwhile)?;
             return self.add(dir, found, upper);
         }
         if upper.kind == FileKind::Directory {
-            remove::remove(dir, name, host, self.since)?;
+            remove::remove(dir, name, host, &self.meanwhile)?;
             return place::make_directory(dir, name);
         }
-        let fresh = place::Fresh::new(dir, self.above(found)?, name, upper, Some(host))?;
-        fresh.put_instead_of(host)
+        self.instead_of(dir, found, host, upper)
+    }
+
+    fn instead_of(&self, dir: &OwnedFd, found: &Found, host: &Node, upper: &Node) -> Outcome {
+        let (above, name) = (self.above(found)?, name(&found.path));
+        let fresh = place::Fresh::new(dir, above, name, upper, Some(host))?;
+        fresh.put_instead_of(host, &self.meanwhile)
     }
 
     /// The mode of what stays what it is. A directory's comes last.
@@ -165,8 +172,12 @@ impl Target<'_> {
         }
         let place = at::place(dir, name(&found.path))?;
         let now = fstat(&place)?;
-        if !is_same(&now, &host.stat) || self.since.has_changed(&now) {
+        if !is_same(&now, &host.stat) || self.meanwhile.has_changed(&now) {
             return Err(Refused::Conflict);
+        }
+        if now.st_nlink > 1 {
+            // Its other names, which can be outside of the directory, keep their mode.
+            return self.instead_of(dir, found, host, upper);
         }
         at::change_mode(place.as_fd(), harmless(upper))?;
         Ok(())

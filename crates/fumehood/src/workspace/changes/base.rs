@@ -175,7 +175,7 @@ fn nanoseconds(time: Timespec) -> i128 {
     i128::from(time.tv_sec) * SECOND + i128::from(time.tv_nsec)
 }
 
-fn changed_at(stat: &Stat) -> i128 {
+pub(super) fn changed_at(stat: &Stat) -> i128 {
     i128::from(stat.st_ctime) * SECOND + i128::from(stat.st_ctime_nsec)
 }
 

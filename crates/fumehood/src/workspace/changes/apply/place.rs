@@ -16,6 +16,7 @@ use rustix::io::{Errno, Result};
 use super::super::at;
 use super::super::scan::{Node, open_file};
 use super::super::types::FileKind;
+use super::meanwhile::Meanwhile;
 use super::{Outcome, Refused, harmless, is_same};
 
 /// A directory that only its owner can use until it is filled.
@@ -92,7 +93,7 @@ impl<'a> Fresh<'a> {
     }
 
     /// Puts it in the place of something that is no directory, if that is still what was seen.
-    pub(super) fn put_instead_of(self, seen: &Node) -> Outcome {
+    pub(super) fn put_instead_of(self, seen: &Node, meanwhile: &Meanwhile) -> Outcome {
         let as_seen = |name| match at::stat(self.dir, name) {
             Ok(Some(now)) => is_same(&now, &seen.stat),
             _ => false,
@@ -101,7 +102,11 @@ impl<'a> Fresh<'a> {
             return Err(Refused::Conflict);
         }
         match self.swap() {
-            Ok(()) if as_seen(&self.own) => Ok(()),
+            Ok(()) if as_seen(&self.own) => {
+                // What cannot be removed here is tried once more when this is dropped.
+                let _ = meanwhile.unlink(self.dir, &self.own, &seen.stat);
+                Ok(())
+            }
             // Somebody was quicker.
             Ok(()) => Err(self.give_back()),
             Err(Errno::INVAL) => Ok(renameat(self.dir, &self.own, self.dir, self.name)?),

@@ -9,9 +9,9 @@ use rustix::fs::{
 use rustix::io::{Errno, Result};
 
 use super::super::at;
-use super::super::base::Since;
 use super::super::scan::{Node, kind};
 use super::super::types::FileKind;
+use super::meanwhile::Meanwhile;
 use super::place::own_name;
 use super::{Outcome, Refused, is_same};
 
@@ -21,34 +21,34 @@ const DEEPEST: usize = 512;
 /// Removes a name, a directory with all that is below it. It is renamed first, so that it is gone in
 /// one step, and looked at once more where nobody looks for it. For as long as all of it is there it
 /// goes back if it cannot be removed.
-pub(super) fn remove(dir: &OwnedFd, name: &OsStr, seen: &Node, since: Since) -> Outcome {
+pub(super) fn remove(dir: &OwnedFd, name: &OsStr, seen: &Node, meanwhile: &Meanwhile) -> Outcome {
     if at::stat(dir, name)?.is_none() {
         return Ok(());
     }
-    if !is_as_seen(dir, name, seen, since)? {
+    if !is_as_seen(dir, name, seen, meanwhile)? {
         return Err(Refused::Conflict);
     }
     let own = own_name();
     renameat_with(dir, name, dir, &own, RenameFlags::NOREPLACE)?;
-    let mut begun = false;
-    let removed = match is_as_seen(dir, &own, seen, since) {
-        Ok(true) => remove_now(dir, &own, seen, &mut begun).map_err(Refused::from),
+    let mut removal = Removal { meanwhile, begun: false };
+    let removed = match is_as_seen(dir, &own, seen, meanwhile) {
+        Ok(true) => removal.now(dir, &own, seen).map_err(Refused::from),
         Ok(false) => Err(Refused::Conflict),
         Err(errno) => Err(errno.into()),
     };
     match removed {
-        Err(Refused::Failed(why)) if begun => Err(Refused::LeftOver { name: own, why }),
+        Err(Refused::Failed(why)) if removal.begun => Err(Refused::LeftOver { name: own, why }),
         Err(why) => Err(put_back(dir, own, name, why)),
         Ok(()) => Ok(()),
     }
 }
 
 /// Whether a name still is what the scan saw.
-fn is_as_seen(dir: &OwnedFd, name: &OsStr, seen: &Node, since: Since) -> Result<bool> {
+fn is_as_seen(dir: &OwnedFd, name: &OsStr, seen: &Node, meanwhile: &Meanwhile) -> Result<bool> {
     match at::stat(dir, name)? {
         None => Ok(false),
         Some(now) if seen.kind == FileKind::Directory => {
-            Ok(now.st_ino == seen.stat.st_ino && is_untouched(dir, name, since, 0)?)
+            Ok(now.st_ino == seen.stat.st_ino && is_untouched(dir, name, meanwhile, 0)?)
         }
         Some(now) => Ok(is_same(&now, &seen.stat)),
     }
@@ -67,7 +67,7 @@ fn put_back(dir: &OwnedFd, own: OsString, name: &OsStr, why: Refused) -> Refused
 ///
 /// # Errors
 /// `EACCES` if it is known that something below cannot be removed, before anything is.
-fn is_untouched(dir: &OwnedFd, name: &OsStr, since: Since, depth: usize) -> Result<bool> {
+fn is_untouched(dir: &OwnedFd, name: &OsStr, meanwhile: &Meanwhile, depth: usize) -> Result<bool> {
     if depth > DEEPEST {
         return Err(Errno::NAMETOOLONG);
     }
@@ -78,10 +78,11 @@ fn is_untouched(dir: &OwnedFd, name: &OsStr, since: Since, depth: usize) -> Resu
     }
     for name in names {
         let Some(stat) = at::stat(&inner, &name)? else { continue };
-        if since.has_changed(&stat) {
+        if meanwhile.has_changed(&stat) {
             return Ok(false);
         }
-        if kind(&stat) == FileKind::Directory && !is_untouched(&inner, &name, since, depth + 1)? {
+        if kind(&stat) == FileKind::Directory && !is_untouched(&inner, &name, meanwhile, depth + 1)?
+        {
             return Ok(false);
         }
     }
@@ -95,44 +96,55 @@ fn can_be_emptied(dir: &OwnedFd) -> Result<bool> {
         || accessat(dir, ".", access, AtFlags::EACCESS).is_ok())
 }
 
-/// Removes a name; `begun` says whether something is gone for good.
-fn remove_now(dir: &OwnedFd, name: &OsStr, seen: &Node, begun: &mut bool) -> Result<()> {
-    match seen.kind {
-        FileKind::Directory => remove_tree(dir, name, begun),
-        _ => unlinkat(dir, name, AtFlags::empty()),
-    }
+/// A removal that was decided on.
+struct Removal<'a> {
+    meanwhile: &'a Meanwhile,
+    /// Whether something is gone for good.
+    begun: bool,
 }
 
-fn remove_tree(dir: &OwnedFd, name: &OsStr, begun: &mut bool) -> Result<()> {
-    let inner = at::directory(dir, name)?;
-    empty(&inner, begun)?;
-    drop(inner);
-    unlinkat(dir, name, AtFlags::REMOVEDIR)
-}
+impl Removal<'_> {
+    fn now(&mut self, dir: &OwnedFd, name: &OsStr, seen: &Node) -> Result<()> {
+        match seen.kind {
+            FileKind::Directory => self.tree(dir, name),
+            _ => self.meanwhile.unlink(dir, name, &seen.stat),
+        }
+    }
 
-/// Removes what is in a directory, though its owner may not write to it, as in caches of modules. If
-/// that fails it is as closed as it was.
-fn empty(dir: &OwnedFd, begun: &mut bool) -> Result<()> {
-    let names = at::names(dir, usize::MAX)?.0;
-    let mode = fstat(dir)?.st_mode & 0o7777;
-    let is_closed = !names.is_empty() && mode & 0o700 != 0o700;
-    if is_closed {
-        // Whoever may not do that can have other rights to write to it. If not, the first name says so.
-        let _ = fchmod(dir, Mode::from_raw_mode(mode | 0o700));
+    fn tree(&mut self, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+        let inner = at::directory(dir, name)?;
+        self.empty(&inner)?;
+        drop(inner);
+        unlinkat(dir, name, AtFlags::REMOVEDIR)
     }
-    let emptied = names.iter().try_for_each(|name| remove_in(dir, name, begun));
-    if is_closed && emptied.is_err() {
-        let _ = fchmod(dir, Mode::from_raw_mode(mode));
-    }
-    emptied
-}
 
-fn remove_in(dir: &OwnedFd, name: &OsStr, begun: &mut bool) -> Result<()> {
-    match at::stat(dir, name)? {
-        Some(stat) if kind(&stat) == FileKind::Directory => remove_tree(dir, name, begun)?,
-        Some(_) => unlinkat(dir, name, AtFlags::empty())?,
-        None => return Ok(()),
+    /// Removes what is in a directory, though its owner may not write to it, as in caches of modules. If
+    /// that fails it is as closed as it was.
+    fn empty(&mut self, dir: &OwnedFd) -> Result<()> {
+        let names = at::names(dir, usize::MAX)?.0;
+        let mode = fstat(dir)?.st_mode & 0o7777;
+        let is_closed = !names.is_empty() && mode & 0o700 != 0o700;
+        if is_closed {
+            // Whoever may not do that can have other rights to write to it. If not, the first name says so.
+            let _ = fchmod(dir, Mode::from_raw_mode(mode | 0o700));
+        }
+        let emptied = names.iter().try_for_each(|name| self.name(dir, name));
+        if is_closed && emptied.is_err() {
+            let _ = fchmod(dir, Mode::from_raw_mode(mode));
+        }
+        emptied
     }
-    *begun = true;
-    Ok(())
+
+    fn name(&mut self, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+        match at::stat(dir, name)? {
+            Some(stat) if kind(&stat) == FileKind::Directory => self.tree(dir, name)?,
+            Some(stat) if stat.st_nlink > 1 && !self.meanwhile.has_changed(&stat) => {
+                self.meanwhile.unlink(dir, name, &stat)?;
+            }
+            Some(_) => unlinkat(dir, name, AtFlags::empty())?,
+            None => return Ok(()),
+        }
+        self.begun = true;
+        Ok(())
+    }
 }
