@@ -40,6 +40,8 @@ pub(super) enum Refused {
     /// What the host had, or what is left of it, has another name now: it could neither be removed nor
     /// be put back.
     LeftOver { name: OsString, why: Errno },
+    /// Not deleted, as something that the program wrote is nowhere else now.
+    Kept,
     /// The kernel said no.
     Failed(Errno),
 }
@@ -47,6 +49,15 @@ pub(super) enum Refused {
 impl From<Errno> for Refused {
     fn from(errno: Errno) -> Self {
         Self::Failed(errno)
+    }
+}
+
+impl Refused {
+    /// Whether what the program wrote to a file is lost. It may be what was somewhere else before.
+    fn loses(&self, found: &Found) -> bool {
+        let writes = found.kind != ChangeKind::Mode
+            && found.upper.as_ref().is_some_and(|node| node.kind == FileKind::File);
+        writes && matches!(self, Self::Conflict | Self::LeftOver { .. } | Self::Failed(_))
     }
 }
 
@@ -59,6 +70,9 @@ impl fmt::Display for Refused {
                 let target = super::show::Quoted::path(target);
                 write!(f, "is a link that leads out of the directory, to {target}")
             }
+            Self::Kept => f.write_str(
+                "is kept, as not every file could be written: it may be what one of them was moved from",
+            ),
             Self::SetId => f.write_str("its set-id bits were left out"),
             Self::LeftOver { name, why } => {
                 let (name, why) = (name.display(), std::io::Error::from(*why));
@@ -90,13 +104,21 @@ pub(super) fn apply(
         refused.push(NotApplied { path: found.path.clone(), reason: why.to_string() });
     };
     let mut made = BTreeSet::new();
-    for found in found {
-        match target.apply(found) {
+    let mut lost = false;
+    // What was moved is twice on the host for a while, rather than nowhere if this is ended in between.
+    let (deletions, others): (Vec<_>, Vec<_>) =
+        found.iter().partition(|found| found.kind == ChangeKind::Deleted);
+    for found in others.into_iter().chain(deletions) {
+        let is_kept = lost && found.kind == ChangeKind::Deleted && !found.conflict;
+        match if is_kept { Err(Refused::Kept) } else { target.apply(found) } {
             Ok(()) => {
                 count += 1;
                 made.insert(&found.path);
             }
-            Err(why) => refuse(found, &why),
+            Err(why) => {
+                lost |= why.loses(found);
+                refuse(found, &why);
+            }
         }
     }
     // Last, and from below: a directory that nobody may write to could not have been filled.
@@ -105,6 +127,7 @@ pub(super) fn apply(
             refuse(found, &why);
         }
     }
+    refused.sort_by(|one, other| one.path.cmp(&other.path));
     (count, refused)
 }
 
@@ -145,8 +168,9 @@ impl Target<'_> {
     fn replace(&self, dir: &OwnedFd, found: &Found, host: &Node, upper: &Node) -> Outcome {
         let name = name(&found.path);
         if host.kind == FileKind::Directory {
+            let fresh = place::Fresh::new(dir, self.above(found)?, name, upper, None)?;
             remove::remove(dir, name, host, &self.meanwhile)?;
-            return self.add(dir, found, upper);
+            return fresh.put_new();
         }
         if upper.kind == FileKind::Directory {
             remove::remove(dir, name, host, &self.meanwhile)?;

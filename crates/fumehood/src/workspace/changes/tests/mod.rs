@@ -3,6 +3,7 @@
 //! They are made by hand rather than by an overlay, so that what no overlay lets a program do is
 //! tried as well.
 
+mod moved;
 mod names;
 mod ordinary;
 mod patches;
