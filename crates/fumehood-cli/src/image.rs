@@ -97,9 +97,9 @@ fn import(args: &ImportArgs) -> Result<()> {
 
 /// Whoever imports an image must be able to name it again.
 fn names_an_image(name: &str) -> Result<()> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@+".contains(&byte);
     if name.is_empty() || !name.bytes().all(plain) {
-        let problem = "must be made of letters, digits and . _ - / : @, such as alpine:3.20";
+        let problem = "must be made of letters, digits and . _ - / : @ +, such as alpine:3.20";
         return Err(Error::invalid("--name", format_args!("{name:?}"), problem));
     }
     Ok(())

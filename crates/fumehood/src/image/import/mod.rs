@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use super::config::Document;
-use super::store::{Record, full_name, read_small, unique};
+use super::store::{Record, can_name, full_name, read_small, unique};
 use super::{Image, ImageConfig, Store, failed, refused, user};
 use crate::{ByteSize, Error, Result};
 use archive::Archive;
@@ -120,6 +120,9 @@ impl Store {
                 return Err(refused(shown, problem));
             };
             only.names = vec![name.clone()];
+        }
+        for name in images.iter().flat_map(|image| &image.names) {
+            can_name(name).map_err(|problem| refused(shown, problem))?;
         }
         let mut import = Import { store: self, archive, shown, limits: options.limits, left };
         images.iter().map(|image| import.image(image)).collect()
@@ -252,11 +255,16 @@ fn read_layer(
 
 /// What a sandbox needs in a root that nothing can be made in any more.
 fn furnish(unpacker: &mut Unpacker, config: &ImageConfig) -> io::Result<()> {
+    let at = |what: &'static str, path: &str| {
+        let path = format!("{path:?}");
+        move |error: io::Error| io::Error::new(error.kind(), format!("{what}{path}: {error}"))
+    };
     for path in COVERED {
-        unpacker.ensure_file(Path::new(path))?;
+        unpacker.ensure_file(Path::new(path)).map_err(at("", path))?;
     }
     if let Some(workdir) = &config.workdir {
-        unpacker.ensure_directory(Path::new(workdir))?;
+        let made = unpacker.ensure_directory(Path::new(workdir));
+        made.map_err(at("its working directory ", workdir))?;
     }
     Ok(())
 }

@@ -212,6 +212,20 @@ fn a_directory_behind_a_link_of_a_layer_below_is_the_one_meant() {
     assert_eq!(list(&root), ["in", "in/lib", "in/lib/new", "lib"]);
 }
 
+/// Some builders write no directories.
+#[test]
+fn what_is_missing_behind_a_link_of_a_layer_below_is_made_there() {
+    let fixture = fixture();
+    let lower = Tar::default().dir("in/lib/").link("lib", "/in/lib").end();
+    let upper = Tar::default().file("lib/a/b/new", "x").file("lib/a/c/.wh.old", "").end();
+    let section = json!({ "WorkingDir": "/lib/work/here" });
+    let imported = fixture.import(&image(&[lower, upper], &section).docker("test:1")).unwrap();
+    let all = list(&imported[0].image.root);
+    let made = ["in/lib/a", "in/lib/a/b", "in/lib/a/b/new", "in/lib/a/c"];
+    let work = ["in/lib/work", "in/lib/work/here", "lib"];
+    assert_eq!(all, [&["in", "in/lib"][..], &made, &work].concat());
+}
+
 #[test]
 fn nothing_leads_out_of_the_image() {
     let victim = tempfile::tempdir().unwrap();
@@ -405,6 +419,21 @@ fn what_is_no_image_is_refused() {
         (less, "has 0 layers, but digests of 1"),
         (image(&[], &json!({ "User": "ghost" })).docker("a:b"), "\"ghost\" is not in its"),
         (image(&[], &json!({ "Env": ["=x"] })).docker("a:b"), "impossible variable"),
+        (
+            image(&[], &json!({})).docker("a\u{1b}[31m\nb:c"),
+            r#"the name "a\u{1b}[31m\nb:c", and names"#,
+        ),
+        (image(&[], &json!({})).docker(""), r#"the name "", and names"#),
+        (image(&[], &json!({})).docker(&"a/".repeat(90)), "which is too long"),
+        (
+            image(&[Tar::default().link("etc", "/nowhere").end()], &json!({})).docker("a:b"),
+            r#""etc/group": Not a directory"#,
+        ),
+        (
+            image(&[Tar::default().file("f", "").end()], &json!({ "WorkingDir": "/f/x" }))
+                .docker("a:b"),
+            r#"its working directory "/f/x": Not a directory"#,
+        ),
     ] {
         let fixture = fixture();
         let said = fixture.import(&archive).unwrap_err().to_string();

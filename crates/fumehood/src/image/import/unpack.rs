@@ -227,7 +227,10 @@ impl Unpacker {
         let (at, dir) = match self.resolve(path, ResolveFlags::NO_SYMLINKS) {
             Ok(dir) => (path.to_owned(), dir),
             Err(Errno::NOENT) => self.make_parents(path)?,
-            Err(Errno::LOOP) => self.through_links(path)?,
+            Err(Errno::LOOP) => match self.through_links(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_parents(path)?,
+                found => found?,
+            },
             Err(error) => return Err(error.into()),
         };
         self.last = Some((path.to_owned(), at.clone(), dir.try_clone()?));
