@@ -261,12 +261,16 @@ impl Unpacker {
             return Err(Errno::NOENT.into());
         };
         let (at, dir) = self.parent(above)?;
-        match mkdirat(&dir, name, Mode::RWXU | Mode::from(0o055)) {
-            Err(Errno::EXIST) | Ok(()) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let is_new = match mkdirat(&dir, name, Mode::RWXU) {
+            Err(Errno::EXIST) => false,
+            made => made.map(|()| true)?,
+        };
         // A link that leads nowhere is there, and no directory.
         let made = openat(&dir, name, NOFOLLOW | OFlags::DIRECTORY, Mode::empty())?;
+        if is_new {
+            // Whatever the importer's own umask is.
+            fchmod(&made, Mode::from(0o755))?;
+        }
         Ok((at.join(name), made))
     }
 
@@ -287,8 +291,7 @@ impl Unpacker {
             None => {}
         }
         let flags = NOFOLLOW | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        openat(&dir, name, flags, Mode::from(0o644)).map(drop)?;
-        Ok(())
+        Ok(fchmod(openat(&dir, name, flags, Mode::RUSR)?, Mode::from(0o644))?)
     }
 }
 
