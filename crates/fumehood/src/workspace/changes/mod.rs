@@ -101,7 +101,8 @@ impl Changes {
     /// Each file is written beside its place and renamed, so that whoever looks sees the old or the
     /// new. What was changed on the host since the cell was built is left as it is, and so is what a
     /// program has no business to bring in: set-id bits, devices, FIFOs, sockets, and links that lead
-    /// out of the directory. The result names it. No link on the host is followed. Access control
+    /// out of the directory. The result names it. Deletions come last, and none is made if a file could
+    /// not be written: it may be what was moved. No link on the host is followed. Access control
     /// lists and other attributes are not brought along, and hard links become files of their own.
     /// Layers that a directory keeps are emptied, when this is dropped, if all of all mounts was applied.
     /// A file that replaces another is on the disk (`fdatasync(2)`) before it does; directories and
