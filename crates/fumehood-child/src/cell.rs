@@ -265,7 +265,9 @@ impl Cell {
             Step::Bind { source, target, attributes, recursive, plain: false } => {
                 let mount = sys::clone_tree(source, recursive)?;
                 set_attributes(mount, attributes, recursive)?;
-                self.attach(mount, target)
+                self.attach(mount, target)?;
+                // What is mounted on `/` came along, and that is the new root.
+                if source == c"/" { sys::unmount(target) } else { Ok(()) }
             }
             Step::BindFd { fd, target, attributes } => {
                 let mount = self.take_fd(fd)?;

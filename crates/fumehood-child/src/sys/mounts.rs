@@ -248,13 +248,20 @@ pub fn try_user_attribute(path: &CStr) -> Result<()> {
     plain!(__NR_removexattr, path.as_ptr(), name.as_ptr()).map(drop)
 }
 
-/// `umount2(2)` of the mount at `path` and all below it, and `unlinkat(2)` of the directory that it
-/// was on. The current directory must be `dir`.
+/// `umount2(2)` of the topmost mount at `path` and all below it.
+///
+/// # Errors
+/// `EINVAL` where nothing is mounted, and those of the path.
+pub fn unmount(path: &CStr) -> Result<()> {
+    plain!(__NR_umount2, path.as_ptr(), nr::MNT_DETACH).map(drop)
+}
+
+/// [`unmount`], and `unlinkat(2)` of the directory that it was on. The current directory must be `dir`.
 ///
 /// # Errors
 /// Those of the path.
 pub fn detach(dir: Fd, path: &CStr) -> Result<()> {
-    plain!(__NR_umount2, path.as_ptr(), nr::MNT_DETACH)?;
+    unmount(path)?;
     plain!(__NR_unlinkat, dir.word(), path.as_ptr(), nr::AT_REMOVEDIR).map(drop)
 }
 

@@ -1,5 +1,6 @@
 //! Mounts: which go where, whatever they are called, and with which rights.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -19,6 +20,7 @@ promises![
     a_link_in_a_mounted_tree_to_outside_works_when_it_is_mounted,
     a_link_to_a_read_only_program_can_be_executed,
     a_link_as_source_shows_what_it_leads_to,
+    all_of_the_host_can_be_shown,
     a_target_behind_a_link_that_leads_elsewhere_is_refused,
     a_target_never_covers_what_the_sandbox_makes,
     restrictions_of_the_host_s_mount_are_kept,
@@ -159,6 +161,20 @@ fn a_link_as_source_shows_what_it_leads_to() -> Promise {
     symlink("target", dir.join("link")).expect("the directory is ours");
     let volume = format!("{}/link:/data/file", dir.path().display());
     assert_eq!(run(&["-v", &volume], &["cat", "/data/file"]).prints(), "content");
+    Ok(())
+}
+
+/// A cell's own root is mounted on that of the host while it is made.
+fn all_of_the_host_can_be_shown() -> Promise {
+    let names = fs::read_dir("/").expect("everybody may").flatten();
+    let names: BTreeSet<_> =
+        names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    for volume in ["/:/host", "/:/host:rw"] {
+        let seen = run(&["-v", volume], &["ls", "-A", "/host"]).prints();
+        assert_eq!(seen.lines().map(str::to_owned).collect::<BTreeSet<_>>(), names, "{volume}");
+    }
+    let ran = run(&["-v", "/:/host"], &["touch", "/host/tmp/made"]).exits(1);
+    ran.complains("Read-only file system");
     Ok(())
 }
 
