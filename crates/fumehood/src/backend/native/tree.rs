@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// process is in must not be used.
 const CHOSEN: &str = "FUMEHOOD_CGROUP";
 
+/// No kernel has more processes (`PID_MAX_LIMIT`, `proc(5)`), and `pids.max` takes no larger number.
+const MOST_PIDS: u64 = 4 << 20;
+
 /// The control groups that this process can use, found by trying, once.
 pub(crate) fn hierarchy() -> &'static Result<Hierarchy, Blocked> {
     static FOUND: OnceLock<Result<Hierarchy, Blocked>> = OnceLock::new();
@@ -77,7 +80,7 @@ fn limits(plan: &Plan) -> GroupLimits {
             .pids()
             .finite()
             .filter(|_| held(Resource::Pids))
-            .map(|pids| pids.saturating_add(script::own_tasks(plan))),
+            .map(|pids| pids.saturating_add(script::own_tasks(plan)).min(MOST_PIDS)),
         cpus_milli: cpus.map(|cpus| cpus.milli),
         account: true,
         as_one: !leaves_out("as-one"),
@@ -142,4 +145,18 @@ const FINDING: &str = "find the init in its control group";
 /// The error for an init that is in another group than its own.
 pub(crate) fn elsewhere() -> Error {
     Error::internal(FINDING, std::io::Error::other("it is in another one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Job;
+
+    #[test]
+    fn a_group_can_be_made_for_the_largest_limits() {
+        let job = Job::new(["true"]).limits(|limits| limits.pids = Some(MOST_PIDS.into()));
+        let plan = Plan::new(&job).unwrap();
+        assert!(limits(&plan).pids.is_none_or(|pids| pids == MOST_PIDS));
+        drop(group(&plan).unwrap());
+    }
 }
