@@ -22,6 +22,7 @@ promises![
     no_mount_allows_devices_or_setuid,
     scratch_can_be_written_and_starts_empty,
     scratch_is_gone_after_the_run,
+    a_working_directory_below_scratch_is_made,
     a_read_only_mount_cannot_be_written,
     a_read_only_mount_cannot_be_emptied,
     a_mount_below_a_read_only_mount_cannot_be_written,
@@ -205,6 +206,22 @@ fn scratch_is_gone_after_the_run() -> Promise {
         "for dir in /workspace /tmp /dev/shm; do ls -A $dir; touch $dir/left && echo touched; done";
     run(&[], &["sh", "-c", script]).exits(0);
     assert_eq!(run(&[], &["sh", "-c", script]).prints(), "touched\ntouched\ntouched");
+    Ok(())
+}
+
+fn a_working_directory_below_scratch_is_made() -> Promise {
+    let dir = TempDir::new();
+    let input = format!("{}:/workspace/given/file", dir.file("file", "given").display());
+    for (work, flag, value) in [
+        ("/workspace/a/b", "--hostname", "sandbox"),
+        ("/tmp/a", "--hostname", "sandbox"),
+        ("/cache/a", "--tmpfs", "/cache"),
+        ("/workspace/given", "--input", &input),
+    ] {
+        let ran = run(&["--workdir", work, flag, value], &["sh", "-c", "pwd && touch made && ls"]);
+        let files = if flag == "--input" { "file\nmade" } else { "made" };
+        assert_eq!(ran.prints(), format!("{work}\n{files}"));
+    }
     Ok(())
 }
 

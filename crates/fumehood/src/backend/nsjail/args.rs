@@ -110,7 +110,7 @@ fn mount(args: &mut Args, entry: &Entry, plan: &Plan, lodging: &Lodging) {
     };
     match entry {
         Entry::Dir { path, .. } | Entry::File { path, .. }
-            if path.starts_with("/dev") || path.starts_with("/proc") => {}
+            if path.starts_with("/dev") || path.starts_with("/proc") || is_own(plan, path) => {}
         Entry::Dir { path, .. } if is_leaf(plan, path) => {
             args.bind("--bindmount_ro", &made(path), path);
         }
@@ -151,6 +151,14 @@ pub(super) fn reached(plan: &Plan, lodging: &Lodging, source: &Path) -> PathBuf 
 
 /// That everybody may go through a directory (`inode(7)`).
 const EVERYBODY: u32 = 0o001;
+
+/// Whether it lies in a directory of the program's own, which is shown with all that was made in it.
+fn is_own(plan: &Plan, path: &Path) -> bool {
+    plan.root.iter().any(|entry| match entry {
+        Entry::Tmpfs { target, .. } => path != target && path.starts_with(target),
+        _ => false,
+    })
+}
 
 /// Whether nothing else is made at a path or below it.
 fn is_leaf(plan: &Plan, path: &Path) -> bool {
