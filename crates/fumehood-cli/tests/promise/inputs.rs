@@ -18,6 +18,7 @@ promises![
     an_attempt_that_the_host_refuses_does_not_use_standard_input_up,
     archives_of_the_host_s_tar_are_unpacked,
     bytes_of_a_job_become_files,
+    an_input_below_scratch_is_there_or_refused,
     hostile_archives_get_their_verdict,
     inputs_never_change_a_mount,
     inputs_larger_than_the_workspace_are_refused_by_name,
@@ -195,6 +196,21 @@ impl Outside {
         .patience(Duration::from_secs(60) * slowness())
         .run()
     }
+}
+
+fn an_input_below_scratch_is_there_or_refused() -> Promise {
+    let dir = TempDir::new();
+    let file = dir.file("file", "content").display().to_string();
+    for target in ["/workspace/file", "/tmp/a/file", "/cache/file", "/dev/shm/file"] {
+        let input = format!("{file}:{target}");
+        let ran = run(&["--tmpfs", "/cache", "--input", &input], &["cat", target]);
+        if target == "/dev/shm/file" && ran.status.code() == Some(125) {
+            ran.complains_in_one_line(&["inputs[0].to", target, "/workspace"]);
+        } else {
+            assert_eq!(ran.prints(), "content");
+        }
+    }
+    Ok(())
 }
 
 fn hostile_archives_get_their_verdict() -> Promise {

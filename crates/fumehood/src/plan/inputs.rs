@@ -18,6 +18,17 @@ pub(super) fn check(job: &Job, root: &[Entry]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what would be lost: tools mount `/dev/shm` themselves when inputs are written already.
+pub(super) fn check_for_tools(job: &Job) -> Result<()> {
+    let lost = job.inputs.iter().position(|input| input.to.starts_with("/dev/shm"));
+    let Some(index) = lost else { return Ok(()) };
+    let problem = format!(
+        "backend {} has no inputs in /dev/shm; use /workspace, /tmp or a tmpfs, or backend native",
+        job.backend.name()
+    );
+    Err(Error::invalid(format!("inputs[{index}].to"), job.inputs[index].to.display(), problem))
+}
+
 /// Whether the mount that a path is on, the nearest above it, belongs to the cell alone.
 fn in_scratch(root: &[Entry], path: &Path) -> bool {
     let mounted = root.iter().filter_map(|entry| match entry {

@@ -51,6 +51,7 @@ impl Plan {
         };
         if lays_out {
             inputs::check(job, &layout.root)?;
+            inputs::check_for_tools(job)?;
         }
         let net = job.network == Network::None;
         let namespaces = Namespaces { base: true, ipc: true, pid: true, net };
