@@ -97,8 +97,8 @@ pub struct PoolMetrics {
 /// mounts, network, limits that the kernel holds, filter, waivers. The first job of a kind is built
 /// as by [`Sandbox`], and cells for the next ones are parked in the background: up to the full number
 /// while no run is in progress, beside runs only to half of it, once some have been in progress for a
-/// millisecond, and to a quarter at once. Jobs whose root is a directory or an image, and those with
-/// copy-on-write mounts, are always built when they come.
+/// millisecond, and to a quarter at once. Jobs whose root is a directory or an image, those with
+/// copy-on-write mounts, and those whose working directory has to be made are always built when they come.
 ///
 /// A pool belongs to the runtime that it is first used on, until that is shut down: on any other its jobs
 /// are built as by [`Sandbox`]. Copies share their cells; dropping the last one ends them.

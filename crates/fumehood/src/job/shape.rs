@@ -1,15 +1,30 @@
 //! Which jobs can have the same cell.
 
+use std::path::Path;
+
 use super::{Access, BackendName, Job, Limits, Root, Stdin};
 
 impl Job {
     /// Whether a cell for it can be built before it is there: only our own are. A directory or an image as root has a
-    /// say in the program's arguments and environment, too; and what is below a copy-on-write mount
-    /// should be as it is when the program starts.
+    /// say in the program's arguments and environment, too; what is below a copy-on-write mount
+    /// should be as it is when the program starts; and a working directory is made with the root.
     pub(crate) fn can_be_parked(&self) -> bool {
         self.backend == BackendName::Native
             && self.root == Root::Host
+            && !self.makes_its_cwd()
             && self.mounts.iter().all(|mount| mount.access != Access::CopyOnWrite)
+    }
+
+    /// Whether its working directory is made, because it lies in scratch and, as far as can be told
+    /// without looking, in no mount in there.
+    fn makes_its_cwd(&self) -> bool {
+        let depth = |dir: &Path| self.cwd.starts_with(dir).then(|| dir.components().count());
+        let own = self.tmpfs.iter().map(|own| own.target.as_path());
+        let scratch = ["/workspace", "/tmp", "/dev/shm"].map(Path::new).into_iter().chain(own);
+        let scratch = scratch.filter_map(depth).max();
+        let mounts = self.mounts.iter().filter(|mount| !mount.optional);
+        let mounted = mounts.filter_map(|mount| depth(&mount.target)).max();
+        scratch > mounted && scratch != Some(self.cwd.components().count())
     }
 
     /// A job whose cell is that of this one, without anything that is this one's own: what it runs,
@@ -67,6 +82,7 @@ impl Job {
             && *waive == other.waive
             && *seccomp == other.seccomp
             && *backend == other.backend
+            && ![self, other].into_iter().any(Self::makes_its_cwd)
     }
 }
 
@@ -153,7 +169,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use crate::{ByteSize, Guarantee, Input, Job, Limit};
+    use crate::{ByteSize, Guarantee, Input, Job, Limit, Tmpfs};
 
     #[test]
     fn data_do_not_shape_a_cell() {
@@ -273,6 +289,34 @@ mod tests {
             let is_fed = ["args", "stdin"].contains(&name);
             assert_eq!(one.same_plan(&other), is_fed, "{name}");
         }
+    }
+
+    #[test]
+    fn a_cell_that_is_there_has_no_working_directory_of_a_job_s_own() {
+        let plain = Job::new(["pwd"]).mount("/srv", "/workspace/in");
+        let plain = Job { tmpfs: vec![Tmpfs { target: "/cache".into(), size: None }], ..plain };
+        for (cwd, is_made) in [
+            ("/workspace", false),
+            ("/workspace/a", true),
+            ("/workspace/a/b", true),
+            ("/workspace/in", false),
+            ("/workspace/in/a", false),
+            ("/workspace/inn", true),
+            ("/tmp", false),
+            ("/tmp/a", true),
+            ("/dev/shm/a", true),
+            ("/cache", false),
+            ("/cache/a", true),
+            ("/", false),
+            ("/usr/bin", false),
+        ] {
+            let job = plain.clone().cwd(cwd);
+            assert_eq!((job.can_be_parked(), plain.same_cell(&job)), (!is_made, !is_made), "{cwd}");
+            assert_eq!(job.same_cell(&plain), !is_made, "{cwd}");
+        }
+        let mut optional = plain.cwd("/workspace/in/a");
+        optional.mounts[0].optional = true;
+        assert!(!optional.can_be_parked(), "it may not be there, and then the directory is made");
     }
 
     #[test]

@@ -25,6 +25,22 @@ pub(crate) fn gives_what_the_job_says() -> Result<(), Failed> {
     })
 }
 
+/// It is made with the root of a cell, and a cell that is parked has its root.
+pub(crate) fn directories() -> Result<(), Failed> {
+    run(async {
+        for parked in [2, 0] {
+            let pool = pool(parked);
+            pool.warm(&Job::new(["true"])).await?;
+            for dir in ["/workspace/a/b", "/tmp/a", "/workspace/a/b"] {
+                let printed = prints(&pool, &shell("pwd; touch made; ls").cwd(dir)).await?;
+                assert_eq!(printed, format!("{dir}\nmade\n"));
+            }
+            assert_eq!(pool.metrics().hits, 0, "none that is parked has it");
+        }
+        Ok(())
+    })
+}
+
 /// What is worked out once for jobs that are alike counts for no other.
 pub(crate) fn recipes() -> Result<(), Failed> {
     run(async {

@@ -16,8 +16,9 @@ use libtest_mimic::Arguments;
 
 use common::Test;
 
-const TESTS: [(&str, Test); 33] = [
+const TESTS: [(&str, Test); 34] = [
     ("a_parked_cell_gives_what_the_job_says", jobs::gives_what_the_job_says),
+    ("a_job_gets_the_working_directory_that_is_made_for_it", jobs::directories),
     ("what_is_worked_out_for_one_job_counts_for_no_other", jobs::recipes),
     ("what_is_worked_out_before_a_job_is_right_for_it", jobs::by_recipe),
     ("jobs_that_differ_in_confinement_share_no_cell", jobs::no_cell_is_shared),
