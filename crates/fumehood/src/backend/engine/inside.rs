@@ -306,10 +306,70 @@ fn end_everything() {
 
 /// Says how it ended, and passes files on.
 fn finish(order: &Order, ending: &Ending, mut stdout: File) -> io::Result<()> {
+    // The program has written to this very pipe, and may have left it in a mode in which nobody waits
+    // for room.
+    rustix::io::ioctl_fionbio(&stdout, false)?;
     stdout.write_all(&order.seal)?;
     order::put(&mut stdout, ending)?;
     let Some(wanted) = &order.collect else { return Ok(()) };
     let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
     let root = rustix::fs::open("/", flags, rustix::fs::Mode::empty())?;
     collect::pass_on(&root, &wanted.collect(), &order.cwd, stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    use super::super::meter::Asked;
+    use super::super::order::SEAL;
+    use super::*;
+
+    fn order() -> Order {
+        Order {
+            seal: [7; SEAL],
+            args: Vec::new(),
+            candidates: Vec::new(),
+            env: Vec::new(),
+            cwd: "/".into(),
+            inputs: false,
+            collect: None,
+            cpu_us: None,
+            deadline_us: None,
+            asked: Asked::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// As programs of Node.js leave their output: full, and not to be waited for.
+    #[test]
+    fn the_last_word_comes_through_an_output_that_was_left_full_and_non_blocking() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+        let mode = writer.try_clone().unwrap();
+        let done = &AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let read = scope.spawn(move || {
+                // Nothing is taken out of it for as long as nobody would wait.
+                let full = || fcntl_getfl(&mode).unwrap().contains(OFlags::NONBLOCK);
+                while full() && !done.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+                drop(mode);
+                let mut bytes = Vec::new();
+                io::Read::read_to_end(&mut File::from(reader), &mut bytes).unwrap();
+                bytes
+            });
+            let said = finish(&order(), &Ending::default(), writer.into());
+            done.store(true, Ordering::Relaxed);
+            said.unwrap();
+            let bytes = read.join().unwrap();
+            let at = bytes.iter().position(|byte| *byte != b'x').unwrap();
+            let mut said = bytes[at..].strip_prefix(&[7; SEAL]).unwrap();
+            assert_eq!(order::get::<Ending>(&mut said).unwrap().status, 0);
+        });
+    }
 }
