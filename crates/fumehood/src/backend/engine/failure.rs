@@ -10,6 +10,9 @@ use crate::{BackendName, Error, ErrorKind};
 pub(super) fn failed(engine: BackendName, doing: &str, failure: Failure) -> Error {
     match failure {
         Failure::Connect(error) => not_there(engine, &error),
+        Failure::Broken(source) if source.kind() == io::ErrorKind::TimedOut => {
+            Error::internal(format!("{doing}, by {engine}"), source)
+        }
         Failure::Broken(source) => {
             let source = io::Error::new(
                 io::ErrorKind::ConnectionAborted,

@@ -158,7 +158,7 @@ async fn ready(
     let written = order::put(&mut bytes, &order(plan, seal));
     written.map_err(|error| Error::internal("write the order down", error))?;
     // A container that cannot take it says why, or ends.
-    let _ = writer.write_all(&bytes).await;
+    let _ = timeout(PATIENCE, writer.write_all(&bytes)).await;
     let mut feeding = (!plan.job.inputs.is_empty()).then(|| feeder(plan)).transpose()?;
     let fed = async {
         if let Some((records, _)) = &mut feeding {

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -13,9 +14,17 @@ use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 /// More than any answer but a stream has: a list of containers with their labels.
 const LARGEST: usize = 16 << 20;
+
+/// How long an engine may take to say that it is there, which costs it nothing.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// How long it may take to answer anything else: one that is asked for many containers at once takes
+/// seconds for each. A pull takes as long as it takes.
+const ANSWER: Duration = Duration::from_secs(120);
 
 /// A connection that became a stream of bytes both ways.
 pub(super) type Hijacked = TokioIo<Upgraded>;
@@ -24,6 +33,7 @@ pub(super) type Hijacked = TokioIo<Upgraded>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Client {
     socket: PathBuf,
+    patience: Duration,
 }
 
 /// Why there is no answer, or none that was hoped for.
@@ -31,7 +41,7 @@ pub(super) struct Client {
 pub(super) enum Failure {
     /// Nobody listens there, or we may not connect.
     Connect(io::Error),
-    /// The engine went away before it had answered.
+    /// The engine went away before it had answered, or does not answer at all.
     Broken(io::Error),
     /// It answered with an error: the status, and what it said.
     Refused {
@@ -59,7 +69,13 @@ impl Failure {
 
 impl Client {
     pub(super) fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { socket: socket.into(), patience: ANSWER }
+    }
+
+    /// One that waits for no answer longer than this.
+    #[cfg(test)]
+    pub(super) fn with_patience(socket: impl Into<PathBuf>, patience: Duration) -> Self {
+        Self { socket: socket.into(), patience }
     }
 
     pub(super) fn socket(&self) -> &Path {
@@ -73,20 +89,24 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Vec<u8>, Failure> {
-        let mut answer = self.send(method, path, body, false).await?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = next(&mut answer).await? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > LARGEST {
-                return Err(Failure::Broken(io::Error::other("the answer is too long")));
+        let asked = async {
+            let mut answer = self.send(method, path, body, false).await?;
+            let mut bytes = Vec::new();
+            while let Some(chunk) = next(&mut answer).await? {
+                bytes.extend_from_slice(&chunk);
+                if bytes.len() > LARGEST {
+                    return Err(Failure::Broken(io::Error::other("the answer is too long")));
+                }
             }
-        }
-        Ok(bytes)
+            Ok(bytes)
+        };
+        within(self.patience, asked).await
     }
 
     /// Asks for a sign of life, which costs an engine nothing; a header of the answer.
     pub(super) async fn ping(&self, header: &str) -> Result<Option<String>, Failure> {
-        let answer = self.send(Method::GET, "/_ping", None, false).await?;
+        let asked = self.send(Method::GET, "/_ping", None, false);
+        let answer = within(self.patience.min(SIGN_OF_LIFE), asked).await?;
         let value = answer.headers().get(header).and_then(|value| value.to_str().ok());
         Ok(value.map(str::to_owned))
     }
@@ -98,7 +118,7 @@ impl Client {
 
     /// Sends a request after which the connection carries the streams of a container.
     pub(super) async fn hijack(&self, path: &str) -> Result<Hijacked, Failure> {
-        let answer = self.send(Method::POST, path, None, true).await?;
+        let answer = within(self.patience, self.send(Method::POST, path, None, true)).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(Failure::Broken(io::Error::other("the engine does not pass streams on")));
         }
@@ -133,6 +153,17 @@ impl Client {
         }
         Err(refused(answer).await)
     }
+}
+
+/// An answer, unless it takes too long: an engine that is stopped holds its callers for ever.
+async fn within<T>(
+    longest: Duration,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(longest, answer).await.unwrap_or_else(|_| {
+        let problem = format!("it has not answered for {} seconds", longest.as_secs());
+        Err(Failure::Broken(io::Error::new(io::ErrorKind::TimedOut, problem)))
+    })
 }
 
 /// An answer that comes in pieces.
@@ -190,4 +221,28 @@ pub(super) fn escape(text: &str) -> String {
         }
         escaped
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As one that is stopped: the kernel takes connections for it, and nobody reads them.
+    #[tokio::test]
+    async fn an_engine_that_does_not_answer_is_not_waited_for_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("s")).unwrap();
+        let client = Client::with_patience(dir.path().join("s"), Duration::from_millis(20));
+        let asked = timeout(SIGN_OF_LIFE, async {
+            [
+                client.ping("api-version").await.map(drop),
+                client.ask(Method::GET, "/version", None).await.map(drop),
+                client.hijack("/attach").await.map(drop),
+            ]
+        });
+        for failure in asked.await.expect("it is waited for") {
+            let Err(Failure::Broken(error)) = failure else { panic!("{failure:?}") };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Engine;
 use super::failure::failed;
@@ -33,7 +33,8 @@ pub(super) struct Kept {
     gone: bool,
 }
 
-/// How long an engine may take to remove a container before it is left to `gc`.
+/// How long an engine may take to remove a container before it is left to `gc`; and to end one that it was
+/// told to kill.
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl Kept {
@@ -102,7 +103,8 @@ impl Drop for Removal {
 pub(super) async fn remove(client: &Client, id: &str) -> std::result::Result<(), Failure> {
     let deadline = Instant::now() + LONGEST;
     loop {
-        match client.remove(id).await {
+        let asked = timeout_at(deadline, client.remove(id)).await;
+        match asked.unwrap_or_else(|late| Err(Failure::Broken(late.into()))) {
             Err(failure) if !is_over(&failure) && Instant::now() < deadline => {
                 // It is being removed already, as every container of ours is when its program has
                 // ended.
@@ -137,6 +139,8 @@ pub(super) struct Running {
     sealed: Arc<AtomicBool>,
     /// Whether we asked the program to end.
     asked: bool,
+    /// When an engine that was told to kill the container, and does not, is waited for no more.
+    give_up: Option<Instant>,
     /// What was collected, behind the init's last word.
     collected: Option<File>,
     program: String,
@@ -162,6 +166,7 @@ impl Running {
             feed,
             sealed,
             asked: false,
+            give_up: None,
             collected: None,
             program: plan.job.args.first().cloned().unwrap_or_default(),
             cwd: plan.job.cwd.display().to_string(),
@@ -183,7 +188,13 @@ impl Running {
     }
 
     async fn end(&mut self) -> Result<Option<Ending>> {
-        let Some(mut behind) = self.connection().await else { return self.without_a_word().await };
+        let give_up = self.give_up;
+        let behind = tokio::select! {
+            biased;
+            behind = self.connection() => behind,
+            () = until(give_up) => return Err(stands_still()),
+        };
+        let Some(mut behind) = behind else { return self.without_a_word().await };
         let read = behind.seek(SeekFrom::Start(0));
         let read: io::Result<order::Ending> = read.and_then(|_| order::get(&mut behind));
         let Ok(ending) = read else { return self.without_a_word().await };
@@ -277,6 +288,20 @@ impl Running {
     }
 }
 
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An engine that is stopped, or too busy: the container ends by itself.
+fn stands_still() -> Error {
+    let said = "the engine was told to kill the container, and did not";
+    let source = io::Error::new(io::ErrorKind::TimedOut, said);
+    Error::internal("follow the container", source)
+}
+
 pub(super) fn went_away(source: &io::Error) -> Error {
     let said = format!("the engine went away while the program ran: {source}");
     let source = io::Error::new(io::ErrorKind::ConnectionAborted, said);
@@ -309,6 +334,7 @@ impl Foreign for Running {
     fn kill(&mut self) {
         // What is collected may take longer than a kill should; then there is nothing left to kill.
         if !self.sealed.load(Ordering::Relaxed) {
+            self.give_up.get_or_insert_with(|| Instant::now() + LONGEST);
             self.tell(KILL);
         }
     }
@@ -398,6 +424,29 @@ mod tests {
             drop(runtime);
             assert_eq!(said.get(), Some(&true), "was it waited for, and where?");
         });
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_does_not_kill_is_given_up() {
+        let mut running = Running {
+            engine: BackendName::Docker,
+            client: Client::new("/nowhere"),
+            kept: None,
+            pump: Pump::Runs(tokio::spawn(std::future::pending())),
+            feed: tokio::spawn(async {}),
+            sealed: Arc::default(),
+            asked: false,
+            give_up: None,
+            collected: None,
+            program: String::new(),
+            cwd: String::new(),
+            path: String::new(),
+        };
+        running.kill();
+        let at = running.give_up.as_mut().expect("it has begun to count");
+        *at = Instant::now();
+        let waited = tokio::time::timeout(LONGEST, running.ended()).await;
+        waited.expect("it is not waited for").unwrap_err();
     }
 
     #[tokio::test]
