@@ -8,6 +8,7 @@ promises![
     a_program_s_own_125_is_told_apart_by_the_report,
     a_signal_is_128_and_its_number,
     a_signal_that_a_program_sends_itself_is_no_limit,
+    a_program_cannot_hide_how_it_ended,
     a_missing_program_is_127,
     a_missing_interpreter_is_127,
     a_file_that_is_not_executable_is_126,
@@ -61,6 +62,14 @@ fn a_signal_that_a_program_sends_itself_is_no_limit() -> Promise {
         assert_eq!(ran.report()["outcome"]["signal"], signal, "{ran}");
         ran.exits(128 + signal);
     }
+    Ok(())
+}
+
+/// What a sandbox notes down inside belongs to an ordinary user's program, as all files of its user do.
+fn a_program_cannot_hide_how_it_ended() -> Promise {
+    let script = "chmod 0 /dev/.[a-z]*; echo > /dev/.fumehood-end; exit 7";
+    let ran = run_reported(&[], &["sh", "-c", &format!("({script}) 2>/dev/null; exit 7")]).exits(7);
+    assert_eq!(ran.outcome(), "exited", "{ran}");
     Ok(())
 }
 

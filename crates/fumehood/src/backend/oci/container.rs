@@ -1,6 +1,7 @@
 //! A program in a container of a runtime.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::home::Lodging;
-use super::place::Place;
+use super::place::{self, Place};
 use super::sign::{self, Sign};
 use super::tenant::{self, Judge, Sent, Tenant, not_built, not_killed};
 use super::{Kind, Runtime, as_is, config, failure};
@@ -87,9 +88,11 @@ async fn attempt(
         place.file(Path::new("bundle/config.json"), config.as_bytes())?;
     }
     let sign = Arc::new(Sign::expect(&place));
+    let end = place.opened("end")?;
     let began = Instant::now();
     let started = cell.start_tool(&tool, stdio, None).await.map_err(not_built)?;
-    let judge = Container { kind: runtime.kind, token: lodging.token, plan: plan.clone(), sign };
+    let token = lodging.token;
+    let judge = Container { kind: runtime.kind, token, end, plan: plan.clone(), sign };
     let mut tenant = Tenant::new(started.init, place, judge);
     stands(&mut tenant).await?;
     let us = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
@@ -172,6 +175,9 @@ struct Container {
     kind: Kind,
     /// The word by which process 1 proves itself, if it is ours.
     token: Option<String>,
+    /// Where process 1 writes. Opened before there is a program: to an ordinary user's the file belongs, and
+    /// with it its mode.
+    end: File,
     plan: Plan,
     sign: Arc<Sign>,
 }
@@ -215,7 +221,7 @@ impl Judge for Container {
     /// What the runtime's own end says about the program's. A runtime ends with the program's status,
     /// with 128 and the number of the signal that ended it, or with a complaint.
     fn judged(&self, place: &Place, mut ending: Ending, sent: Sent) -> Result<Ending> {
-        if let Some(end) = self.end(place) {
+        if let Some(end) = self.end() {
             if end.errno != 0 {
                 return Err(exec_error(&self.plan, end.errno, end.interpreter));
             }
@@ -258,8 +264,8 @@ fn used(end: &End) -> Ending {
 
 impl Container {
     /// What process 1 wrote down, if it did.
-    fn end(&self, place: &Place) -> Option<End> {
-        End::read(&place.read("end")?, self.token.as_deref()?)
+    fn end(&self) -> Option<End> {
+        End::read(&place::text(&self.end)?, self.token.as_deref()?)
     }
 
     /// Where process 1 is ours it tells how the program ended. If it did not it was killed, which nobody in

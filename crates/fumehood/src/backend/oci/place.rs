@@ -1,7 +1,8 @@
 //! A directory of a home, written to from outside before its tool runs.
 
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -93,11 +94,14 @@ impl Place {
 
     /// What a file holds, as far as it is text; none if it is not there.
     pub(in crate::backend) fn read(&self, path: &str) -> Option<String> {
+        text(&self.opened(path).ok()?)
+    }
+
+    /// A file to read from, whatever becomes of its mode afterwards.
+    pub(super) fn opened(&self, path: &str) -> Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = openat2(&self.0, path, flags, Mode::empty(), WITHIN).ok()?;
-        let mut bytes = Vec::new();
-        Read::take(std::fs::File::from(file), LONGEST).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let file = openat2(&self.0, path, flags, Mode::empty(), WITHIN);
+        file.map(File::from).map_err(|errno| failed("open", Path::new(path), errno))
     }
 
     /// Gives a file to somebody.
@@ -122,6 +126,14 @@ impl Place {
 /// No log of a runtime is longer than is worth reading.
 const LONGEST: u64 = 64 << 10;
 
+/// What a file holds from its beginning, as far as it is text.
+pub(super) fn text(mut file: &File) -> Option<String> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0)).ok()?;
+    Read::take(file, LONGEST).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn directory(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -131,7 +143,7 @@ fn directory(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
 /// Writes a new file. Its mode is as told: whose processes see it is not up to the caller's umask.
 fn fill(file: OwnedFd, path: &Path, data: &[u8], mode: u32) -> Result<()> {
     fchmod(&file, Mode::from_raw_mode(mode)).map_err(|errno| failed("write", path, errno))?;
-    io::Write::write_all(&mut std::fs::File::from(file), data)
+    io::Write::write_all(&mut File::from(file), data)
         .map_err(|error| Error::internal(format!("write {}", path.display()), error))
 }
 
