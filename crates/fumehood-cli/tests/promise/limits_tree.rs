@@ -31,6 +31,7 @@ promises![
     a_sparse_file_beyond_the_limit_is_stopped,
     a_dense_file_beyond_the_limit_is_stopped,
     a_million_files_run_out_of_inodes,
+    nothing_but_the_scratch_can_be_filled,
     descriptors_run_out_at_their_limit,
     ignoring_every_signal_does_not_help,
     a_gibibyte_of_output_is_stopped,
@@ -233,6 +234,16 @@ fn a_million_files_run_out_of_inodes() -> Promise {
         assert_eq!(ran.text(), "4999 errno 28", "ENOSPC in {dir}\n{ran}");
         ran.exits(3);
     }
+    Ok(())
+}
+
+/// Not even by a program that is root in its sandbox, in what a sandbox has of its own.
+fn nothing_but_the_scratch_can_be_filled() -> Promise {
+    let script = "for dir in / /dev /dev/pts /etc /proc /run /sys /tmp /usr /var; do
+        (head -c 1048576 /dev/zero > $dir/filler) 2>/dev/null && echo $dir; done; exit 0";
+    let ran = run_reported(&[], &["sh", "-c", script]).exits(0);
+    assert_eq!(ran.standing("disk"), "held", "{ran}");
+    assert_eq!(ran.text().trim_end(), "/tmp", "these can be filled\n{ran}");
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use super::home::{Lodging, cover_of};
-use super::{Kind, rules};
+use super::home::{Lodging, SHM, cover_of};
+use super::{Kind, devices, rules};
 use crate::backend::inner;
 use crate::backend::native::script::NO_CORE;
 use crate::job::{Access, Limit};
@@ -108,22 +108,14 @@ fn rlimits(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
 }
 
 fn mounts(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
-    let shm = plan.root.iter().find_map(|entry| match entry {
-        Entry::Tmpfs { target, size, inodes, .. } if target == Path::new("/dev/shm") => {
-            Some((*size, inodes.filter(|_| kind != Kind::Runsc)))
-        }
-        _ => None,
-    });
-    let (size, inodes) = shm.unwrap_or_default();
-    let mut shm_options = vec!["nosuid".to_owned(), "nodev".into(), "mode=1777".into()];
-    shm_options.extend(size.map(|size| format!("size={size}")));
-    shm_options.extend(inodes.map(|inodes| format!("nr_inodes={inodes}")));
-    let mut mounts = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", dev(kind)),
-        mount("/dev/pts", "devpts", "devpts", devpts(kind)),
-        json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": shm_options}),
-    ];
+    let mut mounts = vec![mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])];
+    if devices::are_ours(kind, plan) {
+        mounts.extend(devices::mounts(lodging));
+    } else {
+        mounts.push(mount("/dev", "tmpfs", "tmpfs", dev(kind)));
+    }
+    mounts.push(mount("/dev/pts", "devpts", "devpts", devpts(kind)));
+    mounts.extend(plan.root.iter().filter_map(|entry| shm(kind, entry, lodging)));
     mounts.extend(plan.root.iter().filter_map(|entry| own(kind, entry, lodging)));
     if lodging.token.is_some() {
         let at = |name: &str| lodging.path(name);
@@ -132,6 +124,21 @@ fn mounts(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
         mounts.push(bind(&at("end"), Path::new(inner::END), &writable));
     }
     mounts
+}
+
+/// Shared memory: of gVisor, which does not limit the number of files, a directory of the home.
+fn shm(kind: Kind, entry: &Entry, lodging: &Lodging) -> Option<Value> {
+    let Entry::Tmpfs { target, size, inodes, .. } = entry else { return None };
+    if target != Path::new(SHM) {
+        return None;
+    }
+    if kind == Kind::Runsc {
+        return Some(bind(&lodging.source(target), target, &["rbind", "rw", "nosuid", "nodev"]));
+    }
+    let mut options = vec!["nosuid".to_owned(), "nodev".into(), "mode=1777".into()];
+    options.extend(size.map(|size| format!("size={size}")));
+    options.extend(inodes.map(|inodes| format!("nr_inodes={inodes}")));
+    Some(json!({"destination": SHM, "type": "tmpfs", "source": "shm", "options": options}))
 }
 
 /// All instances share one number of terminals, `kernel.pty.max`.
@@ -165,7 +172,7 @@ fn own(kind: Kind, entry: &Entry, lodging: &Lodging) -> Option<Value> {
         Entry::Bind { target, .. } => {
             Some(bind(&lodging.source(target), target, &["rbind", "rw", "nosuid", "nodev"]))
         }
-        Entry::Tmpfs { target, .. } if target != Path::new("/dev/shm") => {
+        Entry::Tmpfs { target, .. } if target != Path::new(SHM) => {
             Some(bind(&lodging.source(target), target, &["rbind", "rw", "nosuid", "nodev"]))
         }
         Entry::Cover { path, .. } => {
@@ -176,7 +183,7 @@ fn own(kind: Kind, entry: &Entry, lodging: &Lodging) -> Option<Value> {
     }
 }
 
-fn bind(source: &Path, target: &Path, options: &[&str]) -> Value {
+pub(super) fn bind(source: &Path, target: &Path, options: &[&str]) -> Value {
     json!({"destination": target, "type": "bind", "source": source, "options": options})
 }
 

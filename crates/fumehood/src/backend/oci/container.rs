@@ -13,7 +13,7 @@ use super::home::Lodging;
 use super::place::{self, Place};
 use super::sign::{self, Sign};
 use super::tenant::{self, Judge, Sent, Tenant, not_built, not_killed};
-use super::{Kind, Runtime, as_is, config, failure};
+use super::{Kind, Runtime, as_is, config, devices, failure};
 use crate::backend::inner::End;
 use crate::backend::native::ahead::Ahead;
 use crate::backend::native::cell::exec_error;
@@ -84,6 +84,9 @@ async fn attempt(
             (written(runtime.kind, plan, &lodging), tool(runtime, plan, &lodging, platform))
         });
     let (cell, place) = moved_in?;
+    if devices::are_ours(runtime.kind, plan) {
+        devices::furnish(&place)?;
+    }
     if let Some(config) = config? {
         place.file(Path::new("bundle/config.json"), config.as_bytes())?;
     }

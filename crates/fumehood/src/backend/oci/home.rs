@@ -4,15 +4,16 @@
 //! PLACE            memory file system over a directory of the host, in the home's mount namespace
 //! ├── bundle       config.json and the root: mount points, links, files that are made
 //! ├── covers       files that cover others
+//! ├── dev          devices, of who is root in gVisor
 //! ├── init end     process 1 of the container, and what it writes
-//! ├── files        /workspace, /tmp, writable mounts: each where the program sees it
+//! ├── files        /workspace, /tmp, gVisor's /dev/shm, writable mounts: each where the program sees it
 //! ├── state log pid   the runtime's own
 //! ```
 
 use std::path::{Component, Path, PathBuf};
 
-use super::Kind;
 use super::place::Place;
+use super::{Kind, devices};
 use crate::backend::native::script::{Home, Scratch, Shown};
 use crate::host::Host;
 use crate::job::Access;
@@ -38,8 +39,8 @@ const INODES: u64 = 16 << 10;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Shared memory stays the runtime's: nobody looks into it before or after the program.
-const SHM: &str = "/dev/shm";
+/// Shared memory is no place for files that come and go: nobody looks into it before or after the program.
+pub(super) const SHM: &str = "/dev/shm";
 
 /// What is where in the home of one run.
 #[derive(Clone, Debug)]
@@ -60,12 +61,16 @@ impl Lodging {
             mode: 0o755,
         }];
         scratch.extend(plan.root.iter().filter_map(|entry| match entry {
-            Entry::Tmpfs { target, size, inodes, mode } if target != Path::new(SHM) => {
+            // gVisor cannot limit the number of files in a directory of its own.
+            Entry::Tmpfs { target, size, inodes, mode }
+                if kind == Kind::Runsc || target != Path::new(SHM) =>
+            {
                 let target = inside(&place.join("files"), target);
                 Some(Scratch { target, size: *size, inodes: *inodes, mode: *mode })
             }
             _ => None,
         }));
+        scratch.extend(devices::are_ours(kind, plan).then(|| devices::scratch(&place)));
         let mut home = Home {
             user: Home::user(Host::current()),
             // crun refuses hosts with both versions of control groups, even where it is to leave

@@ -9,6 +9,7 @@
 mod as_is;
 mod config;
 mod container;
+mod devices;
 mod failure;
 mod guarantees;
 pub(super) mod home;

@@ -183,11 +183,6 @@ pub(super) const EXEMPT: &[Exempt] = &[
     },
     Exempt {
         backends: &["runsc"],
-        promises: &["limits_tree::a_million_files_run_out_of_inodes"],
-        reason: "gVisor counts no files in /dev/shm",
-    },
-    Exempt {
-        backends: &["runsc"],
         promises: &["limits_tree::a_share_of_the_cpus_holds"],
         reason: "the start of a gVisor takes a part of the share that is measured",
     },
