@@ -29,7 +29,8 @@ use super::{Backend, Lack, Soon, Started};
 use crate::host::{Host, NOBODY};
 use crate::plan::Plan;
 use crate::{
-    Access, BackendName, Error, ErrorKind, Guarantee, Job, Network, Result, Root, Seccomp,
+    Access, BackendName, ByteSize, Error, ErrorKind, Guarantee, Job, Limit, Network, Result, Root,
+    Seccomp,
 };
 
 /// Which of the runtimes.
@@ -232,6 +233,10 @@ fn only_text(plan: &Plan) -> Result<()> {
     }
 }
 
+/// Room for what is written within the program's limits: the last word of process 1, and crun's filter, of
+/// which the kernel takes 32 KiB.
+const SMALLEST_FILE: ByteSize = ByteSize(64 << 10);
+
 /// Refuses what no plan for a runtime can do.
 fn refuse(kind: Kind, plan: &Plan) -> Result<()> {
     let (job, name) = (&plan.job, kind.name());
@@ -253,9 +258,38 @@ fn refuse(kind: Kind, plan: &Plan) -> Result<()> {
         let problem = "gVisor answers system calls itself; leave the profile out";
         return Err(Error::invalid("seccomp.profile", path.display(), problem));
     }
+    if let Some(Limit::Finite(size)) = job.limits.file_size
+        && size < SMALLEST_FILE
+    {
+        let problem = format!(
+            "is too small; at least {SMALLEST_FILE}: it holds for what {name} itself writes down, too"
+        );
+        return Err(Error::invalid("limits.file_size", size, problem));
+    }
     if kind == Kind::Runsc && job.network == Network::Host && !Host::current().is_real_root {
         let problem = "gVisor passes the host's network on only where root runs it";
         return Err(Error::invalid("network", "host", problem));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_too_small_for_the_runtime_s_own_is_refused() {
+        let host = Host::current();
+        for kind in [Kind::Runsc, Kind::Crun, Kind::Runc] {
+            let refused = |size: ByteSize| {
+                let job = Job::new(["true"]).limits(|limits| limits.file_size = Some(size.into()));
+                let job = Guarantee::ALL.into_iter().fold(job, Job::waive);
+                let plan = Plan::make(&job, host, Vec::new()).expect("it is valid");
+                refuse(kind, &plan).err().map(|error| error.to_string())
+            };
+            assert_eq!(refused(SMALLEST_FILE), None);
+            let said = refused(ByteSize(1)).expect("it is refused");
+            assert!(said.starts_with("invalid job: limits.file_size: 1B: "), "{said}");
+        }
+    }
 }
