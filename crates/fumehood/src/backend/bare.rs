@@ -30,6 +30,11 @@ pub(super) fn start(plan: &Plan, argv: &[OsString], stdio: Vec<OwnedFd>) -> Resu
         command.stdin(stdin).stdout(stdout).stderr(stderr);
     }
     let child = command.spawn().map_err(|source| {
+        // It was there a moment ago.
+        if source.kind() == std::io::ErrorKind::NotFound {
+            let detail = "its interpreter (the #! line or the ELF loader) is not there".to_owned();
+            return Error::from(ErrorKind::ProgramNotFound { program: named, detail });
+        }
         let step = format!("execute {}", Path::new(program).display());
         Error::from(ErrorKind::Start { step, source })
     })?;
@@ -50,15 +55,27 @@ pub(super) fn start(plan: &Plan, argv: &[OsString], stdio: Vec<OwnedFd>) -> Resu
 
 /// Where the program is that a job names, on the host.
 pub(super) fn find(plan: &Plan) -> Result<OsString> {
-    let places = plan.candidates.iter().map(|candidate| plan.job.cwd.join(candidate));
+    let cwd = &plan.job.cwd;
+    if !cwd.is_dir() {
+        return Err(Error::invalid("cwd", cwd.display(), "is no directory of the host"));
+    }
+    let places: Vec<_> = plan.candidates.iter().map(|candidate| cwd.join(candidate)).collect();
+    if let Some(found) = places.iter().find(|path| super::oci::is_program(path)) {
+        return Ok(found.into());
+    }
     let named = plan.job.args.first().map_or("", String::as_str);
-    let mut found = places.filter(|path| super::oci::is_program(path));
-    found.next().map(Into::into).ok_or_else(|| not_found(named))
+    Err(if places.iter().any(|path| path.exists()) {
+        let (program, detail) = (named.to_owned(), "permission denied, or not a file".to_owned());
+        ErrorKind::ProgramNotExecutable { program, detail }.into()
+    } else {
+        not_found(named)
+    })
 }
 
 fn not_found(named: &str) -> Error {
-    let detail = "it is in none of the directories of PATH".to_owned();
-    ErrorKind::ProgramNotFound { program: named.to_owned(), detail }.into()
+    let is_path = named.contains('/');
+    let detail = if is_path { "no such file" } else { "it is in none of the directories of PATH" };
+    ErrorKind::ProgramNotFound { program: named.to_owned(), detail: detail.to_owned() }.into()
 }
 
 /// The whole command: what stands in front, the program, and the job's arguments.
@@ -92,9 +109,10 @@ impl Foreign for Bare {
             let watched = self.watched.try_clone().map_err(failed)?;
             let watched = watch::owned(watched).map_err(|(_, error)| failed(error))?;
             let _ready = watched.readable().await.map_err(failed)?;
-            let status = self.child.wait().map_err(failed)?;
-            // What it left behind is not to hold its streams open.
+            // What it left behind is not to hold its streams open. Once it was waited for its number may be
+            // another's.
             self.send(Signal::KILL);
+            let status = self.child.wait().map_err(failed)?;
             Ok(Some(Ending { status: status.into_raw(), ..Ending::default() }))
         })
     }

@@ -121,13 +121,13 @@ mod tests {
     use super::*;
     use crate::{ByteSize, ErrorKind};
 
-    fn bare(job: Job) -> Job {
+    fn unconfined(job: Job) -> Job {
         job.backend(BackendName::Unconfined)
     }
 
     #[test]
     fn every_guarantee_but_those_of_the_supervisor_must_be_waived() {
-        let error = Plan::new(&bare(Job::new(["true"]))).unwrap_err();
+        let error = Plan::new(&unconfined(Job::new(["true"]))).unwrap_err();
         let ErrorKind::Unsupported { missing } = error.kind() else { panic!("{error}") };
         let missing: Vec<_> = missing.iter().map(|missing| missing.guarantee).collect();
         let held = [Guarantee::WallTime, Guarantee::Output];
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(missing, all);
         for one in &all {
             let waived = all.iter().filter(|other| *other != one);
-            let job = waived.fold(bare(Job::new(["true"])), |job, other| job.waive(*other));
+            let job = waived.fold(unconfined(Job::new(["true"])), |job, other| job.waive(*other));
             let error = Plan::new(&job).unwrap_err();
             assert!(
                 matches!(error.kind(), ErrorKind::Unsupported { missing } if missing.len() == 1)
@@ -158,6 +158,33 @@ mod tests {
         ] {
             let said = refuse(&job, "without a sandbox").unwrap_err().to_string();
             assert!(said.starts_with(&format!("invalid job: {field}: ")), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn why_a_program_cannot_be_started_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, mode| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "#!/no/such/interpreter\n").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path.display().to_string()
+        };
+        let started = |program: &str| {
+            let job = unconfined(Job::new([program]));
+            let job = Guarantee::ALL.into_iter().fold(job, Job::waive);
+            let plan = Plan::new(&job).unwrap();
+            bare::find(&plan).and_then(|found| bare::start(&plan, &[found], Vec::new())).map(drop)
+        };
+        let missing = [file("script", 0o755), dir.path().join("none").display().to_string()];
+        for program in missing.iter().map(String::as_str).chain(["no-such-program"]) {
+            let error = started(program).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::ProgramNotFound { .. }), "{error}");
+        }
+        for program in [file("data", 0o644), dir.path().display().to_string()] {
+            let error = started(&program).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::ProgramNotExecutable { .. }), "{error}");
         }
     }
 }
