@@ -204,6 +204,7 @@ impl Doctor<'_> {
                 Err(NotLaunched::Refused { errno, .. }) => {
                     Some(std::io::Error::from_raw_os_error(errno.0).to_string())
                 }
+                Err(NotLaunched::Died) => Some(full(&NotLaunched::died())),
                 Err(NotLaunched::Other(error)) => Some(full(&error)),
             };
             self.note(format!("{} namespace", kind.name()), failure);

@@ -128,7 +128,7 @@ impl Cell {
             pending.init().await
         } else {
             let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            pending.init_told(Kind::Cell, &script.bytes, &fds).await
+            launcher.told(pending, &shape, born, (Kind::Cell, &script.bytes), &fds).await
         };
         let init = match init {
             Ok(Init { control, pid, pidfd }) => Handle::new(control, pidfd, pid),

@@ -48,8 +48,16 @@ pub(crate) struct Init {
 pub(crate) enum NotLaunched {
     /// The kernel refused a step.
     Refused { step: LaunchStep, errno: Errno },
+    /// Who was to clone it died before it answered.
+    Died,
     /// There is no launcher, or it failed.
     Other(Error),
+}
+
+impl NotLaunched {
+    pub(crate) fn died() -> Error {
+        Error::internal("start an init", io::Error::other("the zygote died"))
+    }
 }
 
 impl From<Error> for NotLaunched {
@@ -88,6 +96,27 @@ impl Launcher {
         }
     }
 
+    /// Waits for an init that was asked for with these words. Where the zygote died before it answered, another is
+    /// asked, once: so far nothing was done that must not be done twice.
+    ///
+    /// # Errors
+    /// Why there is no init.
+    pub(crate) async fn told(
+        &self,
+        pending: Pending,
+        shape: &Shape,
+        group: Option<BorrowedFd<'_>>,
+        (kind, body): (Kind, &[u8]),
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Init, NotLaunched> {
+        match pending.init_told(kind, body, fds).await {
+            Err(NotLaunched::Died) if matches!(self, Self::Zygote(_)) => {
+                self.begin(shape, group)?.init_told(kind, body, fds).await
+            }
+            init => init,
+        }
+    }
+
     /// Tries one kind of namespace, inside a user namespace of its own where it is another kind.
     /// The init that comes of it ends at once, because its line closes.
     ///
@@ -116,6 +145,7 @@ impl Launcher {
             NotLaunched::Refused { step, errno } => {
                 format!("{}: {}", step.name(), io::Error::from_raw_os_error(errno.0))
             }
+            NotLaunched::Died => NotLaunched::died().to_string(),
             NotLaunched::Other(error) => error.to_string(),
         })?;
         // The init waits for its steps; it ends when its line closes, which it does here.
@@ -152,7 +182,7 @@ impl Pending {
 
     /// The same, with something said to it before it is there: it begins without waiting for us to hear of
     /// it first.
-    pub(crate) async fn init_told(
+    async fn init_told(
         self,
         kind: Kind,
         body: &[u8],
@@ -382,19 +412,18 @@ fn has_died(error: &io::Error) -> bool {
 
 /// What the zygote answers over the init's own line.
 async fn spawned(mut control: Control) -> Result<Init, NotLaunched> {
-    let died = || Error::internal("start an init", io::Error::other("the zygote died"));
     let message = control
         .receive()
         .await
         .map_err(|error| Error::internal("listen to the zygote", error))?
-        .ok_or_else(died)?;
+        .ok_or(NotLaunched::Died)?;
     match (message.kind, message.fd) {
         (Kind::Spawned, Some(pidfd)) => {
             let pid = message.body.try_into().map_or(0, i32::from_le_bytes);
             Ok(Init { control, pid, pidfd: Arc::new(pidfd) })
         }
         _ => {
-            let failure = Failure::decode(&message.body).ok_or_else(died)?;
+            let failure = Failure::decode(&message.body).ok_or_else(NotLaunched::died)?;
             let step = LaunchStep::from_number(failure.index);
             Err(NotLaunched::Refused { step, errno: Errno(failure.errno) })
         }
@@ -425,6 +454,19 @@ mod tests {
         assert!(failed.to_string().contains("ask the zygote"), "{failed}");
         let kept = zygote.lock().unwrap();
         assert_eq!(kept.as_ref().map(|kept| kept.as_fd().as_raw_fd()), Some(number));
+    }
+
+    /// What was asked of it is asked of another, which there may be none to start from here.
+    #[tokio::test]
+    async fn a_zygote_that_dies_before_it_answers_loses_no_request() {
+        let (ours, theirs) = zygote::packets().unwrap();
+        let launcher = Launcher::Zygote(Arc::new(Mutex::new(Some(Zygote::fake(ours)))));
+        let shape = Shape::home(None);
+        let pending = launcher.begin(&shape, None).unwrap();
+        // With it goes the request that it has not read, and the init's end of the line.
+        drop(theirs);
+        let told = launcher.told(pending, &shape, None, (Kind::Cell, b""), &[]).await;
+        assert!(!matches!(told, Err(NotLaunched::Died)), "{told:?}");
     }
 
     #[test]

@@ -35,6 +35,7 @@ impl From<Error> for NotBuilt {
 /// Where a clone is refused, each kind of namespace is tried alone: no errno says which it was.
 pub(super) async fn not_launched(launcher: &Launcher, error: NotLaunched) -> NotBuilt {
     match error {
+        NotLaunched::Died => NotBuilt::Failed(NotLaunched::died()),
         NotLaunched::Other(error) => NotBuilt::Failed(error),
         NotLaunched::Refused { step, errno } => {
             let kind = match step {

@@ -7,9 +7,7 @@ use super::super::ahead::Ahead;
 use super::super::launch::{Init, Launcher, Shape};
 use super::super::script::{self, Home, Script, TerminalSize, Tool};
 use super::super::tree;
-use super::{
-    Cell, Handle, Kind, NotBuilt, Started, failure, label, not_launched, send, start_error,
-};
+use super::{Cell, Handle, Kind, NotBuilt, Started, failure, label, not_launched, start_error};
 use crate::plan::Plan;
 use crate::{Error, Result};
 
@@ -32,12 +30,14 @@ impl Cell {
         };
         let mut script = script::home(home, joins.groups)?;
         let fds = std::mem::take(&mut script.fds);
-        let Init { control, pid, pidfd } = match pending.init().await {
-            Ok(init) => init,
-            Err(refused) => return Err(not_launched(launcher, refused).await),
-        };
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let told = (Kind::Cell, script.bytes.as_slice());
+        let Init { control, pid, pidfd } =
+            match launcher.told(pending, &shape, born, told, &fds).await {
+                Ok(init) => init,
+                Err(refused) => return Err(not_launched(launcher, refused).await),
+            };
         let init = Handle::new(control, pidfd, pid);
-        send(&init, Kind::Cell, &script, &fds).await?;
         Self::new(init, group, Arc::new(script)).park().await
     }
 
