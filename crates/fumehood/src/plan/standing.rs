@@ -61,6 +61,7 @@ fn given_up(job: &Job, guarantee: Guarantee) -> bool {
             limits.workspace().finite().is_none()
                 || limits.tmp().finite().is_none()
                 || limits.inodes().finite().is_none()
+                || boundless_tmpfs(job).is_some()
                 || writable_mount(job).is_some()
                 || kept_layer(job).is_some()
         }
@@ -371,6 +372,9 @@ fn disk(plan: &Plan) -> Standing {
         let reason = "keeps changes on the host, without quota but that of its file system";
         return not_held(format!("{upper} {reason}"), None);
     }
+    if let Some(target) = boundless_tmpfs(&plan.job) {
+        return not_held(format!("the tmpfs at {target} is unlimited, as the job asks"), None);
+    }
     match (limits.workspace().finite(), limits.tmp().finite(), limits.inodes().finite()) {
         (Some(workspace), Some(tmp), Some(inodes)) => held([
             format!("tmpfs size, /workspace {workspace}, /tmp and /dev/shm {tmp} each"),
@@ -378,6 +382,11 @@ fn disk(plan: &Plan) -> Standing {
         ]),
         _ => not_held("unlimited, as the job asks", None),
     }
+}
+
+fn boundless_tmpfs(job: &Job) -> Option<String> {
+    let boundless = job.tmpfs.iter().find(|own| own.size == Some(Limit::Unlimited))?;
+    Some(boundless.target.display().to_string())
 }
 
 fn writable_mount(job: &Job) -> Option<String> {
@@ -430,5 +439,16 @@ mod tests {
         });
         let more = always.into_iter().chain([G::Memory, G::Pids, G::CpuTime]);
         assert_eq!(of(&spelled), more.collect());
+    }
+
+    #[test]
+    fn an_unlimited_tmpfs_gives_the_disk_up() {
+        let mut job = Job::new(["true"]).tmpfs("/data");
+        let standing = |job: &Job| Plan::new(job).unwrap().guarantees[&Guarantee::Disk].clone();
+        assert!(matches!(standing(&job), Standing::Held { .. }));
+        job.tmpfs[0].size = Some(Limit::Unlimited);
+        assert!(!required(&job, BackendName::Native).contains(&Guarantee::Disk));
+        let Standing::NotHeld { reason, .. } = standing(&job) else { panic!("it is held") };
+        assert!(reason.contains("/data is unlimited"), "{reason}");
     }
 }
