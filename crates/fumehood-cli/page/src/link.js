@@ -4,6 +4,9 @@ const MARK = "#1.";
 /// Bytes of a program that a link may unpack to: a few hundred can be made to unpack to gigabytes.
 const MOST = 1 << 20;
 
+/// Whether a fragment carries a program.
+export const isLink = (fragment) => fragment.startsWith(MARK);
+
 /// `program` is { language, source, stdin, args }.
 export async function toFragment({ language, source, stdin, args }) {
   const json = JSON.stringify([language, source, stdin, args]);
@@ -13,7 +16,7 @@ export async function toFragment({ language, source, stdin, args }) {
 
 /// The program of a fragment, null if it carries none. Throws a sentence if it is broken.
 export async function fromFragment(fragment) {
-  if (!fragment.startsWith(MARK)) return null;
+  if (!isLink(fragment)) return null;
   try {
     const bytes = fromBase64Url(fragment.slice(MARK.length));
     const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));

@@ -1,6 +1,6 @@
 import { splitArguments } from "./arguments.js";
 import { createEditor } from "./editor.js";
-import { fromFragment, toFragment } from "./link.js";
+import { fromFragment, isLink, toFragment } from "./link.js";
 import { createOutput } from "./output.js";
 import { guaranteeRows, outcomeWords, usageRows } from "./report.js";
 import { Refused, cancel, jobOf, languages, run, useToken } from "./service.js";
@@ -104,7 +104,15 @@ const program = () => ({
 });
 
 function keep() {
-  if (language) drafts.save(program());
+  if (!language) return;
+  drafts.save(program());
+  leaveLink();
+}
+
+/// Takes the link out of the address when it is not what is shown any more: a reload would bring it
+/// back in the place of what was written since.
+function leaveLink() {
+  if (isLink(location.hash)) history.replaceState(null, "", location.pathname + location.search);
 }
 
 /// Says beside the closed fold that there is something in it.
@@ -319,6 +327,7 @@ $("stop").addEventListener("click", stop);
 $("share").addEventListener("click", share);
 $("language").addEventListener("change", ({ target }) => {
   notice("");
+  leaveLink();
   const chosen = named(target.value);
   setLanguage(chosen, drafts.load(chosen));
 });

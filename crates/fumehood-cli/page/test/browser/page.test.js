@@ -140,6 +140,27 @@ test("a link carries the program, its input and its arguments, and runs nothing"
   await other.leave();
 });
 
+test("what is written after a link was made or opened survives a reload", async () => {
+  const visit = await python("print('shared')");
+  await visit.page.click("#share");
+  await visit.page.getByRole("button", { name: /^Link / }).waitFor();
+  const { hash } = new URL(visit.page.url());
+  await visit.write("print('written since')");
+  await visit.page.reload();
+  await visit.page.locator("#run:enabled").waitFor();
+  assert.equal(await visit.text(), "print('written since')");
+  await visit.leave();
+
+  const other = await theatre.visit({}, hash);
+  await other.page.locator("#run:enabled").waitFor();
+  assert.equal(new URL(other.page.url()).hash, hash, "it stays for as long as nothing was written");
+  await other.write("print('changed')");
+  await other.page.reload();
+  await other.page.locator("#run:enabled").waitFor();
+  assert.equal(await other.text(), "print('changed')");
+  await other.leave();
+});
+
 test("a broken link is told of, and the page works", async () => {
   const visit = await theatre.visit({}, "#1.AAAA");
   await visit.page.getByText("cannot be read").waitFor();
