@@ -4,6 +4,9 @@ import { jsonLines } from "./lines.js";
 
 const KEY = "fumehood-token";
 
+/// The token that was given to this page, where it cannot be stored.
+let given = null;
+
 /// A problem document (RFC 9457) or what comes nearest to one.
 export class Refused extends Error {
   constructor(status, problem, retryAfter) {
@@ -15,7 +18,7 @@ export class Refused extends Error {
 
 async function ask(path, options = {}) {
   const headers = { ...options.headers };
-  const token = sessionStorage.getItem(KEY);
+  const token = given ?? stored();
   if (token) headers.authorization = `Bearer ${token}`;
   const response = await fetch(path, { ...options, headers, redirect: "error" });
   if (response.ok) return response;
@@ -24,7 +27,20 @@ async function ask(path, options = {}) {
 }
 
 export function useToken(token) {
-  sessionStorage.setItem(KEY, token);
+  given = token;
+  try {
+    sessionStorage.setItem(KEY, token);
+  } catch {
+    // Storage can be forbidden. Then it lives as long as the page.
+  }
+}
+
+function stored() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
 }
 
 /// The languages of this host, with the job that each program becomes.

@@ -328,6 +328,20 @@ test("a service with tokens asks for one and keeps it in the tab only", async (t
   await visit.leave();
 });
 
+test("a browser that stores nothing can do everything", async (t) => {
+  const guarded = await stage('[access]\ntokens = "DIR/tokens.toml"\n');
+  t.after(() => guarded.strike());
+  const visit = await guarded.visit({ forgetful: true });
+  await visit.page.locator("#token[open]").waitFor();
+  await visit.page.fill("#token-value", TOKEN);
+  await visit.page.keyboard.press("Enter");
+  await visit.choose("python");
+  await visit.write("print('known')");
+  await visit.page.click("#run");
+  await visit.page.locator("#output .stdout", { hasText: "known" }).waitFor();
+  await visit.leave();
+});
+
 test("a profile of the operator's with a language's name is what its programs are based on", async (t) => {
   const generous = await stage('[profiles.python]\nenv.set.GIVEN = "by the operator"\nlimits.pids = 7\n');
   t.after(() => generous.strike());

@@ -66,10 +66,11 @@ export async function stage(settings) {
   return {
     url: service.url,
     /// A fresh profile's page, which says in the end whether anything was wrong with it.
-    async visit(options = {}, path = "") {
+    async visit({ forgetful, ...options } = {}, path = "") {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
       context.setDefaultTimeout(120_000);
       const wrong = watch(context, service.url);
+      if (forgetful) await context.addInitScript(forbidStorage);
       const page = await context.newPage();
       await page.goto(service.url + path);
       return new Visit(page, wrong);
@@ -79,6 +80,12 @@ export async function stage(settings) {
       await service.stop();
     },
   };
+}
+
+/// What a browser does that is told to keep nothing of any site.
+function forbidStorage() {
+  const get = () => { throw new DOMException("Access is denied", "SecurityError"); };
+  for (const name of ["localStorage", "sessionStorage"]) Object.defineProperty(globalThis, name, { get });
 }
 
 /// Collects what must not happen on any page: requests to others, violations of the policy, errors.
