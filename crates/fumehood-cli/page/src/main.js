@@ -23,18 +23,32 @@ let carried = null;
 // ---- Languages ----
 
 async function learnLanguages() {
-  for (;;) {
-    const answer = await withToken(languages);
-    known = answer.languages;
-    offerLanguages();
-    const looking = known.filter(({ state }) => state === "looking");
-    if (!looking.length) break;
-    // With a reason it was too slow, and is tried again later.
-    const pause = looking.every(({ reason }) => reason) ? 5000 : 700;
-    await new Promise((resolve) => setTimeout(resolve, pause));
-  }
+  let pause;
+  while ((pause = await learnOnce())) await new Promise((resolve) => setTimeout(resolve, pause));
   if (!known.some(isAvailable)) notice("This host has none of the languages that this page knows.");
 }
+
+const UNANSWERED = "The service does not answer just now. It is asked again.";
+
+/// Asks for the languages, and says in how many milliseconds to ask again: 0 if all is known.
+async function learnOnce() {
+  try {
+    known = (await withToken(languages)).languages;
+  } catch (error) {
+    if (!mayPass(error)) throw error;
+    notice(UNANSWERED);
+    return 3000;
+  }
+  if ($("notice").textContent === UNANSWERED) notice("");
+  offerLanguages();
+  const looking = known.filter(({ state }) => state === "looking");
+  if (!looking.length) return 0;
+  // With a reason it was too slow, and is tried again later.
+  return looking.every(({ reason }) => reason) ? 5000 : 700;
+}
+
+/// Whether it may be otherwise in a moment: the service is started anew, or busy.
+const mayPass = (error) => error instanceof TypeError || error.status === 429 || error.status >= 500;
 
 const isAvailable = ({ state }) => state === "available";
 const named = (name) => known.find((one) => one.name === name);
@@ -68,8 +82,9 @@ function choose(name) {
 /// Shows the program of a link, even where the host lacks its language.
 function openCarried() {
   const wanted = named(carried.language);
-  if (!wanted) notice("This link's program is in a language that this page does not know.");
-  else setLanguage(wanted, carried);
+  if (wanted) setLanguage(wanted, carried);
+  else notice("This link's program is in a language that this page does not know.");
+  if (!language) choose(drafts.language());
   carried = null;
 }
 

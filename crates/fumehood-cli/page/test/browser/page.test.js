@@ -168,6 +168,29 @@ test("a broken link is told of, and the page works", async () => {
   await visit.leave();
 });
 
+test("a link in a language that nobody knows leaves a page that works", async () => {
+  const visit = await theatre.visit();
+  const fragment = await visit.page.evaluate(async () => {
+    const packed = new Blob(['["cobol", "STOP RUN.", "", ""]']).stream().pipeThrough(new CompressionStream("deflate-raw"));
+    const bytes = new Uint8Array(await new Response(packed).arrayBuffer());
+    return `#1.${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+  });
+  await visit.leave();
+  const other = await theatre.visit({ settled: true }, fragment);
+  await other.page.locator("#run:enabled").waitFor();
+  assert.match(await other.page.textContent("#notice"), /does not know/);
+  assert.match(await other.text(), /Hello from/);
+  await other.leave();
+});
+
+test("languages are asked for again when the service was away", async () => {
+  const visit = await theatre.visit({ unanswered: 2 });
+  await visit.page.getByText("It is asked again").waitFor();
+  await visit.page.locator("#run:enabled").waitFor();
+  assert.equal(await visit.page.locator("#notice").isVisible(), false);
+  await visit.leave();
+});
+
 test("a program survives a reload and a change of language", async () => {
   const visit = await python("print('mine')");
   await visit.choose("bash");

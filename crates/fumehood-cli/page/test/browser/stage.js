@@ -66,11 +66,14 @@ export async function stage(settings) {
   return {
     url: service.url,
     /// A fresh profile's page, which says in the end whether anything was wrong with it.
-    async visit({ forgetful, ...options } = {}, path = "") {
+    async visit({ forgetful, settled, unanswered = 0, ...options } = {}, path = "") {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
       context.setDefaultTimeout(120_000);
       const wrong = watch(context, service.url);
       if (forgetful) await context.addInitScript(forbidStorage);
+      const breaksOff = (route) => (unanswered-- > 0 ? route.fulfill({ status: 502, body: "" }) : route.continue());
+      await context.route("**/v1/languages", breaksOff);
+      if (settled) await context.route("**/v1/languages", withoutThoseLookedFor);
       const page = await context.newPage();
       await page.goto(service.url + path);
       return new Visit(page, wrong);
@@ -80,6 +83,13 @@ export async function stage(settings) {
       await service.stop();
     },
   };
+}
+
+/// Answers as a service does that has found out everything.
+async function withoutThoseLookedFor(route) {
+  const response = await route.fetch();
+  const { languages } = await response.json();
+  await route.fulfill({ response, json: { languages: languages.filter(({ state }) => state !== "looking") } });
 }
 
 /// What a browser does that is told to keep nothing of any site.
@@ -95,7 +105,7 @@ function watch(context, url) {
     if (!request.url().startsWith(url)) wrong.push(`a request to ${request.url()}`);
   });
   context.on("console", (message) => {
-    if (["error", "warning"].includes(message.type()) && !/status of 4/.test(message.text())) {
+    if (["error", "warning"].includes(message.type()) && !/status of (4|502)/.test(message.text())) {
       wrong.push(`the console says: ${message.text()}`);
     }
   });
