@@ -5,8 +5,12 @@ import { bytes } from "./units.js";
 /// Characters that are shown: a page with more becomes slow, and nobody reads them.
 const SHOWN = 512 * 1024;
 
+/// Characters after which the next line begins a part. A browser lays a part out anew with every
+/// piece that is added to it, and leaves the others as they are.
+const PART = 4096;
+
 export function createOutput(place, chips) {
-  let streams, shown, pending, frame;
+  let streams, shown, pending, frame, part, filled, ended;
 
   function clear() {
     cancelAnimationFrame(frame);
@@ -14,6 +18,7 @@ export function createOutput(place, chips) {
     streams = { stdout: fresh(), stderr: fresh() };
     shown = 0;
     pending = [];
+    part = null;
     place.replaceChildren();
     count();
   }
@@ -48,13 +53,21 @@ export function createOutput(place, chips) {
   }
 
   function show(name, text) {
-    if (!text) return;
     shown += text.length;
-    const last = place.lastElementChild;
-    const same = last?.className === name && last.textContent.length < 16384;
-    const span = same ? last : place.appendChild(document.createElement("span"));
+    for (const piece of pieces(text)) append(name, piece);
+  }
+
+  function append(name, text) {
+    if (!part || (filled >= PART && ended)) {
+      part = place.appendChild(document.createElement("div"));
+      filled = 0;
+    }
+    const last = part.lastElementChild;
+    const span = last?.className === name ? last : part.appendChild(document.createElement("span"));
     span.className = name;
     span.append(text);
+    filled += text.length;
+    ended = text.endsWith("\n");
   }
 
   function note(text) {
@@ -78,6 +91,15 @@ export function createOutput(place, chips) {
   }
   clear();
   return { clear, add, finish };
+}
+
+/// The text in pieces that end with a line, where they can, and are not much longer than a part.
+function* pieces(text) {
+  for (let start = 0; start < text.length; ) {
+    const end = text.indexOf("\n", start + PART) + 1 || text.length;
+    yield text.slice(start, end);
+    start = end;
+  }
 }
 
 function toBytes({ text, base64 }) {

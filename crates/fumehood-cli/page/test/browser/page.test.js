@@ -282,6 +282,24 @@ test("a flood of output is shown in part, and the page stays alive", async () =>
   await visit.leave();
 });
 
+test("long output is laid out in parts, which nobody sees", async () => {
+  const visit = await python("import sys\nfor i in range(9000): print(i, file=[sys.stdout, sys.stderr][i % 2], flush=True)");
+  await visit.page.click("#run");
+  assert.match(await visit.outcome(), /^Finished/);
+  const parts = await visit.page.locator("#output > div").allTextContents();
+  assert.ok(parts.length >= 5, `${parts.length} parts`);
+  for (const part of parts) assert.ok(part.endsWith("\n") && part.length < 9000, `${part.length} characters`);
+  const [copied, lines] = await visit.page.locator("#output").evaluate((output) => {
+    getSelection().selectAllChildren(output);
+    const { lineHeight, paddingTop, paddingBottom } = getComputedStyle(output);
+    const high = output.scrollHeight - parseFloat(paddingTop) - parseFloat(paddingBottom);
+    return [getSelection().toString(), Math.round(high / parseFloat(lineHeight))];
+  });
+  assert.equal(copied.trimEnd(), parts.join("").trimEnd());
+  assert.ok(lines <= 9000, `${lines} lines: no part begins a line of its own`);
+  await visit.leave();
+});
+
 test("bytes that are no text do no harm, and markup stays text", async () => {
   const visit = await python("import os\nos.write(1, b'<img src=x onerror=alert(1)>\\xff\\xc3')\nos.write(1, b'\\xa4\\n')");
   await visit.page.click("#run");
