@@ -271,6 +271,16 @@ test("on a phone nothing sticks out, and a run brings its result into sight", as
   await visit.leave();
 });
 
+test("beside a long result the page itself does not scroll", async () => {
+  const visit = await python("print(1)", { viewport: { width: 1280, height: 600 } });
+  await visit.page.click("#run");
+  await visit.outcome();
+  await visit.page.click("#guarantees summary");
+  const beyond = await visit.page.evaluate(() => document.scrollingElement.scrollHeight - innerHeight);
+  assert.equal(beyond, 0, "pixels below what is in sight");
+  await visit.leave();
+});
+
 test("a flood of output is shown in part, and the page stays alive", async () => {
   const visit = await python("while True: print('flood ' * 20)");
   await visit.page.click("#run");
