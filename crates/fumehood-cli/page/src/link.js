@@ -7,10 +7,11 @@ const MOST = 1 << 20;
 /// Whether a fragment carries a program.
 export const isLink = (fragment) => fragment.startsWith(MARK);
 
-/// `program` is { language, source, stdin, args }.
+/// `program` is { language, source, stdin, args }. Throws a sentence if no link would open it again.
 export async function toFragment({ language, source, stdin, args }) {
-  const json = JSON.stringify([language, source, stdin, args]);
-  const packed = new Blob([json]).stream().pipeThrough(new CompressionStream("deflate-raw"));
+  const json = new Blob([JSON.stringify([language, source, stdin, args])]);
+  if (json.size > MOST) throw new Error("This program and its input are too large for a link.");
+  const packed = json.stream().pipeThrough(new CompressionStream("deflate-raw"));
   return MARK + toBase64Url(await collect(packed, Infinity));
 }
 

@@ -292,8 +292,11 @@ function notice(text) {
 // ---- Links ----
 
 async function share() {
-  const fragment = await toFragment(program());
-  history.replaceState(null, "", fragment);
+  try {
+    history.replaceState(null, "", await toFragment(program()));
+  } catch (error) {
+    return notice(error.message);
+  }
   const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
   const button = $("share");
   button.textContent = copied ? "Link copied" : "Link is in the address bar";

@@ -25,3 +25,7 @@ test("a broken link is refused, and so is one that unpacks to more than a page c
     fragment(Buffer.from([0x22, 0xff, 0x22])), fragment(JSON.stringify(["c", "x".repeat(3 << 20), "", ""])),
   ]) await assert.rejects(fromFragment(broken), /cannot be read/, broken.slice(0, 40));
 });
+
+test("no link is made that could not be read", async () => {
+  await assert.rejects(toFragment({ ...PROGRAM, stdin: "x".repeat(2 << 20) }), /too large for a link/);
+});
