@@ -167,7 +167,7 @@ async function start() {
   try {
     await follow({ ...program(), args });
   } catch (error) {
-    output.finish(false);
+    output.finish(false, Boolean(running.id));
     say("bad", failure(error));
   }
   clearInterval(clock);

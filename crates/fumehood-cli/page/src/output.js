@@ -34,13 +34,13 @@ export function createOutput(place, chips) {
     frame ||= requestAnimationFrame(draw);
   }
 
-  /// Shows what is left, and the word that there is nothing.
-  function finish(truncated) {
+  /// Shows what is left, and the word that there is nothing if a program `ran`.
+  function finish(truncated, ran = true) {
     for (const name of ["stdout", "stderr"]) pending.push([name, streams[name].decoder.decode()]);
     cancelAnimationFrame(frame);
     draw();
     if (truncated || shown >= SHOWN) note("The rest is not shown.");
-    else if (!place.hasChildNodes()) note("It printed nothing.");
+    else if (ran && !place.hasChildNodes()) note("It printed nothing.");
   }
 
   function draw() {

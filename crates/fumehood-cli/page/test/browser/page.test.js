@@ -281,6 +281,17 @@ test("beside a long result the page itself does not scroll", async () => {
   await visit.leave();
 });
 
+test("what the service refuses is told, and nothing is said of its output", async () => {
+  const visit = await python("print(1)");
+  await visit.page.click("#feed summary");
+  await visit.page.evaluate(() => { document.getElementById("arguments").value = "a\0b"; });
+  await visit.page.click("#run");
+  assert.match(await visit.outcome(), /NUL/);
+  assert.equal(await visit.page.textContent("#output"), "");
+  assert.equal(await visit.page.getAttribute("#notice", "role"), "status");
+  await visit.leave();
+});
+
 test("a flood of output is shown in part, and the page stays alive", async () => {
   const visit = await python("while True: print('flood ' * 20)");
   await visit.page.click("#run");
