@@ -106,8 +106,7 @@ impl Access {
         let Some(path) = &config.access.tokens else { return Ok(Self::default()) };
         let shown = path.display();
         let text = std::fs::read_to_string(path).map_err(internal(format!("read {shown}")))?;
-        let file: TokenFile = toml::from_str(&text)
-            .map_err(|error| wrong(&format!("{shown}: {}", error.message())))?;
+        let file = parse(&text).map_err(|problem| wrong(&format!("{shown}: {problem}")))?;
         if file.token.iter().any(|entry| entry.secret.is_some()) && is_readable_by_all(path) {
             let fix = format!("chmod o-r {shown}, or keep sha256 instead of secret");
             return Err(wrong(&format!("{shown}: holds secrets and everybody can read it: {fix}")));
@@ -144,6 +143,21 @@ impl Access {
         let found = found.map(|token| token.caller.clone());
         found.ok_or_else(|| Problem::unauthorized("the token is not known"))
     }
+}
+
+/// What is in a file of tokens. A value of the wrong type, such as a token without quotes, is not repeated.
+fn parse(text: &str) -> Result<TokenFile, String> {
+    let toml = toml::Deserializer::parse(text).map_err(|error| error.message().to_owned())?;
+    serde_path_to_error::deserialize(toml).map_err(|error| {
+        let (path, inner) = (error.path().to_string(), error.into_inner());
+        let message = inner.message();
+        match message.split_once(", expected ") {
+            Some((said, right)) if said.starts_with("invalid ") => {
+                format!("{path}: must be {right}")
+            }
+            _ => format!("{path}: {message}"),
+        }
+    })
 }
 
 /// All tokens of a file. What belongs to a caller is told by its name, so no two may have the same, nor
@@ -343,8 +357,7 @@ mod tests {
     }
 
     fn file(text: &str) -> Result<Vec<Token>, String> {
-        let file: TokenFile = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-        read(file)
+        read(parse(text)?)
     }
 
     #[test]
@@ -371,6 +384,21 @@ mod tests {
         let tokens = tokens.unwrap();
         assert!(equal(&tokens[0].digest, &tokens[1].digest));
         assert!(!format!("{tokens:?}").contains(secret));
+    }
+
+    #[test]
+    fn tokens_of_the_wrong_type_are_refused_without_being_repeated() {
+        for (entry, right) in [
+            ("secret = 1234567890123456", "token[0].secret: must be a string"),
+            ("sha256 = 1234567890123456.0", "token[0].sha256: must be a string"),
+            ("running = '1234567890123456'", "token[0].running: must be usize"),
+            ("running = -1234567890123456", "token[0].running: must be usize"),
+        ] {
+            assert_eq!(file(&format!("[[token]]\nname = 'a'\n{entry}")).unwrap_err(), right);
+        }
+        assert_eq!(file("token = '1234567890123456'").unwrap_err(), "token: must be a sequence");
+        let said = file("[[token]]\nname = 'a'\nsecrte = '1234567890123456'").unwrap_err();
+        assert!(said.contains("unknown field `secrte`") && !said.contains("1234"), "{said}");
     }
 
     #[test]
