@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::http::HeaderName;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fumehood::{Job, Report, Stream, Streams};
@@ -35,6 +37,16 @@ const CHUNK: usize = 32 << 10;
 
 /// Events between a program and a client that does not take them; beyond it the program waits.
 const AHEAD: usize = 4;
+
+/// What an answer is sent with that comes piece by piece: nobody keeps it, and a proxy that would wait for
+/// more, as nginx does, passes on what there is.
+pub(crate) const fn headers(media_type: &'static str) -> [(HeaderName, &'static str); 3] {
+    [
+        (CONTENT_TYPE, media_type),
+        (CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ]
+}
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

@@ -12,6 +12,7 @@ promises! {
     events_are_numbered,
     a_program_that_cannot_start_is_a_problem_as_ever,
     a_run_is_ended_by_its_name,
+    no_proxy_holds_events_back,
 }
 
 /// The text of one stream, put together.
@@ -87,5 +88,20 @@ fn a_run_is_ended_by_its_name() -> Promise {
     assert_eq!(last["report"]["outcome"]["kind"], "cancelled", "{last}");
     assert!(last["report"]["usage"]["wall_us"]["value"].as_u64() > Some(0), "{last}");
     service.ask(&end).problem(404, "not-found");
+    Ok(())
+}
+
+/// nginx would else keep events until there is a page of them, or the program has ended.
+fn no_proxy_holds_events_back() -> Promise {
+    let service = Service::start("");
+    let job = json!({ "args": ["true"] });
+    let streamed = service.ask(&Request::run(&job).streaming()).is(200);
+    assert_eq!(streamed.header("x-accel-buffering"), Some("no"));
+    let accepted = service.ask(&Request::post("/v1/jobs", &job)).is(202);
+    let events = format!("{}/events", accepted.header("location").expect("it says where"));
+    for form in ["application/x-ndjson", "text/event-stream"] {
+        let told = service.ask(&Request::get(&events).header("accept", form)).is(200);
+        assert_eq!(told.header("x-accel-buffering"), Some("no"), "{form}");
+    }
     Ok(())
 }

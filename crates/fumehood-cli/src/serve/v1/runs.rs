@@ -3,7 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use super::asked::{self, Asked};
@@ -78,11 +78,7 @@ async fn streamed(service: &Shared, caller: &Caller, asked: Asked) -> Result<Res
     let id = fresh_id("run");
     let run = stream::start(service, SURFACE, &job, place, id.clone()).await?;
     let entry = service.streams.enter(id, caller, run.handle());
-    let mut response = run.body(entry).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(LINES));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok((stream::headers(LINES), run.body(entry)).into_response())
 }
 
 /// Runs a job once, however often it is asked for under the same key.

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
-use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use http_body::Frame;
 use tokio::sync::watch;
 use tokio::time::Interval;
 
 use super::store::Record;
-use crate::serve::stream::{Event, Numbered, ping};
+use crate::serve::stream::{self, Event, Numbered, ping};
 use crate::serve::v1::runs::LINES;
 
 pub(super) const SERVER_SENT: &str = "text/event-stream";
@@ -74,11 +72,7 @@ pub(super) fn response(record: Arc<Record>, after: u64, format: Format) -> Respo
         format,
         ping: ping(),
     });
-    let mut response = body.into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    (stream::headers(format.media_type()), body).into_response()
 }
 
 type Changes = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
