@@ -281,6 +281,10 @@ impl Config {
         if let Some((field, _)) = least.into_iter().find(|(_, number)| *number == 0) {
             return Err(wrong(&format!("{field}: must be at least one")));
         }
+        if !matches!(&*self.log, "stderr" | "none") && !self.log.starts_with('/') {
+            let right = "must be \"stderr\", \"none\", or an absolute path";
+            return Err(wrong(&format!("log: {:?}: {right}", self.log)));
+        }
         self.ceilings.check().map_err(|problem| wrong(&problem))?;
         let profiles = self.profiles.iter();
         let mut bad = profiles.filter_map(|(name, profile)| Some((name, profile.check().err()?)));
@@ -365,6 +369,18 @@ mod tests {
         ] {
             let said = Config::parse(text).unwrap_err();
             assert!(said.contains(named), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_log_is_no_file_of_any_directory() {
+        let check = |log: &str| Config { log: log.into(), ..Config::default() }.check();
+        for right in ["stderr", "none", "/var/log/fumehood"] {
+            assert!(check(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "stdout", "serve.log", "./log"] {
+            let said = format!("{:?}", check(wrong).unwrap_err());
+            assert!(said.contains("log: ") && said.contains("absolute path"), "{said}");
         }
     }
 
