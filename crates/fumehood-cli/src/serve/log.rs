@@ -3,7 +3,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +14,7 @@ use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
 use fumehood::Result;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -22,6 +25,8 @@ use super::service::{Shared, fresh_id, internal};
 #[derive(Debug)]
 pub(crate) struct Log {
     to: To,
+    /// Lines that nobody took.
+    lost: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -73,7 +78,7 @@ impl Log {
                 To::File(path, Mutex::new(file))
             }
         };
-        Ok(Self { to })
+        Ok(Self { to, lost: AtomicU64::new(0) })
     }
 
     /// Opens the file anew: somebody may have moved it away.
@@ -89,14 +94,34 @@ impl Log {
         let Ok(mut text) = serde_json::to_vec(line) else { return };
         text.push(b'\n');
         // A log that cannot be written to is no reason to refuse work.
-        let _ = match &self.to {
-            To::Nowhere => Ok(()),
-            To::Stderr => std::io::stderr().write_all(&text),
+        let is_written = match &self.to {
+            To::Nowhere => return,
+            To::Stderr => put(&mut std::io::stderr().lock(), &text),
             To::File(_, file) => {
-                file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&text)
+                put(&mut *file.lock().unwrap_or_else(PoisonError::into_inner), &text)
             }
         };
+        if !is_written {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
+
+    /// How many lines nobody took.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+fn put(to: &mut (impl AsFd + Write), line: &[u8]) -> bool {
+    is_taken(to) && to.write_all(line).is_ok()
+}
+
+/// Whether a line can be written without waiting. Whoever reads a pipe or a terminal may have stopped to,
+/// and a service that waits for its log serves nobody. What is ready takes a page (`pipe(7)`).
+fn is_taken(to: &impl AsFd) -> bool {
+    let mut one = [PollFd::new(to, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut one, Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
 fn append(path: &PathBuf) -> std::io::Result<File> {

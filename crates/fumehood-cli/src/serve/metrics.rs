@@ -178,6 +178,12 @@ fn write_gauges(text: &mut String, service: &Service) {
         ("fumehood_cells_discarded_total", "counter", "Cells thrown away.", pool.discarded),
         ("fumehood_cells_failed_total", "counter", "Cells that could not be built.", pool.failed),
         (
+            "fumehood_log_lost_total",
+            "counter",
+            "Lines that the log did not take.",
+            service.log.lost(),
+        ),
+        (
             "fumehood_prompt",
             "gauge",
             "Whether the kernel runs the service before programs.",

@@ -14,6 +14,7 @@ promises! {
     answers_on_their_way_make_no_room,
     an_answer_that_nobody_takes_is_given_up,
     an_answer_that_waits_keeps_its_place,
+    a_log_that_nobody_reads_is_not_waited_for,
 }
 
 /// Not so impatient that it could be with clients who only have to wait for a processor.
@@ -115,5 +116,24 @@ fn an_answer_that_waits_keeps_its_place() -> Promise {
     let report = client.answer().is(200).json();
     assert_eq!(report["stdout"]["total"], 4_000_000);
     wait_until("the place is free", || service.figure("fumehood_running") == 0);
+    Ok(())
+}
+
+fn a_log_that_nobody_reads_is_not_waited_for() -> Promise {
+    let dir = tempfile::tempdir().expect("a place for files");
+    let pipe = dir.path().join("log");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("the directory is ours");
+    // Open for both, it neither waits for a writer here nor ends for one there.
+    let _unread = std::fs::File::options().read(true).write(true).open(&pipe);
+    let mut service = Service::start_in(dir, "log = 'DIR/log'");
+    let mut client = service.client();
+    // Some 150 bytes each, and a pipe has room for 64 KiB.
+    for _ in 0..1000 {
+        client.ask(&Request::get("/livez")).is(200);
+    }
+    assert!(service.figure("fumehood_log_lost_total") > 100);
+    service.signal(rustix::process::Signal::TERM);
+    assert!(service.exit_status().success());
     Ok(())
 }
