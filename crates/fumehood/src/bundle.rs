@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 
 /// What is looked at of a `config.json`; there may be anything else in it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -106,7 +106,7 @@ pub fn validate(dir: &Path) -> Result<()> {
 #[must_use]
 pub fn look(dir: &Path) -> Validation {
     let path = dir.join("config.json");
-    let read = fs::read_to_string(&path).map_err(|error| error.to_string()).and_then(|text| {
+    let read = text::of_file(&path).map_err(|error| error.to_string()).and_then(|text| {
         serde_json::from_str::<Config>(&text).map_err(|error| format!("is no OCI config: {error}"))
     });
     let config = match read {
@@ -194,6 +194,17 @@ mod tests {
             let said = format!("{}/nowhere: no such file or directory", bundle.path().display());
             assert!(found.iter().all(|problem| problem.ends_with(&said)), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_config_without_end_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join("config.json")).unwrap();
+        let problems = look(dir.path()).problems;
+        assert!(
+            problems[0].ends_with("config.json: it is too large; at most 1MiB"),
+            "{problems:?}"
+        );
     }
 
     #[test]

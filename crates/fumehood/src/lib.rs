@@ -126,6 +126,7 @@ mod secret;
 mod stream;
 mod supervise;
 mod support;
+mod text;
 mod units;
 mod usage;
 mod workspace;

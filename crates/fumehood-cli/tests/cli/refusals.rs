@@ -20,7 +20,8 @@ fn a_profile_that_nobody_could_have_written_is_not_read_to_its_end() {
     let (_dir, path) = file("profile.json", &" ".repeat((1 << 20) + 1));
     let output = fumehood(&["run", "--seccomp", &path, "true"]);
     assert_ended(&output, 125);
-    let refused = format!("seccomp.profile: {path}: is too large; at most 1MiB\n");
+    let refused =
+        format!("seccomp.profile: {path}: cannot be read: it is too large; at most 1MiB\n");
     assert!(text(&output.stderr).ends_with(&refused), "{output:?}");
 }
 

@@ -13,7 +13,6 @@ pub(crate) mod standing;
 pub(crate) mod without;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,9 +27,10 @@ use crate::image::Image;
 use crate::policy::landlock::Fence;
 use crate::policy::seccomp;
 use crate::sabotage::leaves_out;
+use crate::text;
 use crate::{
-    Access, BackendName, ByteSize, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network,
-    Result, Root, Seccomp, Standing,
+    Access, BackendName, Error, ErrorKind, Guarantee, Job, Missing, MountNote, Network, Result,
+    Root, Seccomp, Standing,
 };
 pub use layout::Entry;
 use layout::Layout;
@@ -387,18 +387,11 @@ pub(crate) fn read_profile(path: &Path) -> Result<seccomp::Profile> {
     })
 }
 
-/// What the file of a profile holds, unless that is more than anybody writes: `/dev/zero` has no end.
+/// What the file of a profile holds.
 pub(crate) fn profile_text(path: &Path) -> Result<String> {
-    const MOST: ByteSize = ByteSize::mib(1);
-    let refused = |problem: String| Error::invalid("seccomp.profile", path.display(), problem);
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MOST.0 + 1).read_to_string(&mut text))
-        .map_err(|error| refused(format!("cannot be read: {error}")))?;
-    if text.len() as u64 > MOST.0 {
-        return Err(refused(format!("is too large; at most {MOST}")));
-    }
-    Ok(text)
+    text::of_file(path).map_err(|error| {
+        Error::invalid("seccomp.profile", path.display(), format!("cannot be read: {error}"))
+    })
 }
 
 /// Where the program is looked for: as it is named if the name has a slash, else along the `PATH`
