@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,6 +200,26 @@ static void stubborn(void)
 	for (;;) pause();
 }
 
+// Takes the processor of process 1, which has to end what it watches over: at once, or later.
+static void starve(long number, long milliseconds)
+{
+	usleep(milliseconds * 1000);
+	struct sched_param none = {0};
+	cpu_set_t first;
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	must(sched_setscheduler(1, SCHED_IDLE, &none) == 0, "sched_setscheduler");
+	must(sched_setaffinity(1, sizeof first, &first) == 0, "sched_setaffinity");
+	must(sched_setaffinity(0, sizeof first, &first) == 0, "sched_setaffinity");
+	ignore_everything();
+	for (long i = 0; i < number; i++) {
+		if (fork() == 0) for (;;) ;
+	}
+	puts("ready");
+	fflush(stdout);
+	for (;;) ;
+}
+
 static void flood(int fd, long bytes)
 {
 	static char chunk[65536];
@@ -229,6 +250,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "burn")) burn(first);
 	else if (!strcmp(what, "spin")) spin(first, second);
 	else if (!strcmp(what, "stubborn")) stubborn();
+	else if (!strcmp(what, "starve")) starve(first, second);
 	else if (!strcmp(what, "flood")) flood((int)first, second);
 	else { fprintf(stderr, "bombs: what is %s?\n", what); return 2; }
 	return 0;

@@ -34,6 +34,7 @@ promises![
     nothing_but_the_scratch_can_be_filled,
     descriptors_run_out_at_their_limit,
     ignoring_every_signal_does_not_help,
+    taking_the_time_of_process_1_does_not_help,
     a_gibibyte_of_output_is_stopped,
     exactly_the_output_limit_is_no_excess,
     one_byte_more_is_an_excess,
@@ -260,6 +261,27 @@ fn ignoring_every_signal_does_not_help() -> Promise {
     let ran = given_time(stubborn, |ran| ran.stdout_total > 0)?;
     assert!(ran.text().starts_with("ready"), "it never ran\n{ran}");
     assert_eq!(ran.outcome(), "timed-out", "{ran}");
+    Ok(())
+}
+
+/// The shipped filter does not allow it; one of the job's own may. An init that cannot even say that the
+/// program runs is killed with it, which is an error.
+fn taking_the_time_of_process_1_does_not_help() -> Promise {
+    let dir = TempDir::open_to_all();
+    let profile = dir.file("open.json", r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#);
+    let profile = profile.display().to_string();
+    let mut flags = vec!["--timeout", "1s", "--grace", "100ms", "--seccomp", &profile];
+    if needs_control_groups().is_ok() {
+        flags.extend(["--cpus", "0.1"]);
+    }
+    let later = bomb(&flags, &["starve", "60", "300"])?.exits(124);
+    assert_eq!(later.outcome(), "timed-out", "{later}");
+    let at_once = bomb(&flags, &["starve", "60", "0"])?;
+    if at_once.status.code() == Some(125) {
+        at_once.complains("the init did not say in time");
+    } else {
+        assert_eq!(at_once.exits(124).outcome(), "timed-out");
+    }
     Ok(())
 }
 

@@ -111,7 +111,7 @@ pub(super) const EXEMPT: &[Exempt] = &[
     },
     Exempt {
         backends: &["runsc"],
-        promises: &["syscalls::"],
+        promises: &["syscalls::", "limits_tree::taking_the_time_of_process_1_does_not_help"],
         reason: "gVisor answers all system calls itself, without a filter of them",
     },
     Exempt {

@@ -8,6 +8,7 @@ pub(super) const EXEMPT: &[Exempt] = &[
         backends: &["nsjail"],
         promises: &[
             "syscalls::",
+            "limits_tree::taking_the_time_of_process_1_does_not_help",
             "report::the_filter_is_that_of_the_report",
             "privileges::every_thread_is_confined",
             "neighbours::cannot_touch_a_process_of_another_cell",
