@@ -7,8 +7,10 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use super::native::cell::exec_error;
 use super::native::watch;
 use super::{Ending, Foreign, Soon, Started, Tether};
 use crate::plan::Plan;
@@ -30,13 +32,20 @@ pub(super) fn start(plan: &Plan, argv: &[OsString], stdio: Vec<OwnedFd>) -> Resu
         command.stdin(stdin).stdout(stdout).stderr(stderr);
     }
     let child = command.spawn().map_err(|source| {
-        // It was there a moment ago.
-        if source.kind() == std::io::ErrorKind::NotFound {
-            let detail = "its interpreter (the #! line or the ELF loader) is not there".to_owned();
-            return Error::from(ErrorKind::ProgramNotFound { program: named, detail });
+        match source.raw_os_error().map(Errno::from_raw_os_error) {
+            // It was there a moment ago.
+            Some(Errno::NOENT) => {
+                let detail = "its interpreter (the #! line or the ELF loader) is not there".into();
+                ErrorKind::ProgramNotFound { program: named, detail }.into()
+            }
+            Some(errno @ (Errno::ACCESS | Errno::NOEXEC | Errno::TOOBIG)) => {
+                exec_error(plan, errno.raw_os_error(), false)
+            }
+            _ => {
+                let step = format!("execute {}", Path::new(program).display());
+                Error::from(ErrorKind::Start { step, source })
+            }
         }
-        let step = format!("execute {}", Path::new(program).display());
-        Error::from(ErrorKind::Start { step, source })
     })?;
     let watched = Pid::from_child(&child);
     let watched = pidfd_open(watched, PidfdFlags::empty())

@@ -165,9 +165,9 @@ mod tests {
     async fn why_a_program_cannot_be_started_is_told() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, mode| {
+        let file = |name: &str, mode, text| {
             let path = dir.path().join(name);
-            std::fs::write(&path, "#!/no/such/interpreter\n").unwrap();
+            std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             path.display().to_string()
         };
@@ -177,12 +177,19 @@ mod tests {
             let plan = Plan::new(&job).unwrap();
             bare::find(&plan).and_then(|found| bare::start(&plan, &[found], Vec::new())).map(drop)
         };
-        let missing = [file("script", 0o755), dir.path().join("none").display().to_string()];
+        let missing = [
+            file("script", 0o755, "#!/no/such/interpreter\n"),
+            dir.path().join("none").display().to_string(),
+        ];
         for program in missing.iter().map(String::as_str).chain(["no-such-program"]) {
             let error = started(program).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::ProgramNotFound { .. }), "{error}");
         }
-        for program in [file("data", 0o644), dir.path().display().to_string()] {
+        for program in [
+            file("data", 0o644, ""),
+            file("of data", 0o755, &format!("#!{}\n", dir.path().join("data").display())),
+            dir.path().display().to_string(),
+        ] {
             let error = started(&program).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::ProgramNotExecutable { .. }), "{error}");
         }
