@@ -94,11 +94,13 @@ fn limits(args: &mut Args, plan: &Plan) {
     args.pair("--rlimit_nofile", number(limits.open_files(), Resource::Nofile, 1));
     let pids = if leaves_out("nsjail-pids") { Limit::Unlimited } else { limits.pids() };
     args.pair("--rlimit_nproc", number(pids, Resource::Nproc, 1));
-    args.pair("--rlimit_core", "0");
     for unlimited in ["--rlimit_as", "--rlimit_cpu"] {
         args.pair(unlimited, "hard");
     }
-    args.pair("--rlimit_stack", "soft");
+    // That of core dumps has been set, to one byte: nsjail counts in MiB, and 0 starts the host's handler.
+    for inherited in ["--rlimit_stack", "--rlimit_core"] {
+        args.pair(inherited, "soft");
+    }
 }
 
 /// The root itself is nsjail's own: one that is bound from a home could not be made read-only, as what

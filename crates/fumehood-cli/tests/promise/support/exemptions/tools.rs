@@ -9,6 +9,7 @@ pub(super) const EXEMPT: &[Exempt] = &[
         promises: &[
             "syscalls::",
             "limits_tree::taking_the_time_of_process_1_does_not_help",
+            "limits_time_output::a_crash_starts_none_whatever_the_program_did_first",
             "report::the_filter_is_that_of_the_report",
             "privileges::every_thread_is_confined",
             "neighbours::cannot_touch_a_process_of_another_cell",
@@ -20,8 +21,6 @@ pub(super) const EXEMPT: &[Exempt] = &[
         promises: &[
             "exit_codes::a_signal_is_128_and_its_number",
             "exit_codes::a_signal_that_a_program_sends_itself_is_no_limit",
-            "limits_time_output::a_crash_starts_no_program_of_the_host",
-            "limits_time_output::a_crash_starts_none_whatever_the_program_did_first",
             "processes::the_program_is_not_the_init",
             "processes::cannot_touch_the_init",
             "processes::a_signal_to_fumehood_reaches_the_program",
