@@ -340,4 +340,17 @@ mod tests {
         let told = page::columns(&table);
         assert_eq!(super::table(&told), table, "what is told is read as it was");
     }
+
+    /// Two changes of the page that are merged line by line number their reasons anew, each for itself.
+    #[test]
+    fn the_page_is_as_it_would_be_written() {
+        let page = fs::read_to_string(root().join(PAGE)).unwrap();
+        let (_, told) = page.split_once(BEGIN).unwrap();
+        let (told, _) = told.split_once(END).unwrap();
+        let again = table(&page::columns(told));
+        assert!(
+            told.trim() == again.trim(),
+            "cargo xtask backends --write, with --only for what is new"
+        );
+    }
 }
