@@ -151,7 +151,8 @@ fn parse(text: &str) -> Result<TokenFile, String> {
     serde_path_to_error::deserialize(toml).map_err(|error| {
         let (path, inner) = (error.path().to_string(), error.into_inner());
         let message = inner.message();
-        match message.split_once(", expected ") {
+        // From behind: the value, which is a part of what is said, may hold the same words.
+        match message.rsplit_once(", expected ") {
             Some((said, right)) if said.starts_with("invalid ") => {
                 format!("{path}: must be {right}")
             }
@@ -392,6 +393,7 @@ mod tests {
             ("secret = 1234567890123456", "token[0].secret: must be a string"),
             ("sha256 = 1234567890123456.0", "token[0].sha256: must be a string"),
             ("running = '1234567890123456'", "token[0].running: must be usize"),
+            ("running = 'a, expected 1234567890123456'", "token[0].running: must be usize"),
             ("running = -1234567890123456", "token[0].running: must be usize"),
         ] {
             assert_eq!(file(&format!("[[token]]\nname = 'a'\n{entry}")).unwrap_err(), right);
