@@ -125,7 +125,8 @@ fn a_log_that_nobody_reads_is_not_waited_for() -> Promise {
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("the directory is ours");
     // Open for both, it neither waits for a writer here nor ends for one there.
-    let _unread = std::fs::File::options().read(true).write(true).open(&pipe);
+    let unread = std::fs::File::options().read(true).write(true).open(&pipe);
+    let _unread = unread.expect("it was just made");
     let mut service = Service::start_in(dir, "log = 'DIR/log'");
     let mut client = service.client();
     // Some 150 bytes each, and a pipe has room for 64 KiB.
