@@ -90,45 +90,70 @@ impl fmt::Display for Refused {
 
 type Outcome = Result<(), Refused>;
 
-/// Applies what was found; how many changes were made, and what was refused.
-pub(super) fn apply(
-    found: &[Found],
-    upper: &OwnedFd,
-    mounted: &Mounted,
-    since: Since,
-) -> (u64, Vec<NotApplied>) {
-    let target = Target { upper, host: &mounted.host, meanwhile: Meanwhile::new(since) };
-    let mut count = 0;
-    let mut refused = Vec::new();
-    let mut refuse = |found: &Found, why: &Refused| {
-        refused.push(NotApplied { path: found.path.clone(), reason: why.to_string() });
-    };
-    let mut made = BTreeSet::new();
-    let mut lost = false;
-    // What was moved is twice on the host for a while, rather than nowhere if this is ended in between.
-    let (deletions, others): (Vec<_>, Vec<_>) =
-        found.iter().partition(|found| found.kind == ChangeKind::Deleted);
-    for found in others.into_iter().chain(deletions) {
-        let is_kept = lost && found.kind == ChangeKind::Deleted && !found.conflict;
-        match if is_kept { Err(Refused::Kept) } else { target.apply(found) } {
-            Ok(()) => {
-                count += 1;
-                made.insert(&found.path);
-            }
-            Err(why) => {
-                lost |= why.loses(found);
-                refuse(found, &why);
-            }
+/// What was found in one layer, and how far it is applied.
+pub(super) struct Applying<'a> {
+    target: Target<'a>,
+    found: &'a [Found],
+    made: BTreeSet<&'a Path>,
+    refused: Vec<NotApplied>,
+}
+
+impl<'a> Applying<'a> {
+    pub(super) fn new(
+        found: &'a [Found],
+        upper: &'a OwnedFd,
+        mounted: &'a Mounted,
+        since: Since,
+    ) -> Self {
+        let target = Target { upper, host: &mounted.host, meanwhile: Meanwhile::new(since) };
+        Self { target, found, made: BTreeSet::new(), refused: Vec::new() }
+    }
+
+    /// Makes all changes but deletions. What was moved is twice on the host for a while, rather than nowhere if
+    /// this is ended in between. Whether something that the program wrote is nowhere now.
+    pub(super) fn write(&mut self) -> bool {
+        let mut lost = false;
+        for found in self.found.iter().filter(|found| found.kind != ChangeKind::Deleted) {
+            let outcome = self.target.apply(found);
+            lost |= outcome.as_ref().is_err_and(|why| why.loses(found));
+            self.note(found, outcome);
+        }
+        lost
+    }
+
+    /// Makes the deletions, unless something was `lost`, which may be what was moved from there.
+    pub(super) fn delete(&mut self, lost: bool) {
+        for found in self.found.iter().filter(|found| found.kind == ChangeKind::Deleted) {
+            let is_kept = lost && !found.conflict;
+            self.note(found, if is_kept { Err(Refused::Kept) } else { self.target.apply(found) });
         }
     }
-    // Last, and from below: a directory that nobody may write to could not have been filled.
-    for found in found.iter().rev().filter(|found| made.contains(&found.path)) {
-        if let Err(why) = target.finish(found) {
-            refuse(found, &why);
+
+    /// Last, and from below: a directory that nobody may write to could not have been filled. How many changes
+    /// were made, and what was refused.
+    pub(super) fn finish(mut self) -> (u64, Vec<NotApplied>) {
+        let count = self.made.len() as u64;
+        for found in self.found.iter().rev() {
+            if self.made.contains(&*found.path)
+                && let Err(why) = self.target.finish(found)
+            {
+                self.refuse(found, &why);
+            }
+        }
+        self.refused.sort_by(|one, other| one.path.cmp(&other.path));
+        (count, self.refused)
+    }
+
+    fn note(&mut self, found: &'a Found, outcome: Outcome) {
+        match outcome {
+            Ok(()) => drop(self.made.insert(&found.path)),
+            Err(why) => self.refuse(found, &why),
         }
     }
-    refused.sort_by(|one, other| one.path.cmp(&other.path));
-    (count, refused)
+
+    fn refuse(&mut self, found: &Found, why: &Refused) {
+        self.refused.push(NotApplied { path: found.path.clone(), reason: why.to_string() });
+    }
 }
 
 struct Target<'a> {

@@ -27,6 +27,7 @@ pub use show::quoted;
 pub use types::{Applied, Change, ChangeKind, Diff, FileKind, NotApplied};
 
 use crate::{Error, Result};
+use apply::Applying;
 use base::Mounted;
 use scan::{Found, Scan};
 
@@ -101,8 +102,8 @@ impl Changes {
     /// Each file is written beside its place and renamed, so that whoever looks sees the old or the
     /// new. What was changed on the host since the cell was built is left as it is, and so is what a
     /// program has no business to bring in: set-id bits, devices, FIFOs, sockets, and links that lead
-    /// out of the directory. The result names it. Deletions come last, and none is made if a file could
-    /// not be written: it may be what was moved. No link on the host is followed. Access control
+    /// out of the directory. The result names it. Deletions come last, those of all mounts, and none is made if
+    /// a file could not be written: it may be what was moved. No link on the host is followed. Access control
     /// lists and other attributes are not brought along, and hard links become files of their own.
     /// Layers that a directory keeps are emptied, when this is dropped, if all of all mounts was applied.
     /// A file that replaces another is on the disk (`fdatasync(2)`) before it does; directories and
@@ -113,16 +114,29 @@ impl Changes {
     /// file system keeps another, so that nobody can tell what was changed; nothing is written then.
     pub fn apply(&self) -> Result<Vec<Applied>> {
         self.base.can_tell()?;
-        let apply = |(mounted, layer): (&Mounted, &Layer)| {
-            let (count, refused) = if layer.complete {
-                apply::apply(&layer.found, &layer.upper, mounted, self.base.since(mounted))
-            } else {
-                (0, vec![NotApplied { path: ".".into(), reason: TOO_MUCH.to_owned() }])
-            };
+        let layers = || self.base.mounts.iter().zip(&self.layers);
+        let mut all = Vec::new();
+        for (mounted, layer) in layers() {
+            let found = if layer.complete { layer.found.as_slice() } else { &[] };
+            all.push(Applying::new(found, &layer.upper, mounted, self.base.since(mounted)));
+        }
+        // What was moved may be in another of the directories, or in what was not looked at.
+        let mut lost = self.layers.iter().any(|layer| !layer.complete);
+        for one in &mut all {
+            lost |= one.write();
+        }
+        for one in &mut all {
+            one.delete(lost);
+        }
+        let told = |((mounted, layer), one): ((&Mounted, &Layer), Applying<'_>)| {
+            let (applied, mut refused) = one.finish();
+            if !layer.complete {
+                refused.push(NotApplied { path: ".".into(), reason: TOO_MUCH.to_owned() });
+            }
             let (source, target) = (mounted.source.clone(), mounted.target.clone());
-            Applied { source, target, applied: count, refused }
+            Applied { source, target, applied, refused }
         };
-        let applied: Vec<_> = self.base.mounts.iter().zip(&self.layers).map(apply).collect();
+        let applied: Vec<_> = layers().zip(all).map(told).collect();
         self.applied.store(applied.iter().all(|one| one.refused.is_empty()), Ordering::Relaxed);
         Ok(applied)
     }

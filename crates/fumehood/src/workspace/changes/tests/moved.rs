@@ -64,3 +64,19 @@ fn a_directory_stays_if_what_replaces_it_cannot_be_written() {
     assert_eq!(applied(&changes).0, 0);
     assert_eq!(fs::read_to_string(case.host("x/file")).unwrap(), "kept");
 }
+
+#[test]
+fn what_was_moved_to_another_directory_stays_if_it_cannot_be_written() {
+    let (from, to) = (Case::new(), Case::new());
+    write(from.host("a"), "a");
+    whiteout(from.up("a"));
+    write(from.place.path().join("1/upper/a"), "a");
+    let mut base = from.build();
+    base.mounts.extend(to.build().mounts);
+    let changes = from.scan(base);
+    write(to.host("a"), "theirs");
+    let applied = changes.apply().unwrap();
+    assert!(applied.iter().all(|one| one.applied == 0 && one.refused.len() == 1), "{applied:?}");
+    assert_eq!(fs::read_to_string(from.host("a")).unwrap(), "a");
+    assert_eq!(fs::read_to_string(to.host("a")).unwrap(), "theirs");
+}
