@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use fumehood::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -124,8 +126,10 @@ fn is_taken(to: &impl AsFd) -> bool {
     poll(&mut one, Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
+/// A FIFO that nobody reads is an error, rather than waited for (`fifo(7)`).
 fn append(path: &PathBuf) -> std::io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let at_once = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().append(true).create(true).custom_flags(at_once).open(path)
 }
 
 /// Names every request.

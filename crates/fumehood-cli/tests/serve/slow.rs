@@ -126,7 +126,7 @@ fn a_log_that_nobody_reads_is_not_waited_for() -> Promise {
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("the directory is ours");
     // Open for both, it neither waits for a writer here nor ends for one there.
     let unread = std::fs::File::options().read(true).write(true).open(&pipe);
-    let _unread = unread.expect("it was just made");
+    let unread = unread.expect("it was just made");
     let mut service = Service::start_in(dir, "log = 'DIR/log'");
     let mut client = service.client();
     // Some 150 bytes each, and a pipe has room for 64 KiB.
@@ -134,6 +134,9 @@ fn a_log_that_nobody_reads_is_not_waited_for() -> Promise {
         client.ask(&Request::get("/livez")).is(200);
     }
     assert!(service.figure("fumehood_log_lost_total") > 100);
+    // Nor is a reader that is gone when the log is opened anew.
+    drop(unread);
+    service.signal(rustix::process::Signal::HUP);
     service.signal(rustix::process::Signal::TERM);
     assert!(service.exit_status().success());
     Ok(())
