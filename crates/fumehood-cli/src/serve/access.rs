@@ -22,7 +22,8 @@ use super::config::{AccessConfig, Config, wrong};
 use super::line::Claim;
 use super::peer::Peer;
 use super::problem::Problem;
-use super::service::{Shared, internal};
+use super::service::Shared;
+use crate::error::internal;
 
 /// Who asks. An extension of every guarded request.
 #[derive(Clone, Debug)]

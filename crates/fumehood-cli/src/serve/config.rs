@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::args::ServeArgs;
 use super::policy::Ceilings;
 use super::profile::Profile;
-use super::service::{internal, processors};
+use super::service::processors;
+use crate::error::internal;
 
 /// A time with its unit, such as `10s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

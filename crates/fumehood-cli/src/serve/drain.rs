@@ -14,7 +14,8 @@ use super::listen::Listener;
 use super::notify;
 use super::playground;
 use super::router::router;
-use super::service::{Shared, Stage, internal};
+use super::service::{Shared, Stage};
+use crate::error::internal;
 use crate::output;
 
 /// How long answers may take to go out once everything is cancelled.

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::config::{Config, wrong};
 use super::peer::Peer;
-use super::service::internal;
+use crate::error::internal;
 
 /// Bytes of an answer that the kernel keeps for a client.
 const SEND_BUFFER: usize = 256 << 10;

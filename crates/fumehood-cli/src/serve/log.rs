@@ -21,7 +21,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::peer::Peer;
-use super::service::{Shared, fresh_id, internal};
+use super::service::{Shared, fresh_id};
+use crate::error::internal;
 
 /// Where lines go.
 #[derive(Debug)]

@@ -66,7 +66,7 @@ fn run(args: &ServeArgs, config: Config) -> Result<()> {
         .worker_threads(service::processors().div_ceil(2))
         .enable_all()
         .build()
-        .map_err(service::internal("start a runtime"))?;
+        .map_err(crate::error::internal("start a runtime"))?;
     let done = runtime.block_on(async {
         files::raise_limit();
         let listeners = listen::bind(&config)?;

@@ -17,7 +17,6 @@ use super::page::Languages;
 use super::playground;
 use super::problem::Problem;
 use super::v1::{Jobs, Replies, Streams};
-pub(crate) use crate::error::internal;
 use crate::output;
 
 /// What handlers get as their state.
