@@ -155,6 +155,11 @@ fn parse(text: &str) -> Result<TokenFile, String> {
         // From behind: the value, which is a part of what is said, may hold the same words.
         match message.rsplit_once(", expected ") {
             Some((said, right)) if said.starts_with("invalid ") => {
+                let right = match right {
+                    "usize" => "a whole number, 0 or more",
+                    "a sequence" => "a list",
+                    right => right,
+                };
                 format!("{path}: must be {right}")
             }
             _ => format!("{path}: {message}"),
@@ -393,13 +398,16 @@ mod tests {
         for (entry, right) in [
             ("secret = 1234567890123456", "token[0].secret: must be a string"),
             ("sha256 = 1234567890123456.0", "token[0].sha256: must be a string"),
-            ("running = '1234567890123456'", "token[0].running: must be usize"),
-            ("running = 'a, expected 1234567890123456'", "token[0].running: must be usize"),
-            ("running = -1234567890123456", "token[0].running: must be usize"),
+            ("running = '1234567890123456'", "token[0].running: must be a whole number, 0 or more"),
+            (
+                "running = 'a, expected 1234567890123456'",
+                "token[0].running: must be a whole number, 0 or more",
+            ),
+            ("running = -1234567890123456", "token[0].running: must be a whole number, 0 or more"),
         ] {
             assert_eq!(file(&format!("[[token]]\nname = 'a'\n{entry}")).unwrap_err(), right);
         }
-        assert_eq!(file("token = '1234567890123456'").unwrap_err(), "token: must be a sequence");
+        assert_eq!(file("token = '1234567890123456'").unwrap_err(), "token: must be a list");
         let said = file("[[token]]\nname = 'a'\nsecrte = '1234567890123456'").unwrap_err();
         assert!(said.contains("unknown field `secrte`") && !said.contains("1234"), "{said}");
     }
