@@ -20,6 +20,7 @@ use super::http::{Failure, Hijacked};
 use super::meter::Asked;
 use super::order::{self, Answer, GO, Order, SEAL, Wanted};
 use super::preset::directories;
+use super::refuse;
 use super::running::{Kept, Running, went_away};
 use super::standing;
 use crate::backend::native::stage::not_written;
@@ -106,7 +107,7 @@ fn three(stdio: Vec<OwnedFd>) -> Option<[OwnedFd; 3]> {
 
 fn notes(plan: &Plan) -> Vec<MountNote> {
     let below = |mount: &&crate::Mount| {
-        mount.access == crate::Access::ReadOnly && super::refuse::has_mounts_below(&mount.source)
+        mount.access == crate::Access::ReadOnly && refuse::has_mounts_below(&mount.source)
     };
     let detail = "what is mounted below it on the host is not visible: engines cannot make that \
                   read-only along with it";
@@ -131,6 +132,7 @@ fn order(plan: &Plan, seal: [u8; SEAL]) -> Order {
             .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
             .collect(),
         cwd: plan.job.cwd.clone(),
+        makes_cwd: refuse::is_in_scratch(plan, &plan.job.cwd),
         inputs: !plan.job.inputs.is_empty(),
         collect: Wanted::of(&plan.job.collect),
         cpu_us: limits.cpu_time().finite().map(micros),
@@ -180,10 +182,23 @@ async fn ready(
     };
     match answered {
         Ok(Ok(Answer::Ready(facts))) => Ok(*facts),
+        Ok(Ok(Answer::NoDirectory { errno })) => Err(not_made(plan, errno)),
         Ok(Ok(Answer::NotStaged { errno, path })) => Err(not_written(plan, errno, &path)),
         Ok(Err(complaint)) => Err(silent(engine, plan, &complaint).await),
         Err(_) => Err(silent(engine, plan, "it said nothing for a minute").await),
     }
+}
+
+fn not_made(plan: &Plan, errno: i32) -> Error {
+    let limits = &plan.job.limits;
+    let source = io::Error::from_raw_os_error(errno);
+    let problem = format!(
+        "cannot be made inside: {source}; limits.workspace is {}, limits.tmp {}, limits.inodes {}",
+        limits.workspace(),
+        limits.tmp(),
+        limits.inodes()
+    );
+    Error::invalid("cwd", plan.job.cwd.display(), problem)
 }
 
 /// Reads and judges the inputs on a thread of its own, which writes records.

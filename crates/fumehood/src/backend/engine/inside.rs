@@ -69,6 +69,13 @@ fn serve() -> io::Result<()> {
     let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let order: Order = order::get(&mut stdin)?;
+    // Before the inputs: nothing leads out of scratch yet.
+    if order.makes_cwd
+        && let Err(error) = std::fs::create_dir_all(&order.cwd)
+    {
+        let errno = error.raw_os_error().unwrap_or(0);
+        return order::put(&mut stdout, &Answer::NoDirectory { errno });
+    }
     if order.inputs
         && let Err((errno, path)) = write_inputs()
     {
@@ -334,6 +341,7 @@ mod tests {
             candidates: Vec::new(),
             env: Vec::new(),
             cwd: "/".into(),
+            makes_cwd: false,
             inputs: false,
             collect: None,
             cpu_us: None,

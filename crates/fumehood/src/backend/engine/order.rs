@@ -36,6 +36,8 @@ pub(super) struct Order {
     pub(super) candidates: Vec<PathBuf>,
     pub(super) env: Vec<(String, Vec<u8>)>,
     pub(super) cwd: PathBuf,
+    /// Whether that is below the program's own scratch, and made where it is not there.
+    pub(super) makes_cwd: bool,
     /// Whether records of inputs follow.
     pub(super) inputs: bool,
     pub(super) collect: Option<Wanted>,
@@ -82,6 +84,8 @@ impl Wanted {
 pub(super) enum Answer {
     /// Inputs are written; this is how the container is.
     Ready(Box<super::facts::Facts>),
+    /// The working directory could not be made.
+    NoDirectory { errno: i32 },
     /// An input could not be written.
     NotStaged { errno: i32, path: Vec<u8> },
 }

@@ -33,7 +33,7 @@ pub(super) fn unfit(engine: &Engine, plan: &mut Plan) -> Result<()> {
 }
 
 /// Whether the innermost directory above a path is one in memory, rather than mounted from the host.
-fn is_in_scratch(plan: &Plan, path: &Path) -> bool {
+pub(super) fn is_in_scratch(plan: &Plan, path: &Path) -> bool {
     let depth = |above: &Path| path.starts_with(above).then(|| above.components().count());
     let scratch = directories(plan).iter().filter_map(|(own, _)| depth(own)).max();
     let mounted = plan.job.mounts.iter().filter_map(|mount| depth(&mount.target)).max();

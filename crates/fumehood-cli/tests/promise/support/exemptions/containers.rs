@@ -241,11 +241,6 @@ pub(super) const EXEMPT: &[Exempt] = &[
     },
     Exempt {
         backends: ENGINES,
-        promises: &["filesystem::a_working_directory_below_scratch_is_made"],
-        reason: "the working directory must be there: process 1 goes to it, and makes none",
-    },
-    Exempt {
-        backends: ENGINES,
         promises: &["images::"],
         reason: "it is about images of our own store; an engine has its own, which its tests are about",
     },
