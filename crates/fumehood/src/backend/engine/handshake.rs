@@ -139,7 +139,7 @@ fn order(plan: &Plan, seal: [u8; SEAL]) -> Order {
         deadline_us: wall.map(|wall| micros(wall + limits.grace() + ABANDONED)),
         asked: Asked {
             memory: limits.memory().finite().map(|memory| memory.0),
-            pids: limits.pids().finite().map(|pids| pids.saturating_add(1)),
+            pids: super::limits::pids(limits),
         },
         scratch: directories(plan).into_iter().map(|(path, _)| path).collect::<Vec<PathBuf>>(),
     }

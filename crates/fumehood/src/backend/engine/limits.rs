@@ -4,6 +4,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::preset::Ulimit;
 use crate::backend::native::script::NO_CORE;
+use crate::backend::native::tree::MOST_PIDS;
 use crate::{Limit, Limits};
 
 /// Sizes of directories in memory: bytes, 0 for no limit, and inodes.
@@ -22,6 +23,11 @@ impl Sizes {
             inodes: limits.inodes().finite(),
         }
     }
+}
+
+/// How many processes a container may have: the program's, and the init.
+pub(super) fn pids(limits: &Limits) -> Option<u64> {
+    limits.pids().finite().map(|pids| pids.saturating_add(1).min(MOST_PIDS))
 }
 
 /// Processes of all containers of Podman together. Services of most hosts may have twice as many.

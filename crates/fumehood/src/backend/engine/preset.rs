@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::inside::INIT;
-use super::limits::{Sizes, ulimits};
+use super::limits::{Sizes, pids, ulimits};
 use crate::plan::Plan;
 use crate::sabotage::leaves_out;
 use crate::{Access, Error, Network, Result, Seccomp};
@@ -165,7 +165,6 @@ impl HostConfig {
     fn new(plan: &Plan, around: &Around<'_>, init: &Path) -> Result<Self> {
         let limits = &plan.job.limits;
         let memory = limits.memory().finite().map_or(0, |memory| memory.0);
-        let pids = limits.pids().finite();
         let mut mounts = mounts(plan);
         mounts.push(Mount::bind(init, Path::new(INSIDE), true));
         Ok(Self {
@@ -183,10 +182,7 @@ impl HostConfig {
             memory,
             // The sum of both: no swap at all.
             memory_swap: memory,
-            // And the init.
-            pids_limit: pids
-                .filter(|_| !leaves_out("engine-pids"))
-                .map(|pids| pids.saturating_add(1)),
+            pids_limit: pids(limits).filter(|_| !leaves_out("engine-pids")),
             nano_cpus: limits.cpus().finite().map_or(0, |cpus| u64::from(cpus.milli) * 1_000_000),
             ulimits: ulimits(limits, around.podman),
             tmpfs: scratch(plan, around),

@@ -101,6 +101,12 @@ fn the_walls_stand_in_every_request() {
 }
 
 #[test]
+fn no_more_processes_are_asked_for_than_kernels_take() {
+    let job = job().limits(|limits| limits.pids = Some((4 << 20).into()));
+    assert_eq!(asked_for(&job, false)["HostConfig"]["PidsLimit"], 4 << 20);
+}
+
+#[test]
 fn scratch_executes_is_limited_and_the_program_s() {
     let tmpfs = asked_for(&job().tmpfs("/work"), false)["HostConfig"]["Tmpfs"].clone();
     for path in ["/workspace", "/tmp", "/work"] {

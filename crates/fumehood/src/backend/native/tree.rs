@@ -17,7 +17,7 @@ use crate::{Error, Result};
 const CHOSEN: &str = "FUMEHOOD_CGROUP";
 
 /// No kernel has more processes (`PID_MAX_LIMIT`, `proc(5)`), and `pids.max` takes no larger number.
-const MOST_PIDS: u64 = 4 << 20;
+pub(crate) const MOST_PIDS: u64 = 4 << 20;
 
 /// The control groups that this process can use, found by trying, once.
 pub(crate) fn hierarchy() -> &'static Result<Hierarchy, Blocked> {
