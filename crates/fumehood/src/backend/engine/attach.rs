@@ -78,13 +78,19 @@ impl Scanner {
 
 /// A new seal. It begins with a byte that no text has, so that what people read is not held back.
 pub(super) fn seal() -> io::Result<[u8; SEAL]> {
-    let mut seal = [0; SEAL];
-    let got = rustix::rand::getrandom(&mut seal, rustix::rand::GetRandomFlags::empty())?;
-    if got < SEAL {
-        return Err(io::Error::other("the kernel gave too few random bytes"));
-    }
+    let mut seal = random()?;
     seal[0] = 0xff;
     Ok(seal)
+}
+
+/// Random bytes, for a key.
+pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    if got < N {
+        return Err(io::Error::other("the kernel gave too few random bytes"));
+    }
+    Ok(bytes)
 }
 
 /// Where outputs go.

@@ -18,7 +18,7 @@ use super::attach::{self, Frames, Outputs};
 use super::facts::Facts;
 use super::http::{Failure, Hijacked};
 use super::meter::Asked;
-use super::order::{self, Answer, GO, Order, SEAL, Wanted};
+use super::order::{self, Answer, GO, Key, Order, SEAL, Wanted};
 use super::preset::directories;
 use super::refuse;
 use super::running::{Kept, Running, went_away};
@@ -73,9 +73,11 @@ pub(super) async fn begin(
 ) -> Result<Started> {
     let failed = |source: io::Error| Error::internal("connect the program's streams", source);
     let seal = attach::seal().map_err(failed)?;
+    let key = attach::random().map_err(failed)?;
     let (reader, mut writer) = tokio::io::split(streams);
     let mut frames = Frames(reader);
-    let facts = ready(engine, plan, seal, &mut frames, &mut writer).await?;
+    let order = order(plan, seal, key);
+    let facts = ready(engine, plan, &order, &mut frames, &mut writer).await?;
     steps.done("init");
     let found = judge(engine, plan, &facts)?;
     let [stdin, stdout, stderr] =
@@ -88,7 +90,7 @@ pub(super) async fn begin(
         // A program that wants no more, or is gone, is no reason to end the run.
         let _ = attach::input(stdin, writer).await;
     });
-    let running = Running::new(engine, plan, kept, pump, feed, sealed);
+    let running = Running::new(engine, plan, kept, pump, feed, (sealed, key));
     Ok(Started {
         tether: Tether::Foreign(Box::new(running)),
         group: None,
@@ -117,13 +119,14 @@ fn notes(plan: &Plan) -> Vec<MountNote> {
         .collect()
 }
 
-fn order(plan: &Plan, seal: [u8; SEAL]) -> Order {
+fn order(plan: &Plan, seal: [u8; SEAL], key: Key) -> Order {
     use std::os::unix::ffi::OsStrExt;
     let limits = &plan.job.limits;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let wall = limits.wall_time().finite();
     Order {
         seal,
+        key,
         args: plan.job.args.clone(),
         candidates: plan.candidates.clone(),
         env: plan
@@ -152,12 +155,12 @@ type Writer = WriteHalf<Hijacked>;
 async fn ready(
     engine: &Engine,
     plan: &Plan,
-    seal: [u8; SEAL],
+    order: &Order,
     frames: &mut Reader,
     writer: &mut Writer,
 ) -> Result<Facts> {
     let mut bytes = Vec::new();
-    let written = order::put(&mut bytes, &order(plan, seal));
+    let written = order::put(&mut bytes, order);
     written.map_err(|error| Error::internal("write the order down", error))?;
     // A container that cannot take it says why, or ends.
     let _ = timeout(PATIENCE, writer.write_all(&bytes)).await;

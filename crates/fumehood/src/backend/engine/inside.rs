@@ -317,7 +317,7 @@ fn finish(order: &Order, ending: &Ending, mut stdout: File) -> io::Result<()> {
     // for room.
     rustix::io::ioctl_fionbio(&stdout, false)?;
     stdout.write_all(&order.seal)?;
-    order::put(&mut stdout, ending)?;
+    order::put_tagged(&mut stdout, &order.key, ending)?;
     let Some(wanted) = &order.collect else { return Ok(()) };
     let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
     let root = rustix::fs::open("/", flags, rustix::fs::Mode::empty())?;
@@ -337,6 +337,7 @@ mod tests {
     fn order() -> Order {
         Order {
             seal: [7; SEAL],
+            key: [8; 32],
             args: Vec::new(),
             candidates: Vec::new(),
             env: Vec::new(),
@@ -377,7 +378,7 @@ mod tests {
             let bytes = read.join().unwrap();
             let at = bytes.iter().position(|byte| *byte != b'x').unwrap();
             let mut said = bytes[at..].strip_prefix(&[7; SEAL]).unwrap();
-            assert_eq!(order::get::<Ending>(&mut said).unwrap().status, 0);
+            assert_eq!(order::get_tagged::<Ending>(&mut said, &[8; 32]).unwrap().status, 0);
         });
     }
 }

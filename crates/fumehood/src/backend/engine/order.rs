@@ -4,13 +4,16 @@
 //! that lets it begin; whatever follows is the program's. Its answers come on standard output. Before
 //! there is a program nobody else writes there. Afterwards the program does, so the last answer is
 //! behind a seal: random bytes of the order that the program never sees, written when nothing of it
-//! is left.
+//! is left. Its pipe may be left, though: a program can open the other end of its own output, and pass it
+//! to one in another container by a socket in a mount of both. That one reads the seal and can write
+//! behind it, so how it ended is tagged, by a key of the order that never comes back.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::job::files::Collect;
 
@@ -19,6 +22,9 @@ pub(super) const GO: u8 = b'g';
 
 /// Bytes of a seal: nobody guesses 256 bits.
 pub(super) const SEAL: usize = 32;
+
+/// What tags are made with.
+pub(super) type Key = [u8; 32];
 
 /// More than any order or answer has.
 const LONGEST: u32 = 16 << 20;
@@ -31,6 +37,7 @@ pub(super) const KILL_ALL: i32 = 30;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) seal: [u8; SEAL],
+    pub(super) key: Key,
     pub(super) args: Vec<String>,
     /// Where the program is looked for.
     pub(super) candidates: Vec<PathBuf>,
@@ -145,6 +152,49 @@ pub(super) fn get<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
     Ok(serde_json::from_slice(&bytes)?)
 }
 
+/// Writes a message and its tag.
+pub(super) fn put_tagged(
+    to: &mut impl Write,
+    key: &Key,
+    message: &impl Serialize,
+) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    put(&mut bytes, message)?;
+    let tag = tag(key, &bytes);
+    bytes.extend(tag);
+    to.write_all(&bytes)?;
+    to.flush()
+}
+
+/// Reads a message that has its tag.
+///
+/// # Errors
+/// `InvalidData` if it is another's.
+pub(super) fn get_tagged<T: DeserializeOwned>(from: &mut impl Read, key: &Key) -> io::Result<T> {
+    let mut len = [0; 4];
+    from.read_exact(&mut len)?;
+    let mut bytes = len.to_vec();
+    bytes.resize(len.len() + length(len)?, 0);
+    from.read_exact(&mut bytes[len.len()..])?;
+    let mut said = [0; 32];
+    from.read_exact(&mut said)?;
+    if said != tag(key, &bytes) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it has another tag"));
+    }
+    get(&mut bytes.as_slice())
+}
+
+/// HMAC-SHA-256 (RFC 2104).
+fn tag(key: &Key, message: &[u8]) -> [u8; 32] {
+    let padded = |pad: u8| {
+        let mut block = [pad; 64];
+        block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+        block
+    };
+    let inner = Sha256::new().chain_update(padded(0x36)).chain_update(message).finalize();
+    Sha256::new().chain_update(padded(0x5c)).chain_update(inner).finalize().into()
+}
+
 /// How long a message is.
 pub(super) fn length(len: [u8; 4]) -> io::Result<usize> {
     let len = u32::from_le_bytes(len);
@@ -152,4 +202,31 @@ pub(super) fn length(len: [u8; 4]) -> io::Result<usize> {
         return Err(io::Error::other("a message is too long"));
     }
     usize::try_from(len).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_those_of_the_standard() {
+        // RFC 4231, test case 1.
+        let mut key = [0; 32];
+        key[..20].fill(0x0b);
+        let hex: String = tag(&key, b"Hi There").iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+    }
+
+    #[test]
+    fn nobody_changes_a_byte_of_a_tagged_message() {
+        let mut bytes = Vec::new();
+        put_tagged(&mut bytes, &[1; 32], &"said").unwrap();
+        assert_eq!(get_tagged::<String>(&mut bytes.as_slice(), &[1; 32]).unwrap(), "said");
+        get_tagged::<String>(&mut bytes.as_slice(), &[2; 32]).unwrap_err();
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            get_tagged::<String>(&mut bytes.as_slice(), &[1; 32]).unwrap_err();
+        }
+    }
 }

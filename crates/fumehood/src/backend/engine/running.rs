@@ -14,7 +14,7 @@ use super::Engine;
 use super::failure::failed;
 use super::http::{Client, Failure};
 use super::inside::PASSED_ON;
-use super::order::{self, Failed, KILL_ALL, Step};
+use super::order::{self, Failed, KILL_ALL, Key, Step};
 use super::preset::{Container, USER};
 use crate::backend::{Ending, Foreign, Soon};
 use crate::plan::Plan;
@@ -137,6 +137,8 @@ pub(super) struct Running {
     feed: JoinHandle<()>,
     /// Whether the last words have begun to come.
     sealed: Arc<AtomicBool>,
+    /// What they are tagged by.
+    key: Key,
     /// Whether we asked the program to end.
     asked: bool,
     /// When an engine that was told to kill the container, and does not, is waited for no more.
@@ -155,7 +157,7 @@ impl Running {
         kept: Kept,
         pump: JoinHandle<io::Result<Option<File>>>,
         feed: JoinHandle<()>,
-        sealed: Arc<AtomicBool>,
+        (sealed, key): (Arc<AtomicBool>, Key),
     ) -> Self {
         let path = plan.env.get("PATH").unwrap_or_default().to_string_lossy().into_owned();
         Self {
@@ -165,6 +167,7 @@ impl Running {
             pump: Pump::Runs(pump),
             feed,
             sealed,
+            key,
             asked: false,
             give_up: None,
             collected: None,
@@ -196,8 +199,12 @@ impl Running {
         };
         let Some(mut behind) = behind else { return self.without_a_word().await };
         let read = behind.seek(SeekFrom::Start(0));
-        let read: io::Result<order::Ending> = read.and_then(|_| order::get(&mut behind));
-        let Ok(ending) = read else { return self.without_a_word().await };
+        let read = read.and_then(|_| order::get_tagged(&mut behind, &self.key));
+        let ending: order::Ending = match read {
+            Ok(ending) => ending,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(forged()),
+            Err(_) => return self.without_a_word().await,
+        };
         self.collected = Some(behind);
         if ending.asked_to_end && !self.asked {
             self.is_engine_there().await?;
@@ -302,6 +309,14 @@ fn stands_still() -> Error {
     Error::internal("follow the container", source)
 }
 
+/// The init has died with its key, so how it truly ended is not to be known.
+fn forged() -> Error {
+    let said =
+        "another program has the container's output, and wrote how it ended in the init's place";
+    let source = io::Error::new(io::ErrorKind::InvalidData, said);
+    Error::internal("follow the container", source)
+}
+
 pub(super) fn went_away(source: &io::Error) -> Error {
     let said = format!("the engine went away while the program ran: {source}");
     let source = io::Error::new(io::ErrorKind::ConnectionAborted, said);
@@ -363,113 +378,4 @@ impl Drop for Running {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::os::unix::net::{UnixListener, UnixStream};
-    use std::sync::OnceLock;
-    use std::sync::mpsc::Receiver;
-
-    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-
-    use super::*;
-
-    /// Reads a request and says what it asks for.
-    fn request(stream: &mut UnixStream) -> String {
-        let mut bytes = [0; 64 << 10];
-        let count = stream.read(&mut bytes).unwrap();
-        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-        text.lines().next().unwrap_or_default().to_owned()
-    }
-
-    /// An engine that answers the first request when it is told to, and the second at once.
-    fn engine(listener: &UnixListener, told: &UnboundedSender<String>, go: &std::sync::Barrier) {
-        let (mut stream, _) = listener.accept().unwrap();
-        told.send(request(&mut stream)).unwrap();
-        go.wait();
-        let answer = "HTTP/1.1 201 Created\r\nContent-Length: 10\r\nConnection: close\r\n\r\n";
-        write!(stream, "{answer}{{\"Id\":\"x\"}}").unwrap();
-        drop(stream);
-        let (mut stream, _) = listener.accept().unwrap();
-        let asked = request(&mut stream);
-        write!(stream, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
-        told.send(asked).unwrap();
-    }
-
-    /// Waits for a request to remove a container, and until whoever asked does something else or never
-    /// will. Says whether they did, before it answers.
-    fn slow_engine(listener: &UnixListener, free: &Receiver<()>, said: &OnceLock<bool>) {
-        let (mut stream, _) = listener.accept().unwrap();
-        assert!(request(&mut stream).starts_with("DELETE "));
-        let is_free = free.recv_timeout(Duration::from_secs(10)).is_ok();
-        std::thread::sleep(Duration::from_millis(50));
-        said.set(is_free).unwrap();
-        write!(stream, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
-    }
-
-    #[test]
-    fn a_removal_keeps_nobody_waiting_but_the_end_of_the_runtime() {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
-        let (tell, free) = std::sync::mpsc::channel();
-        let said = &OnceLock::new();
-        std::thread::scope(|scope| {
-            scope.spawn(move || slow_engine(&listener, &free, said));
-            let client = Client::new(dir.path().join("s"));
-            let kept = Kept { client, id: "x".to_owned(), gone: false };
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(async move {
-                drop(kept);
-                tell.send(()).unwrap();
-            });
-            drop(runtime);
-            assert_eq!(said.get(), Some(&true), "was it waited for, and where?");
-        });
-    }
-
-    #[tokio::test]
-    async fn an_engine_that_does_not_kill_is_given_up() {
-        let mut running = Running {
-            engine: BackendName::Docker,
-            client: Client::new("/nowhere"),
-            kept: None,
-            pump: Pump::Runs(tokio::spawn(std::future::pending())),
-            feed: tokio::spawn(async {}),
-            sealed: Arc::default(),
-            asked: false,
-            give_up: None,
-            collected: None,
-            program: String::new(),
-            cwd: String::new(),
-            path: String::new(),
-        };
-        running.kill();
-        let at = running.give_up.as_mut().expect("it has begun to count");
-        *at = Instant::now();
-        let waited = tokio::time::timeout(LONGEST, running.ended()).await;
-        waited.expect("it is not waited for").unwrap_err();
-    }
-
-    #[tokio::test]
-    async fn a_container_that_nobody_waits_for_any_more_is_removed_when_it_is_made() {
-        let dir = std::env::temp_dir().join(format!("fumehood-create-{}", std::process::id()));
-        std::fs::create_dir(&dir).unwrap();
-        let listener = UnixListener::bind(dir.join("s")).unwrap();
-        let (told, mut hears) = unbounded_channel();
-        let go = Arc::new(std::sync::Barrier::new(2));
-        let theirs = Arc::clone(&go);
-        let engine = std::thread::spawn(move || engine(&listener, &told, &theirs));
-        let client = Client::new(dir.join("s"));
-        let asked = tokio::select! {
-            _ = Kept::create(&client, "name".to_owned(), super::super::tests::container()) => {
-                panic!("nobody has answered")
-            }
-            asked = hears.recv() => asked.unwrap(),
-        };
-        assert!(asked.starts_with("POST /v1.40/containers/create?name=name"), "{asked}");
-        go.wait();
-        let removed = tokio::time::timeout(LONGEST, hears.recv()).await.unwrap().unwrap();
-        assert!(removed.starts_with("DELETE /v1.40/containers/x?"), "{removed}");
-        engine.join().unwrap();
-        std::fs::remove_dir_all(dir).unwrap();
-    }
-}
+mod tests;
