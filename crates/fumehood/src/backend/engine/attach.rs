@@ -100,22 +100,36 @@ pub(super) struct Outputs {
     pub(super) stderr: OwnedFd,
 }
 
+/// How the last words begin, and how many bytes they have at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words {
+    pub(super) seal: [u8; SEAL],
+    pub(super) most: u64,
+}
+
 /// Carries both outputs to the supervisor, until the connection ends; gives what came behind the
-/// seal. An output that nobody takes any more is dropped, for what matters comes last.
+/// seal. An output that nobody takes any more is dropped, for what matters comes last. When more comes
+/// than the init has to say, it is not the init that says it.
 pub(super) async fn outputs(
     mut frames: Frames<impl AsyncRead + Unpin>,
     to: Outputs,
-    seal: [u8; SEAL],
+    words: Words,
     sealed: Arc<AtomicBool>,
 ) -> io::Result<Option<File>> {
     let mut to = [Some(near(to.stdout)?), Some(near(to.stderr)?)];
-    let mut scanner = Scanner::new(seal);
+    let mut scanner = Scanner::new(words.seal);
     let mut behind: Option<File> = None;
+    let mut left = words.most;
     // A connection that breaks is like one that ends: whether the seal came says which it was.
     while let Ok(Some((is_stderr, piece))) = frames.next().await {
         if is_stderr {
             write(&mut to[1], &piece).await;
         } else if let Some(behind) = &mut behind {
+            let len = piece.len() as u64;
+            if len > left {
+                break;
+            }
+            left -= len;
             behind.write_all(&piece)?;
         } else {
             let (output, rest) = scanner.push(&piece);
@@ -206,6 +220,23 @@ mod tests {
     fn without_a_seal_everything_is_output() {
         let (output, behind) = scan(&[b"a\xff", b"\x07\x07", b"b\xff\x07"]);
         assert_eq!((output.as_slice(), behind), (b"a\xff\x07\x07b\xff\x07".as_slice(), None));
+    }
+
+    /// A program in another container can have this end of the pipe, and never stop.
+    #[tokio::test]
+    async fn no_more_is_kept_than_an_init_says() {
+        let frame = |bytes: &[u8]| {
+            let len = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+            [&[1, 0, 0, 0], len.as_slice(), bytes].concat()
+        };
+        let more = frame(&[b'x'; 1000]).repeat(100);
+        let bytes = [frame(&[7; SEAL]), frame(b"said"), more].concat();
+        let ((_out, stdout), (_err, stderr)) =
+            (rustix::pipe::pipe().unwrap(), rustix::pipe::pipe().unwrap());
+        let words = Words { seal: [7; SEAL], most: 2500 };
+        let to = Outputs { stdout, stderr };
+        let behind = outputs(Frames(bytes.as_slice()), to, words, Arc::default()).await.unwrap();
+        assert_eq!(behind.unwrap().metadata().unwrap().len(), 2004);
     }
 
     #[tokio::test]

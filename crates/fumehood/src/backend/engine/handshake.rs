@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::Engine;
-use super::attach::{self, Frames, Outputs};
+use super::attach::{self, Frames, Outputs, Words};
 use super::facts::Facts;
 use super::http::{Failure, Hijacked};
 use super::meter::Asked;
@@ -85,7 +85,8 @@ pub(super) async fn begin(
     writer.write_all(&[GO]).await.map_err(failed)?;
     let sealed = Arc::new(AtomicBool::new(false));
     let to = Outputs { stdout, stderr };
-    let pump = tokio::spawn(attach::outputs(frames, to, seal, Arc::clone(&sealed)));
+    let words = Words { seal, most: order.longest_end() };
+    let pump = tokio::spawn(attach::outputs(frames, to, words, Arc::clone(&sealed)));
     let feed = tokio::spawn(async move {
         // A program that wants no more, or is gone, is no reason to end the run.
         let _ = attach::input(stdin, writer).await;

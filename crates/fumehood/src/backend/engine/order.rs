@@ -58,6 +58,24 @@ pub(super) struct Order {
     pub(super) scratch: Vec<PathBuf>,
 }
 
+/// More than it takes to say how it ended, and to list what was not collected.
+const ENDING: u64 = 64 << 20;
+
+/// More than it takes to say which file follows: paths that a call takes have 4096 bytes, and are said
+/// with four characters for each at most. Files below longer ones may be cut off.
+const ENTRY: u64 = 32 << 10;
+
+impl Order {
+    /// More bytes than the init has to say behind the seal.
+    pub(super) fn longest_end(&self) -> u64 {
+        let files = self
+            .collect
+            .as_ref()
+            .map_or(0, |wanted| wanted.files.saturating_mul(ENTRY).saturating_add(wanted.size));
+        files.saturating_add(ENDING)
+    }
+}
+
 /// What to bring back, within which limits.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Wanted {
