@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{Error, Result, text};
 
@@ -135,15 +136,55 @@ pub fn look(dir: &Path) -> Validation {
     Validation { problems, config: Some(config) }
 }
 
-/// What of the host a bundle shows without an overlay having to be over it: the source of every bind
-/// mount, and a root that is read-only anyway.
-pub(crate) fn sources(dir: &Path) -> Vec<PathBuf> {
+/// What a bundle shows of the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Which mount shows it, counted from 0; none for the root.
+    pub(crate) mount: Option<usize>,
+    /// What it is, links followed.
+    pub(crate) path: PathBuf,
+    /// Whether what is mounted below it is shown, too.
+    pub(crate) nested: bool,
+    /// Whether the runtime may do there what the bundle leaves to it. What the program writes has an overlay
+    /// before it in any case.
+    pub(crate) writable: bool,
+}
+
+/// The root of a bundle and the source of every bind mount.
+pub(crate) fn sources(dir: &Path) -> Vec<Source> {
     let Some(config) = look(dir).config else { return Vec::new() };
-    let root = config.root.filter(|root| root.readonly).map(|root| root.path);
-    let binds = config.mounts.into_iter().filter(BindMount::is_bind).map(|mount| mount.source);
-    let paths = root.into_iter().chain(binds);
-    // Links are followed here, so that what they lead to is what is made read-only.
-    paths.filter_map(|path| fs::canonicalize(dir.join(path)).ok()).collect()
+    let path = |path: &Path| fs::canonicalize(dir.join(path)).ok();
+    let root = config.root.and_then(|root| {
+        let writable = !root.readonly;
+        Some(Source { mount: None, path: path(&root.path)?, nested: true, writable })
+    });
+    let binds = config.mounts.iter().enumerate().filter(|(_, mount)| mount.is_bind());
+    let binds = binds.filter_map(|(index, mount)| {
+        let nested = mount.options.iter().any(|option| option == "rbind");
+        Some(Source { mount: Some(index), path: path(&mount.source)?, nested, writable: false })
+    });
+    root.into_iter().chain(binds).collect()
+}
+
+/// The `config.json` of a bundle whose [sources] are at other places, each with all that is to be seen
+/// there.
+pub(crate) fn moved(dir: &Path, places: &[(Option<usize>, PathBuf)]) -> Result<String> {
+    let path = dir.join("config.json");
+    let failed = |error| Error::internal(format!("read {}", path.display()), error);
+    let text = fs::read_to_string(&path).map_err(failed)?;
+    let mut config: Value = serde_json::from_str(&text).map_err(|error| failed(error.into()))?;
+    for (mount, place) in places {
+        let Some(index) = mount else {
+            config["root"]["path"] = json!(place);
+            continue;
+        };
+        let mount = &mut config["mounts"][index];
+        let options = mount["options"].as_array().into_iter().flatten();
+        let other = options.filter(|option| *option != "bind" && *option != "rbind").cloned();
+        mount["options"] = other.chain([json!("rbind")]).collect();
+        mount["source"] = json!(place);
+    }
+    Ok(config.to_string())
 }
 
 fn missing(dir: &Path, path: &Path, what: &str) -> Option<String> {

@@ -15,7 +15,7 @@ use fumehood::runner::{Bundle, Cmd};
 use fumehood::{BackendName, Job, Root, Stdin};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-const CASES: [(&str, fn(&Path)); 9] = [
+const CASES: [(&str, fn(&Path)); 11] = [
     ("p_1_arguments_pass_through", p_1),
     ("p_2_spaces_and_tabs_are_preserved", p_2),
     ("p_3_an_environment_replaces_all", p_3),
@@ -25,6 +25,8 @@ const CASES: [(&str, fn(&Path)); 9] = [
     ("p_7_the_bundle_is_valid", p_7),
     ("runs_do_not_get_in_each_other_s_way", concurrent),
     ("nothing_written_reaches_the_host", overlaid),
+    ("a_bind_shows_nothing_that_is_mounted_below_its_source", bound),
+    ("any_directory_of_the_host_can_be_shown", shown),
 ];
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         }
         Some("printenv") => return print(args.map(|name| std::env::var(name).unwrap_or_default())),
         Some("writeall") => return write_all(args),
+        Some("list") => return print(args.flat_map(names)),
         _ => {}
     }
     libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
@@ -50,6 +53,14 @@ fn print(lines: impl Iterator<Item = String>) -> ExitCode {
     std::io::Write::write_all(&mut std::io::stdout(), b"\n").unwrap();
     std::io::Write::write_all(&mut std::io::stdout(), lines.as_bytes()).unwrap();
     ExitCode::SUCCESS
+}
+
+fn names(dir: impl AsRef<Path>) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names
 }
 
 fn write_all(paths: impl Iterator<Item = String>) -> ExitCode {
@@ -88,7 +99,7 @@ fn furnish(bundle: &Path) {
     }
     std::fs::create_dir(bundle.join("data")).unwrap();
     std::fs::write(bundle.join("data/file"), "untouched").unwrap();
-    for name in ["runner", "printargs", "printenv", "writeall"] {
+    for name in ["runner", "printargs", "printenv", "writeall", "list"] {
         std::fs::copy(std::env::current_exe().unwrap(), root.join(name)).unwrap();
     }
     let capabilities = r#"["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]"#;
@@ -106,7 +117,7 @@ fn furnish(bundle: &Path) {
             {{"destination": "/sys", "type": "sysfs", "source": "sysfs",
               "options": ["nosuid", "noexec", "nodev", "ro"]}},
             {{"destination": "/data", "type": "bind", "source": "data", "options": ["bind"]}},
-            {{"destination": "/tmp/foo", "type": "bind", "source": "/usr", "options": ["rbind"]}}],
+            {{"destination": "/tmp/foo", "type": "bind", "source": "/", "options": ["bind"]}}],
         "linux": {{"namespaces": [{{"type": "pid"}}, {{"type": "network"}}, {{"type": "ipc"}},
             {{"type": "uts"}}, {{"type": "mount"}}]}}}}"#
     );
@@ -185,4 +196,33 @@ fn overlaid(bundle: &Path) {
     job.stdin = Stdin::None;
     let refused = fumehood::blocking::run(&job).unwrap_err().to_string();
     assert!(refused.contains("name backend runsc"), "{refused}");
+}
+
+fn bound(bundle: &Path) {
+    assert_eq!(output(&command(bundle, "list", ["/tmp/foo"])), names("/").join("\n"));
+    assert_eq!(output(&command(bundle, "list", ["/tmp/foo/proc"])), "");
+    let written = "/tmp/foo/tmp/fumehood-wrote-this";
+    output(&command(bundle, "writeall", [written]));
+    assert!(!Path::new("/tmp/fumehood-wrote-this").exists());
+}
+
+/// Also those that the runtime works in, or that have other mounts in them.
+fn shown(bundle: &Path) {
+    let path = bundle.join("config.json");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let asked = r#""source": "/", "options": ["bind"]"#;
+    for source in ["/", "/sys", "/dev", "/mnt", "/usr"] {
+        for option in ["bind", "rbind"] {
+            let other = format!(r#""source": "{source}", "options": ["{option}"]"#);
+            std::fs::write(&path, config.replace(asked, &other)).unwrap();
+            let seen = output(&command(bundle, "list", ["/tmp/foo"]));
+            // gVisor shows neither devices that it does not pass on nor sockets.
+            let is_plain = |name: &String| Path::new(source).join(name).is_dir();
+            let missing: Vec<_> = names(source)
+                .into_iter()
+                .filter(|name| is_plain(name) && !seen.lines().any(|line| line == name))
+                .collect();
+            assert!(missing.is_empty(), "{source}, {option}: {missing:?}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ use list::{append, c_string};
 pub(crate) use rlimits::{NO_CORE, own_tasks};
 use rlimits::{no_core, rlimits};
 pub(crate) use shared::{Split, rest, template};
-pub(crate) use tool::{Home, Scratch, Shown, Tool, home, tool};
+pub(crate) use tool::{Hidden, Home, Scratch, Shown, Tool, home, tool};
 
 const READ_ONLY: u32 = nr::MOUNT_ATTR_RDONLY | nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV;
 const SCRATCH: u32 = nr::MOUNT_ATTR_NOSUID | nr::MOUNT_ATTR_NODEV;

@@ -55,7 +55,14 @@ fn lodging(plan: &Plan) -> Result<Lodging> {
             let target = args::reached(plan, &lodging, source);
             let (source, directory) = (source.clone(), *directory);
             if target != source && !lodging.home.shown.iter().any(|shown| shown.target == target) {
-                lodging.home.shown.push(Shown { source, target, directory });
+                lodging.home.shown.push(Shown {
+                    source,
+                    target,
+                    directory,
+                    nested: true,
+                    attributes: Shown::WRITABLE,
+                    hidden: Vec::new(),
+                });
             }
         }
     }

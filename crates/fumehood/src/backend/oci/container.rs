@@ -13,7 +13,7 @@ use super::home::Lodging;
 use super::place::{self, Place};
 use super::sign::{self, Sign};
 use super::tenant::{self, Judge, Sent, Tenant, not_built, not_killed};
-use super::{Kind, Runtime, as_is, config, devices, failure};
+use super::{Kind, Runtime, as_is, config, devices, failure, sources};
 use crate::backend::inner::End;
 use crate::backend::native::ahead::Ahead;
 use crate::backend::native::cell::exec_error;
@@ -87,9 +87,7 @@ async fn attempt(
     if devices::are_ours(runtime.kind, plan) {
         devices::furnish(&place)?;
     }
-    if let Some(config) = config? {
-        place.file(Path::new("bundle/config.json"), config.as_bytes())?;
-    }
+    place.file(Path::new("bundle/config.json"), config?.as_bytes())?;
     let sign = Arc::new(Sign::expect(&place));
     let end = place.opened("end")?;
     let began = Instant::now();
@@ -104,12 +102,12 @@ async fn attempt(
     Ok(tenant.started(started.group, started.notes, steps))
 }
 
-/// The `config.json` of a bundle of ours.
-fn written(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<Option<String>> {
-    if as_is::dir(plan).is_some() {
-        return Ok(None);
+/// The `config.json` of a bundle.
+fn written(kind: Kind, plan: &Plan, lodging: &Lodging) -> Result<String> {
+    match as_is::dir(plan) {
+        Some(dir) => sources::moved(&lodging.place, dir),
+        None => config::config(kind, plan, lodging),
     }
-    config::config(kind, plan, lodging).map(Some)
 }
 
 /// Whose the program's files are, where that is not who makes them.
@@ -147,7 +145,7 @@ fn tool(runtime: &Runtime, plan: &Plan, lodging: &Lodging, platform: Option<&str
     args.extend(["run", "--pid-file"].map(OsString::from));
     args.push(lodging.path(sign::FILE).into());
     args.push("--bundle".into());
-    let bundle = as_is::dir(plan).map_or_else(|| lodging.path("bundle"), Path::to_path_buf);
+    let bundle = lodging.path("bundle");
     args.push(bundle.clone().into());
     args.push(id().into());
     let env = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()];
@@ -156,7 +154,7 @@ fn tool(runtime: &Runtime, plan: &Plan, lodging: &Lodging, platform: Option<&str
         program: runtime.program.clone(),
         args,
         env: env.into_iter().chain([runtime_dir]).collect(),
-        cwd: bundle,
+        cwd: as_is::dir(plan).map_or(bundle, Path::to_path_buf),
     }
 }
 

@@ -6,6 +6,7 @@
 //! ├── covers       files that cover others
 //! ├── dev          devices, of who is root in gVisor
 //! ├── init end     process 1 of the container, and what it writes
+//! ├── sources      what a bundle that somebody else wrote shows of the host
 //! ├── files        /workspace, /tmp, gVisor's /dev/shm, writable mounts: each where the program sees it
 //! ├── state log pid   the runtime's own
 //! ```
@@ -13,7 +14,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::place::Place;
-use super::{Kind, devices};
+use super::{Kind, devices, sources};
 use crate::backend::native::script::{Home, Scratch, Shown};
 use crate::host::Host;
 use crate::job::Access;
@@ -83,7 +84,10 @@ impl Lodging {
                 Kind::Runsc => frozen(plan),
             },
             scratch,
-            shown: shown(&place, plan),
+            shown: match super::as_is::dir(plan) {
+                Some(dir) => sources::shown(&place, dir),
+                None => shown(&place, plan),
+            },
         };
         home.frozen = home.frozen.iter().map(|path| resolved(path)).collect();
         if leaves_out("home-frozen") {
@@ -115,9 +119,6 @@ fn lets_init_work(plan: &Plan) -> bool {
 /// What gVisor is to show read-only the kernel makes read-only for all of gVisor: its own check of a
 /// file that is opened to be truncated comes when it is empty already (seen with 20240729).
 fn frozen(plan: &Plan) -> Vec<PathBuf> {
-    if let Some(dir) = super::as_is::dir(plan) {
-        return crate::bundle::sources(dir);
-    }
     let sources = plan.root.iter().filter_map(|entry| match entry {
         Entry::Bind { source, access: Access::ReadOnly, .. } => Some(source.clone()),
         _ => None,
@@ -143,25 +144,37 @@ fn shown(place: &Path, plan: &Plan) -> Vec<Shown> {
             source: source.clone(),
             target: inside(&place.join("files"), target),
             directory: *directory,
+            nested: true,
+            attributes: Shown::WRITABLE,
+            hidden: Vec::new(),
         }),
         _ => None,
     });
     entries.collect()
 }
 
+/// The first place that is free of mounts' sources; of a bundle that somebody else wrote also one in a
+/// source, where it is hidden.
 fn choose(plan: &Plan) -> Result<PathBuf> {
-    let is_free = |place: &&str| {
-        let bundle = super::as_is::dir(plan).is_some_and(|dir| dir.starts_with(place));
-        let used = bundle
-            || plan.root.iter().any(|entry| match entry {
-                Entry::Bind { source, .. } => {
-                    source.starts_with(place) || Path::new(place).starts_with(source)
-                }
-                _ => false,
-            });
-        !used && Path::new(place).is_dir()
+    let bundle = super::as_is::dir(plan);
+    let mut sources: Vec<_> = plan
+        .root
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Bind { source, .. } => Some(source.clone()),
+            _ => None,
+        })
+        .collect();
+    sources.extend(bundle.into_iter().flat_map(crate::bundle::sources).map(|source| source.path));
+    let has_none = |place: &&Path| {
+        let used = sources.iter().map(PathBuf::as_path).chain(bundle);
+        place.is_dir() && !used.into_iter().any(|path| path.starts_with(place))
     };
-    PLACES.into_iter().find(is_free).map(PathBuf::from).ok_or_else(|| {
+    let is_free =
+        |place: &&Path| has_none(place) && !sources.iter().any(|path| place.starts_with(path));
+    let places = || PLACES.into_iter().map(Path::new);
+    let hidden = || places().find(has_none).filter(|_| bundle.is_some());
+    places().find(is_free).or_else(hidden).map(PathBuf::from).ok_or_else(|| {
         let reason =
             format!("finds no directory to work in: one of {} must exist", PLACES.join(", "));
         let fix = Some("mkdir /mnt".to_owned());

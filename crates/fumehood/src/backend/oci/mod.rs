@@ -16,6 +16,7 @@ pub(super) mod home;
 pub(super) mod place;
 mod rules;
 mod sign;
+mod sources;
 pub(super) mod tenant;
 
 use std::os::fd::OwnedFd;

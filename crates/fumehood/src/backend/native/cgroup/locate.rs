@@ -91,7 +91,7 @@ fn is_writable(options: &[String]) -> bool {
 }
 
 /// Undoes the octal escapes of mountinfo: `\040` is a space.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut plain = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {

@@ -40,4 +40,5 @@ pub(crate) use label::Life;
 pub(crate) use label::Owner;
 #[cfg(test)]
 use locate::Version;
+pub(crate) use locate::unescape;
 pub(crate) use usual::CGROUP2_SUPER_MAGIC;

@@ -50,7 +50,7 @@ pub(crate) struct Scratch {
     pub(crate) mode: u32,
 }
 
-/// A file or directory of the host at another place, writable.
+/// A file or directory of the host at another place.
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     /// Where it is on the host.
@@ -59,6 +59,25 @@ pub(crate) struct Shown {
     pub(crate) target: PathBuf,
     /// Whether it is a directory.
     pub(crate) directory: bool,
+    /// Whether what is mounted below it is shown, too.
+    pub(crate) nested: bool,
+    /// What holds for it: one of the constants here, or 0 for what holds on the host.
+    pub(crate) attributes: u32,
+    /// What of it, at the other place, is to be seen empty: memory file systems are over its directories.
+    pub(crate) hidden: Vec<(PathBuf, Hidden)>,
+}
+
+/// What something is that is to be seen empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    Directory,
+    File,
+}
+
+impl Shown {
+    /// Of what is the program's own.
+    pub(crate) const WRITABLE: u32 = SCRATCH;
+    pub(crate) const READ_ONLY: u32 = nr::MOUNT_ATTR_RDONLY;
 }
 
 /// A program of the host and how it is called.
@@ -152,7 +171,7 @@ fn directories(script: &mut Script, path: &Path) -> Result<()> {
 }
 
 fn show(script: &mut Script, shown: &Shown) -> Result<()> {
-    let Shown { source, target, directory } = shown;
+    let Shown { source, target, directory, nested, .. } = shown;
     let from = c_string(source.as_os_str().as_bytes())?;
     let to = c_string(target.as_os_str().as_bytes())?;
     if *directory {
@@ -163,9 +182,21 @@ fn show(script: &mut Script, shown: &Shown) -> Result<()> {
         }
         script.push_for(&Step::Touch { path: &to }, target);
     }
-    let attributes = u64::from(SCRATCH);
-    let step = Step::Bind { source: &from, target: &to, attributes, recursive: true, plain: true };
+    let attributes = u64::from(shown.attributes);
+    let step =
+        Step::Bind { source: &from, target: &to, attributes, recursive: *nested, plain: true };
     script.push_for(&step, target);
+    shown.hidden.iter().try_for_each(|(path, what)| hide(script, path, *what))
+}
+
+fn hide(script: &mut Script, path: &Path, what: Hidden) -> Result<()> {
+    if what == Hidden::Directory {
+        return tmpfs_at(script, path, &Scratch::small(path));
+    }
+    let to = c_string(path.as_os_str().as_bytes())?;
+    let (source, attributes) = (c"/dev/null", u64::from(SCRATCH));
+    let step = Step::Bind { source, target: &to, attributes, recursive: false, plain: true };
+    script.push_for(&step, path);
     Ok(())
 }
 
