@@ -28,6 +28,7 @@ promises![
     a_memory_limit_is_enforced_or_refused,
     a_process_limit_is_enforced_or_refused,
     a_cpu_time_limit_is_enforced_or_refused,
+    a_limit_of_cpu_time_is_told_before_it_kills,
     every_limit_has_a_finite_default,
     a_bare_number_is_no_limit,
 ];
@@ -250,6 +251,21 @@ fn a_cpu_time_limit_is_enforced_or_refused() -> Promise {
         Some(124) => assert_eq!(ran.report()["outcome"]["limit"], "cpu"),
         Some(99) => drop(ran.complains("cpu-time")),
         _ => panic!("neither enforced nor refused\n{ran}"),
+    }
+    Ok(())
+}
+
+/// By `SIGXCPU`, at the soft limit: `SIGKILL`, at the hard one, would say nothing, and whether a supervisor
+/// comes before it is a matter of who else runs.
+fn a_limit_of_cpu_time_is_told_before_it_kills() -> Promise {
+    let flags = ["--cpu-time", "7s", "--waive", "cpu-time"];
+    let text = run(&flags, &["sh", "-c", "ulimit -S -t; ulimit -H -t"]).prints();
+    let limits = text.lines().map(|line| line.parse().unwrap_or(u64::MAX));
+    match limits.collect::<Vec<_>>()[..] {
+        // Where no process has one by itself, nobody but the supervisor ends it.
+        [u64::MAX, u64::MAX] => {}
+        [soft, hard] => assert!(soft < hard, "{text}"),
+        _ => panic!("no two limits: {text}"),
     }
     Ok(())
 }

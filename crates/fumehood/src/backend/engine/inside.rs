@@ -111,9 +111,11 @@ fn limit(order: &Order) {
     ];
     for (resource, most) in limits {
         let Some(most) = most else { continue };
-        let hard = getrlimit(resource).maximum.unwrap_or(u64::MAX).min(most);
+        let own = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        // SIGXCPU at the soft limit, which says what is up, and SIGKILL a second later.
+        let hard = most.saturating_add(u64::from(resource == Resource::Cpu)).min(own);
         // The engine's limit stays where this one cannot be set.
-        let _ = setrlimit(resource, Rlimit { current: Some(hard), maximum: Some(hard) });
+        let _ = setrlimit(resource, Rlimit { current: Some(most.min(own)), maximum: Some(hard) });
     }
 }
 

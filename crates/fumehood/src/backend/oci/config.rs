@@ -100,9 +100,11 @@ fn rlimits(kind: Kind, plan: &Plan, lodging: &Lodging) -> Vec<Value> {
     let counted = counted.into_iter().filter(|_| kind != Kind::Runsc);
     let set = set.into_iter().chain(counted).filter_map(|(name, resource, limit)| {
         // A lower limit of the caller's own stays: raising it would take a privilege.
-        let own = getrlimit(resource).maximum;
-        let hard = own.into_iter().chain(limit).min()?;
-        limit.map(|_| json!({"type": name, "soft": hard, "hard": hard}))
+        let own = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = limit?;
+        // SIGXCPU at the soft limit, which says what is up, and SIGKILL a second later.
+        let hard = limit.saturating_add(u64::from(resource == Resource::Cpu));
+        Some(json!({"type": name, "soft": limit.min(own), "hard": hard.min(own)}))
     });
     set.collect()
 }
