@@ -112,6 +112,7 @@ impl Backend for Nsjail {
 
     fn fit(&self, plan: &mut Plan) -> Result<()> {
         refuse(plan)?;
+        home::check_cwd(plan)?;
         home::check_collect(plan)
     }
 

@@ -20,7 +20,7 @@ use crate::host::Host;
 use crate::job::Access;
 use crate::plan::{Entry, Plan};
 use crate::sabotage::leaves_out;
-use crate::{Error, ErrorKind, Result};
+use crate::{BackendName, Error, ErrorKind, Result};
 
 /// Directories that hosts have and runtimes do not look into. The first that exists and has no source
 /// of a mount below it is covered, for the runtime only.
@@ -251,6 +251,20 @@ fn at(own: &[PathBuf], path: &Path) -> PathBuf {
 pub(in crate::backend) fn cover_of(path: &Path) -> PathBuf {
     let name = path.to_string_lossy().replace('/', "_");
     Path::new("covers").join(name)
+}
+
+/// Refuses what would have to be made in `/dev/shm`, which tools mount themselves when directories are made
+/// already. crun makes its own, as the program's user; others either make it root's or not at all.
+pub(in crate::backend) fn check_cwd(plan: &Plan) -> Result<()> {
+    let cwd = &plan.job.cwd;
+    if plan.backend() == BackendName::Crun || !cwd.starts_with(SHM) || cwd == Path::new(SHM) {
+        return Ok(());
+    }
+    let problem = format!(
+        "backend {} makes no directories in {SHM}; use /workspace, /tmp or a tmpfs, or backend native",
+        plan.backend()
+    );
+    Err(Error::invalid("cwd", cwd.display(), problem))
 }
 
 /// Files can be brought back from where the program has files of its own: the rest of the root is

@@ -158,6 +158,7 @@ impl Backend for Runtime {
         }
         refuse(self.kind, plan)?;
         only_text(plan)?;
+        home::check_cwd(plan)?;
         home::check_collect(plan)?;
         let host = Host::current();
         if self.kind != Kind::Runsc {
