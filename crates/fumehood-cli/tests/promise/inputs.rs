@@ -19,6 +19,7 @@ promises![
     archives_of_the_host_s_tar_are_unpacked,
     bytes_of_a_job_become_files,
     an_input_below_scratch_is_there_or_refused,
+    a_program_among_inputs_is_found_along_the_path,
     hostile_archives_get_their_verdict,
     inputs_never_change_a_mount,
     inputs_larger_than_the_workspace_are_refused_by_name,
@@ -210,6 +211,18 @@ fn an_input_below_scratch_is_there_or_refused() -> Promise {
             assert_eq!(ran.prints(), "content");
         }
     }
+    Ok(())
+}
+
+fn a_program_among_inputs_is_found_along_the_path() -> Promise {
+    let dir = TempDir::new();
+    let program = dir.file("program", "#!/bin/sh\necho $0\n");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    dir.file("plain", "no program");
+    let input = format!("{}:/workspace/bin", dir.path().display());
+    let flags = ["--input", &input, "-e", "PATH=/tmp/none:/workspace/bin:/usr/bin:/bin"];
+    assert_eq!(run(&flags, &["program"]).prints(), "/workspace/bin/program");
+    run(&flags, &["none-such"]).exits(127);
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::backend::oci::home::{Lodging, cover_of};
+use crate::backend::oci::home::{Lodging, cover_of, own};
+use crate::backend::oci::place::Place;
 use crate::job::{Access, Limit};
 use crate::plan::{Entry, Plan};
 use crate::sabotage::leaves_out;
@@ -16,8 +17,8 @@ use crate::{Error, ErrorKind, Network, Result};
 /// What all else in a program's life is nicer than: as for a cell of ours.
 const NICE: &str = "10";
 
-/// The arguments, nsjail's own name not among them.
-pub(super) fn args(plan: &Plan, lodging: &Lodging) -> Result<Vec<OsString>> {
+/// The arguments up to the program, nsjail's own name not among them.
+pub(super) fn args(plan: &Plan, lodging: &Lodging) -> Args {
     let mut args = Args::default();
     args.pair("--log", lodging.path("log"));
     args.flag("--forward_signals");
@@ -42,8 +43,12 @@ pub(super) fn args(plan: &Plan, lodging: &Lodging) -> Result<Vec<OsString>> {
     for entry in plan.root.iter() {
         mount(&mut args, entry, plan, lodging);
     }
-    // The program by its path, and its name as the job has it.
-    args.pair("--exec_file", program(plan)?);
+    args
+}
+
+/// Those of the program: it by its path, and its name as the job has it.
+pub(super) fn with_program(mut args: Args, plan: &Plan, place: &Place) -> Result<Vec<OsString>> {
+    args.pair("--exec_file", program(plan, place)?);
     args.flag("--");
     args.0.extend(plan.job.args.iter().map(OsString::from));
     Ok(args.0)
@@ -56,7 +61,7 @@ fn outside(plan: &Plan) -> (u32, u32) {
 }
 
 #[derive(Debug, Default)]
-struct Args(Vec<OsString>);
+pub(super) struct Args(Vec<OsString>);
 
 impl Args {
     fn flag(&mut self, flag: &str) {
@@ -168,12 +173,14 @@ fn is_leaf(plan: &Plan, path: &Path) -> bool {
     paths.filter(|other| other.starts_with(path)).count() == 1
 }
 
-/// nsjail looks nothing up along a `PATH`.
-fn program(plan: &Plan) -> Result<PathBuf> {
+/// nsjail looks nothing up along a `PATH`. Inputs are where they are to be by now.
+fn program(plan: &Plan, place: &Place) -> Result<PathBuf> {
     let named = plan.job.args.first().map_or("", String::as_str);
     let places = plan.candidates.iter().map(|candidate| plan.job.cwd.join(candidate));
     // What is named with a slash may be among the program's own files, which nobody else looks at.
-    let mut found = places.filter(|path| named.contains('/') || plan.shows_program(path));
+    let mut found = places.filter(|path| {
+        named.contains('/') || plan.shows_program(path) || place.has_program(&own(path))
+    });
     found.next().ok_or_else(|| {
         let detail = "it is in none of the directories of PATH inside".to_owned();
         ErrorKind::ProgramNotFound { program: named.to_owned(), detail }.into()

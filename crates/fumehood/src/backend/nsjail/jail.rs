@@ -34,7 +34,8 @@ pub(super) async fn start(
     // While the home is built it is written down what runs in it.
     let moving_in = tenant::move_in(launcher, ahead, plan, &lodging, owner);
     let (moved_in, args) = tokio::join!(moving_in, async { args::args(plan, &lodging) });
-    let ((cell, place), args) = (moved_in?, args?);
+    let (cell, place) = moved_in?;
+    let args = args::with_program(args, plan, &place)?;
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let tool = Tool {
         program: program.to_owned(),

@@ -186,6 +186,11 @@ fn inside(above: &Path, path: &Path) -> PathBuf {
     above.join(path.strip_prefix("/").unwrap_or(path))
 }
 
+/// Where in the place a path of the program's own files is.
+pub(in crate::backend) fn own(path: &Path) -> PathBuf {
+    inside(Path::new("files"), path)
+}
+
 /// Makes the root of the bundle: what is not mounted in it.
 pub(in crate::backend) fn furnish(
     place: &Place,

@@ -92,6 +92,16 @@ impl Place {
         statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_size > 0)
     }
 
+    /// Whether there is something that may be executed; of a link nobody asks where it leads.
+    pub(in crate::backend) fn has_program(&self, path: &Path) -> bool {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = openat2(&self.0, path, flags, Mode::empty(), WITHIN);
+        let stat = found.and_then(rustix::fs::fstat);
+        stat.is_ok_and(|stat| {
+            !FileType::from_raw_mode(stat.st_mode).is_dir() && stat.st_mode & 0o111 != 0
+        })
+    }
+
     /// What a file holds, as far as it is text; none if it is not there.
     pub(in crate::backend) fn read(&self, path: &str) -> Option<String> {
         text(&self.opened(path).ok()?)
