@@ -129,7 +129,9 @@ fn mount(args: &mut Args, entry: &Entry, plan: &Plan, lodging: &Lodging) {
             args.bind("--bindmount", &lodging.source(target), target);
         }
         Entry::Bind { source, target, .. } => {
-            args.bind("--bindmount_ro", &reached(plan, lodging, source), target);
+            let shown = lodging.read_from(source, target);
+            let from = if shown == *source { reached(plan, lodging, source) } else { shown };
+            args.bind("--bindmount_ro", &from, target);
         }
         Entry::Device { path } => args.bind("--bindmount", path, path),
         Entry::Tmpfs { target, size, inodes, .. } if target == Path::new("/dev/shm") => {

@@ -67,7 +67,8 @@ fn lodging(plan: &Plan) -> Result<Lodging> {
             }
         }
     }
-    let frozen = args::frozen(plan);
+    let mut frozen = args::frozen(plan);
+    frozen.retain(|source| !lodging.place.starts_with(source));
     let reached = frozen.iter().map(|source| args::reached(plan, &lodging, source));
     let frozen: Vec<_> = reached.map(|source| resolved(&source)).collect();
     let is_free = !frozen.iter().any(|source| source.starts_with(ROOTS));

@@ -169,7 +169,7 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value
 fn own(kind: Kind, entry: &Entry, lodging: &Lodging) -> Option<Value> {
     match entry {
         Entry::Bind { source, target, access: Access::ReadOnly, directory, .. } => {
-            Some(bind(source, target, read_only(kind, *directory)))
+            Some(bind(&lodging.read_from(source, target), target, read_only(kind, *directory)))
         }
         Entry::Bind { target, .. } => {
             Some(bind(&lodging.source(target), target, &["rbind", "rw", "nosuid", "nodev"]))

@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::place::Place;
 use super::{Kind, devices, sources};
-use crate::backend::native::script::{Home, Scratch, Shown};
+use crate::backend::native::script::{Hidden, Home, Scratch, Shown};
 use crate::host::Host;
 use crate::job::Access;
 use crate::plan::{Entry, Plan};
@@ -81,7 +81,7 @@ impl Lodging {
             frozen: match kind {
                 Kind::Runc => vec![CGROUPS.into()],
                 Kind::Crun => Vec::new(),
-                Kind::Runsc => frozen(plan),
+                Kind::Runsc => frozen(&place, plan),
             },
             scratch,
             shown: match super::as_is::dir(plan) {
@@ -102,6 +102,11 @@ impl Lodging {
         self.place.join(name)
     }
 
+    /// Where the home has what a read-only mount shows.
+    pub(in crate::backend) fn read_from(&self, source: &Path, target: &Path) -> PathBuf {
+        if self.place.starts_with(source) { self.source(target) } else { source.to_owned() }
+    }
+
     /// Where on the host a path of the program's own files is.
     pub(in crate::backend) fn source(&self, target: &Path) -> PathBuf {
         inside(&self.place.join("files"), target)
@@ -118,11 +123,13 @@ fn lets_init_work(plan: &Plan) -> bool {
 
 /// What gVisor is to show read-only the kernel makes read-only for all of gVisor: its own check of a
 /// file that is opened to be truncated comes when it is empty already (seen with 20240729).
-fn frozen(plan: &Plan) -> Vec<PathBuf> {
+fn frozen(place: &Path, plan: &Plan) -> Vec<PathBuf> {
     let sources = plan.root.iter().filter_map(|entry| match entry {
         Entry::Bind { source, access: Access::ReadOnly, .. } => Some(source.clone()),
         _ => None,
     });
+    // What has the place in it is shown read-only.
+    let sources = sources.filter(|source| !place.starts_with(source));
     let mut sources: Vec<_> = sources.collect();
     sources.sort_unstable();
     sources.dedup();
@@ -137,24 +144,33 @@ pub(in crate::backend) fn resolved(path: &Path) -> PathBuf {
     target.unwrap_or_else(|| path.into())
 }
 
-/// Writable mounts are shown among the program's files, so that they can be collected from.
+/// Writable mounts are shown among the program's files, so that they can be collected from; and what has the
+/// place in it, so that it can be hidden.
 fn shown(place: &Path, plan: &Plan) -> Vec<Shown> {
     let entries = plan.root.iter().filter_map(|entry| match entry {
-        Entry::Bind { source, target, access: Access::ReadWrite, directory, .. } => Some(Shown {
-            source: source.clone(),
-            target: inside(&place.join("files"), target),
-            directory: *directory,
-            nested: true,
-            attributes: Shown::WRITABLE,
-            hidden: Vec::new(),
-        }),
+        Entry::Bind { source, target, access, directory, .. }
+            if *access == Access::ReadWrite || place.starts_with(source) =>
+        {
+            let target = inside(&place.join("files"), target);
+            let within = place.strip_prefix(source).ok();
+            let hidden = within.map(|path| (target.join(path), Hidden::Directory));
+            let sealed = if *access == Access::ReadWrite { 0 } else { Shown::READ_ONLY };
+            Some(Shown {
+                source: source.clone(),
+                target,
+                directory: *directory,
+                nested: true,
+                attributes: Shown::WRITABLE | sealed,
+                hidden: hidden.into_iter().collect(),
+            })
+        }
         _ => None,
     });
     entries.collect()
 }
 
-/// The first place that is free of mounts' sources; of a bundle that somebody else wrote also one in a
-/// source, where it is hidden.
+/// The first place that no source of a mount is in, best one that is in no source either: what is shown of
+/// a source with the place in it is a copy in which that is hidden.
 fn choose(plan: &Plan) -> Result<PathBuf> {
     let bundle = super::as_is::dir(plan);
     let mut sources: Vec<_> = plan
@@ -170,13 +186,14 @@ fn choose(plan: &Plan) -> Result<PathBuf> {
         let used = sources.iter().map(PathBuf::as_path).chain(bundle);
         place.is_dir() && !used.into_iter().any(|path| path.starts_with(place))
     };
-    let is_free =
-        |place: &&Path| has_none(place) && !sources.iter().any(|path| place.starts_with(path));
-    let places = || PLACES.into_iter().map(Path::new);
-    let hidden = || places().find(has_none).filter(|_| bundle.is_some());
-    places().find(is_free).or_else(hidden).map(PathBuf::from).ok_or_else(|| {
-        let reason =
-            format!("finds no directory to work in: one of {} must exist", PLACES.join(", "));
+    let is_free = |place: &&Path| !sources.iter().any(|path| place.starts_with(path));
+    let places: Vec<_> = PLACES.into_iter().map(Path::new).filter(has_none).collect();
+    let chosen = places.iter().copied().find(is_free).or(places.first().copied());
+    chosen.map(PathBuf::from).ok_or_else(|| {
+        let reason = format!(
+            "finds no directory to work in: one of {} must exist, with nothing mounted from it",
+            PLACES.join(", ")
+        );
         let fix = Some("mkdir /mnt".to_owned());
         ErrorKind::NoBackend { backend: plan.backend(), reason, fix }.into()
     })

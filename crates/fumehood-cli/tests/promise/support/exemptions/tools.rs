@@ -50,11 +50,6 @@ pub(super) const EXEMPT: &[Exempt] = &[
         reason: "nsjail cannot hide files of /proc",
     },
     Exempt {
-        backends: &["runsc", "crun", "runc", "nsjail"],
-        promises: &["mounts::all_of_the_host_can_be_shown"],
-        reason: "a tool works in a directory of the host that is in no mount, so its root cannot be one",
-    },
-    Exempt {
         backends: &["docker"],
         promises: &["mounts::all_of_the_host_can_be_shown"],
         reason: "Docker refuses to show what its own data lie in to a container that is cut off from mounts of the host",
