@@ -214,6 +214,14 @@ static void filter(void)
     MUST(syscall(SYS_seccomp, 1, FILTER_FLAGS, &program));
 }
 
+/* That of core dumps, which the filter lets nobody set, is the init's, too; the others are the program's. */
+static void limit(int core_dumps)
+{
+    for (size_t i = 0; i < COUNT(LIMITS); i++)
+        if ((LIMITS[i].resource == RLIMIT_CORE) == core_dumps)
+            MUST(syscall(SYS_prlimit64, 0, LIMITS[i].resource, &LIMITS[i].soft, 0));
+}
+
 /* ---- the init and its program --------------------------------------------------------------- */
 
 static int rules;
@@ -228,8 +236,7 @@ static int program(void *unused)
     MUST(setsid());
     umask(022);
     MUST(chdir(DIRECTORY_OF_PROGRAM));
-    for (size_t i = 0; i < COUNT(LIMITS); i++)
-        MUST(syscall(SYS_prlimit64, 0, LIMITS[i].resource, &LIMITS[i].soft, 0));
+    limit(0);
     MUST(syscall(LANDLOCK + 2, rules, 0));
     MUST(syscall(CLOSE_RANGE, 3, ~0u, 0));
     execve(program_argv[0], program_argv, (char *const *)ENVIRONMENT);
@@ -295,6 +302,7 @@ static void init(const struct cell *cell)
         pivot();
     join_groups(cell);
     rules = ruleset();
+    limit(1);
     drop_capabilities();
     filter();
     if (cell->mode == WARM)
