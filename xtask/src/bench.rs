@@ -13,6 +13,7 @@ mod page;
 mod parked;
 mod peers;
 mod programs;
+mod rates;
 mod scene;
 mod steps;
 mod table;

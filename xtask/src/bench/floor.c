@@ -12,7 +12,7 @@
  *   warm      a cell is there, its init waits for a byte
  *
  * Requests are `cold`, or `template`, `warm` and `fill` of a template: `MICROSECONDS ok` or `failed`;
- * and of `cold` also `throughput MODE LAUNCHERS MILLISECONDS`: `RUNS FAILED MICROSECONDS`.
+ * and of `cold` also `throughput LAUNCHERS MILLISECONDS MODE`: `RUNS FAILED MICROSECONDS`.
  *
  * What a cell has is in plan.h, which the benchmark writes from what `fumehood explain --json` and a
  * run say: the steps of the root, Landlock's rules, the filter's very bytes, limits, groups. It is
@@ -580,7 +580,7 @@ static void serve(void)
             timed(WARM);
         else if (strcmp(line, in_template ? "template" : "cold") == 0)
             timed(in_template ? TEMPLATE : COLD);
-        else if (sscanf(line, "throughput\t%15s\t%d\t%ld", kind, &launchers, &millis) == 3)
+        else if (sscanf(line, "throughput\t%d\t%ld\t%15s", &launchers, &millis, kind) == 3)
             throughput(mode_named(kind), launchers, millis);
         else
             printf("error no request %s\n", line);

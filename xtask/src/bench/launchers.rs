@@ -74,6 +74,12 @@ impl Launcher {
         }
     }
 
+    /// The command, if it is one and may run several times at once: it has no number.
+    pub(super) fn same_argv(&self) -> Option<Vec<String>> {
+        let argv = self.argv(0);
+        (!argv.is_empty() && argv == self.argv(1)).then_some(argv)
+    }
+
     /// The command; empty if it is none.
     pub(super) fn argv(&self, number: usize) -> Vec<String> {
         let Way::Spawn(run) = &self.way else { return Vec::new() };

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::arguments::Arguments;
 use super::floor::ByHand;
 use super::harness::{Completed, Harness};
-use super::launchers::{self, COLD, FLOOR, HAND_COLD, HAND_TEMPLATE, HAND_WARM, WARM};
+use super::launchers::{self, FLOOR, HAND_WARM, WARM};
 use super::launchers::{Launcher, LeftOut, chores, last_line};
 use super::numbers::Numbers;
+use super::rates::{self, Rates};
 use super::scene::{Scene, Who};
 
 /// Rounds that are run before anything is counted.
@@ -20,19 +21,8 @@ const SLOW: u64 = 20_000;
 /// What one run leaves to the kernel, which takes namespaces apart later, shall not be charged to
 /// the next one.
 const SETTLE: Duration = Duration::from_millis(5);
-/// The same after many runs at once.
-const SETTLE_LONG: Duration = Duration::from_millis(300);
 /// Runs that even the slowest gets, if there are as many rounds.
 const FEWEST: usize = 20;
-
-/// How many are in flight when throughput is measured.
-pub(super) const CONCURRENCY: [usize; 6] = [1, 2, 4, 8, 16, 32];
-const KINDS: [(&str, &str); 3] = [("bare process", "bare"), (COLD, "cold"), (POOL, "pool")];
-/// The same by hand: each launcher has a template of its own.
-const KINDS_BY_HAND: [(&str, &str); 2] = [(HAND_COLD, "cold"), (HAND_POOL, "template")];
-/// Throughput from a pool, and by hand.
-pub(super) const POOL: &str = "library, pool";
-pub(super) const HAND_POOL: &str = HAND_TEMPLATE;
 
 /// What one user measured.
 #[derive(Debug)]
@@ -54,13 +44,6 @@ pub(super) struct Row {
     pub(super) numbers: Numbers,
 }
 
-/// The throughput of one kind of run, at each of [`CONCURRENCY`].
-#[derive(Debug)]
-pub(super) struct Rates {
-    pub(super) name: &'static str,
-    pub(super) completed: Vec<Completed>,
-}
-
 impl Section {
     pub(super) fn has(&self, name: &str) -> bool {
         self.median(name).is_some()
@@ -79,7 +62,8 @@ impl Section {
 }
 
 /// Everybody who starts anything.
-struct Starters {
+#[derive(Debug)]
+pub(super) struct Starters {
     harness: Harness,
     by_hand: Option<ByHand>,
 }
@@ -102,6 +86,14 @@ impl Starters {
             (Some(maker), Some(by_hand)) => by_hand.run(maker, &request),
             (Some(_), None) => Err(format!("nobody to do {request} by hand")),
             (None, _) => self.harness.run(&request),
+        }
+    }
+
+    /// Whatever the request says, over and over.
+    pub(super) fn throughput(&mut self, request: &str, by_hand: bool) -> Result<Completed, String> {
+        match &mut self.by_hand {
+            Some(maker) if by_hand => maker.throughput(request),
+            _ => self.harness.throughput(request),
         }
     }
 
@@ -138,10 +130,12 @@ pub(super) fn section(scene: &Scene, who: Who, arguments: &Arguments) -> Result<
         }
     }
     let measured = interleaved(&mut starters, &mut entrants, arguments.runs);
+    let quick = entrants.iter().filter(|entrant| entrant.is_quick());
+    let quick = quick.map(|entrant| &entrant.launcher);
+    let rates = measured.and_then(|()| rates::measure(&mut starters, quick, arguments.runs));
     let cleaned = entrants.iter().map(|entrant| clean_up(scene, who, &entrant.launcher));
     cleaned.filter_map(Result::err).for_each(|reason| println!("not cleaned up: {reason}"));
-    measured?;
-    let rates = rates(&mut starters, arguments.runs)?;
+    let rates = rates?;
     let rows = entrants.into_iter().map(Entrant::row).collect();
     Ok(Section { who, rows, rates, left_out, also: Vec::new() })
 }
@@ -150,6 +144,11 @@ impl Entrant {
     fn new(launcher: Launcher, micros: u64, runs: usize) -> Self {
         let stride = stride(micros, runs);
         Self { launcher, numbers: Numbers::default(), stride }
+    }
+
+    /// What takes long by itself would only make everybody wait.
+    fn is_quick(&self) -> bool {
+        self.numbers.percentile(50) < SLOW
     }
 
     fn row(self) -> Row {
@@ -215,26 +214,6 @@ fn interleaved(
         }
     }
     Ok(())
-}
-
-/// One after the other at each concurrency, ours and what is done by hand.
-fn rates(starters: &mut Starters, runs: usize) -> Result<Vec<Rates>, String> {
-    let millis = (runs * 4).clamp(200, 2000);
-    let by_hand = if starters.by_hand.is_some() { &KINDS_BY_HAND[..] } else { &[] };
-    let kinds: Vec<_> = KINDS.iter().chain(by_hand).collect();
-    let empty = |(name, _): &&(&'static str, _)| Rates { name, completed: Vec::new() };
-    let mut rates: Vec<_> = kinds.iter().copied().map(|kind| empty(&kind)).collect();
-    for concurrency in CONCURRENCY {
-        for (at, ((_, kind), rates)) in kinds.iter().zip(&mut rates).enumerate() {
-            let request = format!("throughput\t{kind}\t{concurrency}\t{millis}");
-            sleep(SETTLE_LONG);
-            rates.completed.push(match &mut starters.by_hand {
-                Some(by_hand) if at >= KINDS.len() => by_hand.throughput(&request)?,
-                _ => starters.harness.throughput(&request)?,
-            });
-        }
-    }
-    Ok(rates)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use super::arguments::Arguments;
 use super::chart::{Bar, Panel};
 use super::launchers::{FLOOR, HAND_WARM};
 use super::machine::{Fact, version};
-use super::measure::{CONCURRENCY, Section};
+use super::measure::Section;
 use super::numbers::ratio;
 use super::peers::BUBBLEWRAP;
+use super::rates::CONCURRENCY;
 use super::scene::Scene;
 use super::table::Table;
 use super::targets;
@@ -195,8 +196,9 @@ fn is_ours(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::harness::Completed;
-    use super::super::measure::{Rates, Row};
+    use super::super::measure::Row;
     use super::super::numbers::Numbers;
+    use super::super::rates::Rates;
     use super::super::scene::Who;
     use super::*;
 

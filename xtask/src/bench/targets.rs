@@ -2,9 +2,10 @@
 
 use super::launchers::{COLD, FLOOR, FUMEHOOD, HAND_COLD, HAND_COMMAND, HAND_TEMPLATE, HAND_WARM};
 use super::launchers::{TEMPLATE, WARM};
-use super::measure::{HAND_POOL, POOL, Section};
+use super::measure::Section;
 use super::numbers::ratio;
 use super::peers::BUBBLEWRAP;
+use super::rates::{HAND_POOL, POOL};
 use super::table::Table;
 
 /// A figure that was aimed at.
@@ -23,9 +24,11 @@ enum Bound {
     /// So many hundredths of another launcher's median, and so many microseconds.
     Time(&'static str, u64, u64),
     Rate(u64),
+    /// So many times another launcher's throughput.
+    Times(&'static str, u64),
 }
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
     Target {
         ours: WARM,
         by_hand: HAND_WARM,
@@ -66,10 +69,19 @@ const TARGETS: [Target; 5] = [
         by_hand: HAND_POOL,
         said: "2000 runs a second",
         bound: Bound::Rate(2000),
-        why: "that of a run in a template, for both processors: the launchers by hand are the templates, \
-              and nobody is between them and whoever asks",
+        why: POOL_HAS,
+    },
+    Target {
+        ours: POOL,
+        by_hand: HAND_POOL,
+        said: "6 × bwrap",
+        bound: Bound::Times(BUBBLEWRAP, 6),
+        why: POOL_HAS,
     },
 ];
+
+const POOL_HAS: &str = "that of a run in a template, for both processors: the launchers by hand are the \
+                        templates, and nobody is between them and whoever asks";
 
 /// What of the figures is ours: below the tables of a user.
 pub(super) fn table(section: &Section) -> String {
@@ -106,7 +118,7 @@ impl Target {
     fn figure(&self, section: &Section, name: &str) -> Option<u64> {
         match self.bound {
             Bound::Time(..) => section.median(name),
-            Bound::Rate(_) => section.best_rate(name),
+            Bound::Rate(_) | Bound::Times(..) => section.best_rate(name),
         }
     }
 
@@ -116,6 +128,7 @@ impl Target {
                 Some(section.median(of)? * hundredths / 100 + more)
             }
             Bound::Rate(rate) => Some(rate),
+            Bound::Times(of, times) => Some(section.best_rate(of)? * times),
         }
     }
 
@@ -123,7 +136,7 @@ impl Target {
         let figures = self.figure(section, self.ours).zip(self.aim(section));
         figures.is_some_and(|(ours, aim)| match self.bound {
             Bound::Time(..) => ours > aim,
-            Bound::Rate(_) => ours < aim,
+            Bound::Rate(_) | Bound::Times(..) => ours < aim,
         })
     }
 
@@ -153,8 +166,9 @@ pub(super) fn missed(sections: &[Section]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::harness::Completed;
-    use super::super::measure::{Rates, Row};
+    use super::super::measure::Row;
     use super::super::numbers::Numbers;
+    use super::super::rates::Rates;
     use super::super::scene::Who;
     use super::*;
 
@@ -171,7 +185,7 @@ mod tests {
         Section {
             who: Who::Root,
             rows: rows.iter().map(row).collect(),
-            rates: vec![rates(POOL, rate), rates(HAND_POOL, 1600)],
+            rates: vec![rates(POOL, rate), rates(HAND_POOL, 1600), rates(BUBBLEWRAP, 300)],
             left_out: Vec::new(),
             also: Vec::new(),
         }
@@ -204,6 +218,9 @@ mod tests {
         assert!(text.contains("as root 450, is 500, by hand 400; as root 450"), "{text}");
         assert!(text.contains("as root 2000, is 1999, by hand 1600. Ours has"), "{text}");
         assert!(!text.contains(FUMEHOOD), "{text}");
+        assert!(!text.contains("6 × bwrap"), "{text}");
+        let text = missed(&[section(&[], 2000), section(&[], 1799)]);
+        assert!(text.contains("6 × bwrap: as root 1800, is 1799, by hand 1600."), "{text}");
         assert_eq!(missed(&[section(&[], 2000)]), "- none.\n");
     }
 }

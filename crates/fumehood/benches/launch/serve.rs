@@ -5,7 +5,7 @@
 //! | `spawn ARGV…`, `cold`, `template`, `warm` | `MICROSECONDS ok` or `MICROSECONDS failed`, of one run |
 //! | `job JSON` | `ok`: `cold`, `template`, `warm` and `fill` are about this job from now on |
 //! | `fill` | `filled N`: so many cells are parked for the next requests of `warm` |
-//! | `throughput bare|cold|pool CONCURRENCY MILLISECONDS` | `RUNS FAILED MICROSECONDS` |
+//! | `throughput CONCURRENCY MILLISECONDS spawn ARGV…|cold|pool` | `RUNS FAILED MICROSECONDS` |
 //! | `filter` | `FLAGS HEX`: those of the job's filter, and its instructions |
 //! | `park N` | what [so many parked cells](super::parked::park) take |
 //! | `grow MEBIBYTES` | `grown` |
@@ -32,7 +32,6 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Two runtimes, so that the pool builds nothing while anything but the pool is measured: a runtime
 /// of one thread does its work only while somebody waits on it.
 struct Harness {
-    payload: String,
     job: Job,
     sandbox: Sandbox,
     cold: Runtime,
@@ -65,7 +64,6 @@ impl Harness {
         let runtime = || Builder::new_current_thread().enable_all().build();
         let config = PoolConfig::default().parked(PARKED);
         Ok(Self {
-            payload: payload.to_owned(),
             job: job(payload)?,
             sandbox: Sandbox::new(),
             cold: runtime()?,
@@ -96,8 +94,8 @@ impl Harness {
                 self.job = Job::from_json(json)?;
                 Ok("ok".to_owned())
             }
-            ["throughput", kind, concurrency, millis] => {
-                let kind = Kind::new(kind, &self.payload, &self.job)?;
+            ["throughput", concurrency, millis, kind, argv @ ..] => {
+                let kind = Kind::new(kind, argv, &self.job)?;
                 throughput(&kind, concurrency.parse()?, Duration::from_millis(millis.parse()?))
             }
             other => Err(format!("no request {}", other.join(" ")).into()),

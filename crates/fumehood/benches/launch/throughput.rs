@@ -12,8 +12,8 @@ use super::{PARKED, spawn};
 /// What is run over and over.
 #[derive(Clone)]
 pub(super) enum Kind {
-    /// The program by itself.
-    Bare(String),
+    /// A command, started by nobody of ours.
+    Spawn(Vec<String>),
     Cold(Sandbox, Job),
     /// Every run in a cell of its own all the same, whether one was parked or not: whatever the
     /// pool does to make them is in the figure.
@@ -21,21 +21,21 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn new(name: &str, payload: &str, job: &Job) -> Result<Self> {
-        match name {
-            "bare" => Ok(Self::Bare(payload.to_owned())),
-            "cold" => Ok(Self::Cold(Sandbox::new(), job.clone())),
-            "pool" => {
+    pub(super) fn new(name: &str, argv: &[&str], job: &Job) -> Result<Self> {
+        match (name, argv) {
+            ("spawn", [_, ..]) => Ok(Self::Spawn(argv.iter().map(|&arg| arg.to_owned()).collect())),
+            ("cold", []) => Ok(Self::Cold(Sandbox::new(), job.clone())),
+            ("pool", []) => {
                 let config = PoolConfig::default().parked(PARKED);
                 Ok(Self::Pool(Pool::new(Sandbox::new(), config), job.clone()))
             }
-            other => Err(format!("no kind of run {other}").into()),
+            _ => Err(format!("no kind of run {name}, or not with such arguments").into()),
         }
     }
 
     async fn run(&self) -> bool {
         match self {
-            Self::Bare(_) => false,
+            Self::Spawn(_) => false,
             Self::Cold(sandbox, job) => sandbox.run(job).await.is_ok_and(|report| good(&report)),
             Self::Pool(pool, job) => pool.run(job).await.is_ok_and(|report| good(&report)),
         }
@@ -59,7 +59,7 @@ impl Count {
 pub(super) fn throughput(kind: &Kind, concurrency: usize, time: Duration) -> Result<String> {
     let count = Arc::new(Count::default());
     let elapsed = match kind {
-        Kind::Bare(payload) => in_threads(payload, concurrency, time, &count),
+        Kind::Spawn(argv) => in_threads(argv, concurrency, time, &count),
         sandboxed => {
             let cores = std::thread::available_parallelism()?.get();
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -71,14 +71,13 @@ pub(super) fn throughput(kind: &Kind, concurrency: usize, time: Duration) -> Res
     Ok(format!("{} {} {}", read(&count.runs), read(&count.failed), elapsed.as_micros()))
 }
 
-fn in_threads(payload: &str, concurrency: usize, time: Duration, count: &Count) -> Duration {
-    let argv = [payload.to_owned()];
+fn in_threads(argv: &[String], concurrency: usize, time: Duration, count: &Count) -> Duration {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..concurrency {
             scope.spawn(|| {
                 while start.elapsed() < time {
-                    count.add(spawn(&argv).is_ok_and(|succeeded| succeeded));
+                    count.add(spawn(argv).is_ok_and(|succeeded| succeeded));
                 }
             });
         }
