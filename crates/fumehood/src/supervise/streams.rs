@@ -117,7 +117,8 @@ pub(super) fn connect(
 ) -> Result<Joined> {
     let failed = |error: io::Error| Error::internal("connect the program's streams", error);
     let Wiring { stdin, stdout, stderr } = wiring;
-    debug_assert_eq!(terminal.is_some(), plan.job.tty);
+    // Who died before it was heard handed none over.
+    debug_assert!(terminal.is_none() || plan.job.tty);
     let peer = terminal.as_ref().map(peer).transpose().map_err(|errno| failed(errno.into()))?;
     let (pipes, feeder) = if let Some(terminal) = terminal {
         rustix::io::ioctl_fionbio(&terminal, true).map_err(|errno| failed(errno.into()))?;

@@ -194,6 +194,7 @@ impl Cell {
             base.settle().await?;
         }
         self.init.take_seat();
+        let began = Instant::now();
         let sent = send(&self.init, Kind::Program, &program, &stdio).await?;
         // The program's ends of its pipes are its own now.
         drop(stdio);
@@ -204,8 +205,12 @@ impl Cell {
             else {
                 // Who did not read to its end what is to be started has started nothing. Of any other
                 // init nobody knows: no program is ever started twice.
-                let unheard = !sent || self.init.control.left_unread();
-                return Err(if unheard { NotBuilt::Lost(died()) } else { died().into() });
+                if !sent || self.init.control.left_unread() {
+                    return Err(NotBuilt::Lost(died()));
+                }
+                // A group that dies together may do so before its init is asked.
+                let is_run = self.ran_out_of_memory();
+                return if is_run { self.started(steps, None, began) } else { Err(died().into()) };
             };
             match kind {
                 Kind::Ready => {
@@ -226,6 +231,12 @@ impl Cell {
                 _ => return Err(died().into()),
             }
         }
+    }
+
+    /// Whether the kernel killed in its group for memory.
+    fn ran_out_of_memory(&self) -> bool {
+        let oom = self.group.as_ref().and_then(|group| group.oom().ok());
+        oom.is_some_and(|oom| oom.kills > 0)
     }
 
     /// What there is to hand on when the program runs, since then.

@@ -5,7 +5,8 @@ use fumehood_child::wire::Ended;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::*;
-use crate::{Job, blocking};
+use crate::backend::native::cgroup::Resource;
+use crate::{ByteSize, Job, Outcome, Sandbox, Streams, blocking};
 
 /// Runs a script in a cell whose root is shared and hands over what is left of it: a cell without
 /// processes, or none where this host cannot make one.
@@ -161,5 +162,32 @@ fn a_cell_that_is_not_in_its_group_in_every_hierarchy_is_none() {
         };
         let expected = if left_out.is_none() { Kind::Ready } else { Kind::CellFailed };
         assert_eq!(answer, expected, "without {left_out:?}");
+    }
+}
+
+/// With version 2 the init is killed together with its program, and with it the word that the program runs.
+#[test]
+fn a_cgroup_that_runs_out_of_memory_unheard_was_a_run_that_did() {
+    if let Err(blocked) = tree::holds(Resource::Memory) {
+        eprintln!("skipped: memory cannot be limited here: {blocked:?}");
+        return;
+    }
+    let grow = ["sh", "-c", "text=xxxxxxxxxxxxxxxx; while :; do text=$text$text; done"];
+    let sandbox = Sandbox::direct();
+    for tty in [false, true] {
+        let mut job = Job::new(grow);
+        job.tty = tty;
+        job.limits.memory = Some(ByteSize::mib(16).into());
+        let report = blocking::block_on(async {
+            let plan = Plan::new(&job).unwrap();
+            let cell = Cell::build(&Launcher::Direct, &plan).await.unwrap().park().await.unwrap();
+            let spawned = sandbox.spawn_in(plan.clone(), &plan, cell, Streams::default());
+            // A supervisor that gets no processor until all is over.
+            let busy = async { std::thread::sleep(Duration::from_secs(3)) };
+            let (running, ()) = tokio::join!(spawned, busy);
+            running.unwrap().wait().await.unwrap()
+        });
+        let outcome = report.unwrap().outcome;
+        assert!(matches!(outcome, Outcome::OutOfMemory), "{outcome:?}");
     }
 }
