@@ -241,9 +241,17 @@ fn security(plan: &Plan, podman: bool) -> Result<Vec<String>> {
         serde_json::from_str::<serde_json::Value>(&text).map_err(|error| {
             Error::invalid("seccomp.profile", path.display(), format!("is not valid: {error}"))
         })?;
+        // Docker takes the profile, and Podman the name of a file that it reads.
+        let text = if podman { absolute(path)? } else { text };
         options.push(format!("seccomp={text}"));
     }
     Ok(options)
+}
+
+fn absolute(path: &Path) -> Result<String> {
+    let refused = |problem: String| Error::invalid("seccomp.profile", path.display(), problem);
+    let whole = std::fs::canonicalize(path).map_err(|error| refused(error.to_string()))?;
+    whole.into_os_string().into_string().map_err(|_| refused("is no UTF-8".to_owned()))
 }
 
 /// The directories in memory, each with its size: programs can be executed there, for compilers and

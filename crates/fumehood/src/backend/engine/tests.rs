@@ -13,7 +13,7 @@ use super::{Engine, refuse, standing};
 use crate::backend::Lack;
 use crate::host::Host;
 use crate::plan::Plan;
-use crate::{BackendName, ByteSize, Guarantee, Job, Network};
+use crate::{BackendName, ByteSize, Guarantee, Job, Network, Seccomp};
 
 fn engine(info: Info) -> Engine {
     let known = OnceLock::new();
@@ -208,6 +208,21 @@ fn what_an_engine_left_out_is_not_held() {
     ];
     for (index, (guarantee, change)) in broken.into_iter().enumerate() {
         assert!(lack(guarantee, change).is_some(), "{index}: {guarantee}");
+    }
+}
+
+#[test]
+fn a_filter_of_the_job_s_own_is_given_as_the_engine_reads_it() {
+    let profile = tempfile::NamedTempFile::new().unwrap();
+    let text = r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#;
+    std::fs::write(&profile, text).unwrap();
+    let mut job = job();
+    job.seccomp = Seccomp::Profile(profile.path().to_owned());
+    let path = profile.path().canonicalize().unwrap().display().to_string();
+    for (podman, given) in [(false, text.to_owned()), (true, path)] {
+        let asked = asked_for(&job, podman);
+        let options = asked["HostConfig"]["SecurityOpt"].as_array().unwrap();
+        assert!(options.contains(&json!(format!("seccomp={given}"))), "{options:?}");
     }
 }
 
