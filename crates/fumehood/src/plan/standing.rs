@@ -384,7 +384,7 @@ fn disk(plan: &Plan) -> Standing {
     }
 }
 
-fn boundless_tmpfs(job: &Job) -> Option<String> {
+pub(crate) fn boundless_tmpfs(job: &Job) -> Option<String> {
     let boundless = job.tmpfs.iter().find(|own| own.size == Some(Limit::Unlimited))?;
     Some(boundless.target.display().to_string())
 }

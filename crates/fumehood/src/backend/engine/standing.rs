@@ -5,7 +5,7 @@ use super::api::Info;
 use super::facts::Facts;
 use super::limits::Sizes;
 use crate::backend::Lack;
-use crate::plan::Plan;
+use crate::plan::{Plan, standing as plans};
 use crate::{Access, Guarantee, Layer, Network, Seccomp, format_duration};
 
 type Holds = Result<Vec<String>, Lack>;
@@ -184,6 +184,10 @@ fn disk(engine: &Engine, plan: &Plan, facts: Option<&Facts>) -> Holds {
     if let Some(mount) = plan.job.mounts.iter().find(|mount| mount.access == Access::ReadWrite) {
         let target = mount.target.display();
         let reason = format!("{target} is a writable directory of the host, without quota");
+        return Err(Lack::of_backend(reason));
+    }
+    if let Some(target) = plans::boundless_tmpfs(&plan.job) {
+        let reason = format!("the tmpfs at {target} is unlimited, as the job asks");
         return Err(Lack::of_backend(reason));
     }
     let Sizes { workspace, tmp, inodes } = Sizes::of(limits);

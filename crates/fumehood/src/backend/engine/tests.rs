@@ -13,7 +13,7 @@ use super::{Engine, refuse, standing};
 use crate::backend::Lack;
 use crate::host::Host;
 use crate::plan::Plan;
-use crate::{BackendName, ByteSize, Guarantee, Job, Network, Seccomp};
+use crate::{BackendName, ByteSize, Guarantee, Job, Limit, Network, Seccomp, Tmpfs};
 
 fn engine(info: Info) -> Engine {
     let known = OnceLock::new();
@@ -135,7 +135,7 @@ fn limits_have_the_engine_s_units() {
     let limited = job().limits(|limits| {
         limits.memory = Some(ByteSize::gib(1).into());
         limits.cpus = Some("1.5".parse::<crate::Cpus>().expect("a number").into());
-        limits.pids = Some(crate::Limit::Unlimited);
+        limits.pids = Some(Limit::Unlimited);
     });
     let host = asked_for(&limited, false)["HostConfig"].clone();
     assert_eq!(host["Memory"], 1_u64 << 30);
@@ -224,6 +224,20 @@ fn a_filter_of_the_job_s_own_is_given_as_the_engine_reads_it() {
         let options = asked["HostConfig"]["SecurityOpt"].as_array().unwrap();
         assert!(options.contains(&json!(format!("seccomp={given}"))), "{options:?}");
     }
+}
+
+/// Before there is a container, too: nobody can have looked at one by then.
+#[test]
+fn a_directory_in_memory_without_a_limit_holds_no_disk() {
+    let disk = |size| {
+        let mut job = job();
+        job.tmpfs = vec![Tmpfs { target: "/big".into(), size }];
+        standing::holds(&engine(Info::default()), &plan(&job), Guarantee::Disk, None)
+    };
+    let lack = disk(Some(Limit::Unlimited)).unwrap_err();
+    assert!(lack.reason.contains("the tmpfs at /big is unlimited"), "{}", lack.reason);
+    let limited = [None, Some(Limit::Finite(ByteSize(1 << 20)))];
+    assert!(limited.into_iter().all(|size| disk(size).is_ok()));
 }
 
 #[test]
