@@ -13,7 +13,7 @@ use crate::job::files::Collect;
 use crate::report::{Artifact, SkippedFor};
 
 /// How many paths are listed as skipped: a program can make as many as it likes.
-const LISTED: usize = 1000;
+pub(super) const LISTED: usize = 1000;
 
 pub(super) struct Deliver<'a> {
     collect: &'a Collect,

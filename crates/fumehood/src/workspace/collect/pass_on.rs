@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::deliver::LISTED;
 use super::sink::{NotPut, Sink, pour};
 use super::{Collected, Rights, collect};
 use crate::Artifact;
@@ -94,18 +95,20 @@ fn receive(
     let mut contents = from.try_clone()?;
     let mut from = BufReader::new(from);
     let mut left = wanted.size.0;
-    loop {
+    // With the one that says how many are not listed. What it is said of is kept in memory.
+    let most = wanted.files.saturating_add(LISTED as u64 + 1);
+    for _ in 0..=most {
         match entry(&mut from)? {
             Entry::End => return Ok(()),
             Entry::Skipped(skipped) => collected.skipped.push(skipped),
             Entry::File { path, size, mode, modified } => {
                 let path = PathBuf::from(std::ffi::OsString::from_vec(path));
                 let at = from.stream_position()?;
-                let fits = collected.artifacts.len() as u64 <= wanted.files
+                let fits = (collected.artifacts.len() as u64) < wanted.files
                     && size <= wanted.file_size.0
                     && size <= left;
                 if !fits {
-                    return Err(io::Error::other("more came than was asked for"));
+                    break;
                 }
                 left -= size;
                 contents.seek(SeekFrom::Start(at))?;
@@ -120,6 +123,7 @@ fn receive(
             }
         }
     }
+    Err(io::Error::other("more came than was asked for"))
 }
 
 fn entry(from: &mut impl Read) -> io::Result<Entry> {
@@ -132,4 +136,55 @@ fn entry(from: &mut impl Read) -> io::Result<Entry> {
     let mut bytes = vec![0; len];
     from.read_exact(&mut bytes)?;
     Ok(serde_json::from_slice(&bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivered(entries: &[Entry], files: u64) -> Collected {
+        let mut line = Line(BufWriter::new(tempfile::tempfile().unwrap()));
+        entries.iter().chain([&Entry::End]).for_each(|entry| line.entry(entry).unwrap());
+        let mut file = line.0.into_inner().unwrap();
+        file.rewind().unwrap();
+        let wanted = Collect { paths: vec!["out".to_owned()], files, ..Collect::default() };
+        deliver(file, &wanted, Sink::Report)
+    }
+
+    fn broke_off(collected: &Collected) -> bool {
+        collected
+            .skipped
+            .last()
+            .is_some_and(|last| last.detail.contains("more came than was asked"))
+    }
+
+    /// A container's init lists no more; another program that has its output may write what it likes.
+    #[test]
+    fn no_more_is_listed_than_whoever_collects_lists() {
+        let skipped = |count| -> Vec<_> {
+            let one = || Skipped::new("x".into(), SkippedFor::Fifo, "a pipe");
+            (0..count).map(|_| Entry::Skipped(one())).collect()
+        };
+        let honest = delivered(&skipped(LISTED + 1), 0);
+        assert_eq!((honest.skipped.len(), broke_off(&honest)), (LISTED + 1, false));
+        let more = delivered(&skipped(3 * LISTED), 0);
+        assert_eq!((more.skipped.len(), broke_off(&more)), (LISTED + 3, true));
+    }
+
+    #[test]
+    fn no_more_files_are_taken_than_were_asked_for() {
+        let files = |names: &[&str]| -> Vec<_> {
+            let file = |name: &&str| Entry::File {
+                path: name.as_bytes().to_vec(),
+                size: 0,
+                mode: 0,
+                modified: 0,
+            };
+            names.iter().map(file).collect()
+        };
+        let honest = delivered(&files(&["a", "b"]), 2);
+        assert_eq!((honest.artifacts.len(), honest.skipped.len()), (2, 0));
+        let more = delivered(&files(&["a", "b", "c"]), 2);
+        assert_eq!((more.artifacts.len(), broke_off(&more)), (2, true));
+    }
 }
