@@ -2,7 +2,7 @@
 
 use super::failure::failed;
 use super::http::Client;
-use super::running::remove;
+use super::running::end;
 use super::{now, socket};
 use crate::BackendName;
 use crate::backend::native::cgroup::{Life, Owner};
@@ -45,7 +45,7 @@ async fn of(engine: BackendName, only_look: bool) -> Vec<Remains> {
         if !matches!(owner.life(), Ok(Life::Dead)) {
             continue;
         }
-        let failure = if only_look { None } else { remove(&client, &container.id).await.err() };
+        let failure = if only_look { None } else { end(&client, &container.id).await.err() };
         remains.push(Remains {
             engine,
             supervisor: owner.pid(),

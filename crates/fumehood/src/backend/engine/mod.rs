@@ -20,6 +20,7 @@ pub(crate) mod inside;
 mod limits;
 mod meter;
 mod order;
+mod outside;
 mod preset;
 mod progress;
 mod refuse;

@@ -15,6 +15,7 @@ use super::failure::failed;
 use super::http::{Client, Failure};
 use super::inside::PASSED_ON;
 use super::order::{self, Failed, KILL_ALL, Key, Step};
+use super::outside;
 use super::preset::{Container, USER};
 use crate::backend::{Ending, Foreign, Soon};
 use crate::plan::Plan;
@@ -74,7 +75,7 @@ impl Drop for Kept {
         }
         let (client, id) = (self.client.clone(), self.id.clone());
         let removal = Removal(Some(std::thread::spawn(move || {
-            let _ = crate::blocking::block_on(remove(&client, &id));
+            let _ = crate::blocking::block_on(end(&client, &id));
         })));
         // Whoever else runs on this thread does not wait for an engine; the end of the runtime does.
         match Handle::try_current() {
@@ -95,12 +96,28 @@ impl Drop for Removal {
     }
 }
 
+/// Ends a container that may run, and removes it.
+///
+/// # Errors
+/// As for [`remove`].
+pub(super) async fn end(client: &Client, id: &str) -> std::result::Result<(), Failure> {
+    outside::kill(client, id).await;
+    remove(client, id).await
+}
+
 /// Kills and removes a container, and waits until it is gone. An engine that is gone itself keeps it
 /// until `gc`.
 ///
 /// # Errors
 /// What the engine said last, when it had not managed for long.
-pub(super) async fn remove(client: &Client, id: &str) -> std::result::Result<(), Failure> {
+async fn remove(client: &Client, id: &str) -> std::result::Result<(), Failure> {
+    tokio::select! {
+        removed = asked_to_remove(client, id) => removed,
+        never = outside::keep_killing(client, id) => match never {},
+    }
+}
+
+async fn asked_to_remove(client: &Client, id: &str) -> std::result::Result<(), Failure> {
     let deadline = Instant::now() + LONGEST;
     loop {
         let asked = timeout_at(deadline, client.remove(id)).await;
@@ -350,7 +367,12 @@ impl Foreign for Running {
         // What is collected may take longer than a kill should; then there is nothing left to kill.
         if !self.sealed.load(Ordering::Relaxed) {
             self.give_up.get_or_insert_with(|| Instant::now() + LONGEST);
-            self.tell(KILL);
+            let Some(kept) = &self.kept else { return };
+            let (client, id) = (self.client.clone(), kept.id().to_owned());
+            tokio::spawn(async move {
+                outside::kill(&client, &id).await;
+                let _ = client.signal(&id, KILL).await;
+            });
         }
     }
 

@@ -37,11 +37,6 @@ pub(super) const EXEMPT: &[Exempt] = &[
     },
     Exempt {
         backends: ENGINES,
-        promises: &["limits_tree::taking_the_time_of_process_1_does_not_help"],
-        reason: "an engine kills process 1 of its container, which may get no time to die in",
-    },
-    Exempt {
-        backends: ENGINES,
         promises: &["limits_time_output::a_crash_starts_none_whatever_the_program_did_first"],
         reason: "the filters of engines let programs set their limit of core dumps",
     },

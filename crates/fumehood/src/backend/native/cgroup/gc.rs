@@ -88,7 +88,7 @@ impl Lives {
 
 /// Keeps the members of a group from forking, in whichever hierarchy counts processes, before
 /// they are killed one by one. Where it fails, killing them is tried all the same.
-fn hold_still(path: &Path) {
+pub(super) fn hold_still(path: &Path) {
     if let Ok(group) = Dir::open(path) {
         let _ = group.write("pids.max", "0");
     }
@@ -108,7 +108,7 @@ fn kill_and_remove(path: &Path, killed: &mut BTreeSet<i32>) -> io::Result<()> {
     let parent = Dir::open(parent)?;
     let deadline = Instant::now() + PATIENCE;
     while !parent.remove(name)? {
-        killed.extend(kill_all(&parent.child(name)?, name)?);
+        killed.extend(kill_all(&parent.child(name)?, |text| is_member(text, name))?);
         if Instant::now() > deadline {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "its processes do not end"));
         }
@@ -118,10 +118,10 @@ fn kill_and_remove(path: &Path, killed: &mut BTreeSet<i32>) -> io::Result<()> {
 }
 
 /// Kills the members of a group of either version, one by one.
-fn kill_all(group: &Dir, name: &str) -> io::Result<Vec<i32>> {
+pub(super) fn kill_all(group: &Dir, is_member: impl Fn(&str) -> bool) -> io::Result<Vec<i32>> {
     let procs = parse_procs(&group.read("cgroup.procs")?);
     for pid in &procs.pids {
-        kill_member(*pid, |text| is_member(text, name))?;
+        kill_member(*pid, &is_member)?;
     }
     // Its supervisor may have died between freezing and thawing it.
     if group.has("freezer.state") {

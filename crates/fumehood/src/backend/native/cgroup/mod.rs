@@ -16,6 +16,8 @@ mod group;
 mod janitor;
 mod label;
 mod locate;
+#[cfg(feature = "engine")]
+mod others;
 mod remains;
 mod systemd;
 mod usual;
@@ -41,4 +43,6 @@ pub(crate) use label::Owner;
 #[cfg(test)]
 use locate::Version;
 pub(crate) use locate::unescape;
+#[cfg(feature = "engine")]
+pub(crate) use others::kill_with;
 pub(crate) use usual::CGROUP2_SUPER_MAGIC;
