@@ -1,54 +1,43 @@
 //! A process of this host with nothing around it but what is done to it from outside: what sandboxes
 //! that are no more than a command in front have, and what has no sandbox at all.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command};
 
+use fumehood_child::sys::execve;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::native::cell::exec_error;
 use super::native::watch;
 use super::{Ending, Foreign, Soon, Started, Tether};
+use crate::env::Environment;
 use crate::plan::Plan;
 use crate::{Error, ErrorKind, Result};
 
 /// Starts a program by these arguments, the first of which is its path, with the streams and the
 /// environment of the plan.
 pub(super) fn start(plan: &Plan, argv: &[OsString], stdio: Vec<OwnedFd>) -> Result<Started> {
-    let named = plan.job.args.first().cloned().unwrap_or_default();
-    let (program, args) = argv.split_first().ok_or_else(|| not_found(&named))?;
+    let program = argv.first().ok_or_else(|| not_found(""))?;
     let mut command = Command::new(program);
-    command.args(args).env_clear().envs(plan.env.iter()).current_dir(&plan.job.cwd);
+    command.current_dir(&plan.job.cwd);
     // A group of its own, so that signals reach what it starts.
     command.process_group(0);
+    execute_only(&mut command, argv, &plan.env)?;
     let mut streams = stdio.into_iter();
     if let (Some(stdin), Some(stdout), Some(stderr)) =
         (streams.next(), streams.next(), streams.next())
     {
         command.stdin(stdin).stdout(stdout).stderr(stderr);
     }
-    let child = command.spawn().map_err(|source| {
-        match source.raw_os_error().map(Errno::from_raw_os_error) {
-            // It was there a moment ago.
-            Some(Errno::NOENT) => {
-                let detail = "its interpreter (the #! line or the ELF loader) is not there".into();
-                ErrorKind::ProgramNotFound { program: named, detail }.into()
-            }
-            Some(errno @ (Errno::ACCESS | Errno::NOEXEC | Errno::TOOBIG)) => {
-                exec_error(plan, errno.raw_os_error(), false)
-            }
-            _ => {
-                let step = format!("execute {}", Path::new(program).display());
-                Error::from(ErrorKind::Start { step, source })
-            }
-        }
-    })?;
-    let watched = Pid::from_child(&child);
-    let watched = pidfd_open(watched, PidfdFlags::empty())
+    let child = command.spawn().map_err(|source| not_started(plan, program, source))?;
+    let pid = Pid::from_child(&child);
+    let watched = pidfd_open(pid, PidfdFlags::empty())
         .map_err(|errno| Error::internal("watch the program", errno))?;
     Ok(Started {
         tether: Tether::Foreign(Box::new(Bare { child, watched })),
@@ -60,6 +49,53 @@ pub(super) fn start(plan: &Plan, argv: &[OsString], stdio: Vec<OwnedFd>) -> Resu
         since: None,
         found: std::collections::BTreeMap::new(),
     })
+}
+
+fn not_started(plan: &Plan, program: &OsStr, source: io::Error) -> Error {
+    match source.raw_os_error().map(Errno::from_raw_os_error) {
+        // It was there a moment ago.
+        Some(Errno::NOENT) => {
+            let program = plan.job.args.first().cloned().unwrap_or_default();
+            let detail = "its interpreter (the #! line or the ELF loader) is not there".into();
+            ErrorKind::ProgramNotFound { program, detail }.into()
+        }
+        Some(errno @ (Errno::ACCESS | Errno::NOEXEC | Errno::TOOBIG)) => {
+            exec_error(plan, errno.raw_os_error(), false)
+        }
+        _ => {
+            let step = format!("execute {}", Path::new(program).display());
+            ErrorKind::Start { step, source }.into()
+        }
+    }
+}
+
+/// Has a command execute what the kernel takes for a program, with this environment. By itself it would give
+/// anything else to a shell (`execvp(3)`).
+#[expect(unsafe_code, reason = "what a command does in its child is ours to answer for")]
+fn execute_only(command: &mut Command, argv: &[OsString], env: &Environment) -> Result<()> {
+    let variable =
+        |(name, value): (&str, &OsStr)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+    let strings = |strings: Vec<Vec<u8>>| {
+        let strings: Result<Vec<_>, _> = strings.into_iter().map(CString::new).collect();
+        strings.map_err(|error| Error::internal("execute the program", error))
+    };
+    let args = strings(argv.iter().cloned().map(OsString::into_vec).collect())?;
+    let env = strings(env.iter().map(variable).collect())?;
+    let addresses = |strings: &[CString]| {
+        let each = strings.iter().map(|string| string.as_ptr().expose_provenance());
+        each.chain([0]).collect::<Vec<_>>()
+    };
+    let (argv, envp) = (addresses(&args), addresses(&env));
+    let execute = move || {
+        // What `envp` points to, as `argv` does to the arguments.
+        let _kept = &env;
+        let program = args.first().ok_or(io::ErrorKind::NotFound)?;
+        Err(io::Error::from_raw_os_error(execve(program, &argv, &envp).0))
+    };
+    // SAFETY: in the child, which may take no lock and no memory, this makes one system call, of what was laid
+    // out before and lives as long as the command does.
+    unsafe { command.pre_exec(execute) };
+    Ok(())
 }
 
 /// Where the program is that a job names, on the host.
@@ -114,7 +150,7 @@ impl Foreign for Bare {
 
     fn ended(&mut self) -> Soon<'_, Result<Option<Ending>>> {
         Box::pin(async {
-            let failed = |error: std::io::Error| Error::internal("watch the program", error);
+            let failed = |error: io::Error| Error::internal("watch the program", error);
             let watched = self.watched.try_clone().map_err(failed)?;
             let watched = watch::owned(watched).map_err(|(_, error)| failed(error))?;
             let _ready = watched.readable().await.map_err(failed)?;

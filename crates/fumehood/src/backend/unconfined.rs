@@ -8,7 +8,7 @@ use super::native::launch::Launcher;
 use super::native::script::TerminalSize;
 use super::{Backend, Lack, Soon, Started, bare};
 use crate::plan::Plan;
-use crate::{BackendName, Error, Guarantee, Job, Network, Result, Root, Seccomp};
+use crate::{Access, BackendName, Error, Guarantee, Job, Network, Result, Root, Seccomp};
 
 /// The lack of a sandbox.
 #[derive(Debug)]
@@ -103,10 +103,11 @@ pub(super) fn refuse(job: &Job, without: &str) -> Result<()> {
     if let Some((field, count)) = files.into_iter().find(|(_, count)| *count > 0) {
         return no(field, format!("{count} listed"), "there are no files of the program's own");
     }
-    let mut mounts = job.mounts.iter().enumerate();
-    if let Some((index, _)) = mounts.find(|(_, mount)| mount.access == crate::Access::CopyOnWrite) {
-        let field = format!("mounts[{index}].access");
-        return no(&field, "cow".to_owned(), "nothing can be copy-on-write");
+    for (index, mount) in job.mounts.iter().enumerate() {
+        if mount.access == Access::CopyOnWrite {
+            let field = format!("mounts[{index}].access");
+            return no(&field, "cow".to_owned(), "nothing can be copy-on-write");
+        }
     }
     Ok(())
 }
@@ -188,6 +189,8 @@ mod tests {
         for program in [
             file("data", 0o644, ""),
             file("of data", 0o755, &format!("#!{}\n", dir.path().join("data").display())),
+            file("text", 0o755, "exit 7\n"),
+            file("of text", 0o755, &format!("#!{}\n", dir.path().join("text").display())),
             dir.path().display().to_string(),
         ] {
             let error = started(&program).unwrap_err();
