@@ -46,6 +46,24 @@ fn an_image_is_imported_under_a_name_that_can_be_written() {
     }
 }
 
+/// Without a sandbox nobody but the supervisor ends it, to whom this host refuses what that takes.
+#[test]
+fn a_program_that_cannot_be_watched_does_not_go_on() {
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["pidfd_open"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }]
+    });
+    let (_dir, path) = file("profile.json", &profile.to_string());
+    let volume = format!("{FUMEHOOD}:/fumehood");
+    let waived = "filesystem,read-only-root,processes,network,ipc,no-privileges,syscall-filter,\
+                  landlock,memory,pids,cpu-time,disk,kernel-boundary";
+    let run = format!("/fumehood run --backend unconfined --waive {waived} -- sleep 60");
+    let script = format!("{run}; echo $?; set -- /proc/[0-9]*; echo $#");
+    let output = fumehood(&["run", "--seccomp", &path, "-v", &volume, "--", "sh", "-c", &script]);
+    assert_ended(&output, 0);
+    assert_eq!(text(&output.stdout), "125\n1\n", "{output:?}");
+}
+
 /// Whoever prints an error on a terminal hands the terminal to whoever wrote the job.
 #[test]
 fn what_an_error_repeats_cannot_move_a_terminal() {

@@ -35,10 +35,14 @@ pub(super) fn start(plan: &Plan, argv: &[OsString], stdio: Vec<OwnedFd>) -> Resu
     {
         command.stdin(stdin).stdout(stdout).stderr(stderr);
     }
-    let child = command.spawn().map_err(|source| not_started(plan, program, source))?;
+    let mut child = command.spawn().map_err(|source| not_started(plan, program, source))?;
     let pid = Pid::from_child(&child);
-    let watched = pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|errno| Error::internal("watch the program", errno))?;
+    let watched = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| {
+        // Nobody else would end it.
+        let _ = kill_process_group(pid, Signal::KILL);
+        let _ = child.wait();
+        Error::internal("watch the program", errno)
+    })?;
     Ok(Started {
         tether: Tether::Foreign(Box::new(Bare { child, watched })),
         group: None,
