@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 
 use fumehood_child::sys::execve;
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
@@ -107,6 +108,9 @@ pub(super) fn find(plan: &Plan) -> Result<OsString> {
     let cwd = &plan.job.cwd;
     if !cwd.is_dir() {
         return Err(Error::invalid("cwd", cwd.display(), "is no directory of the host"));
+    }
+    if access(cwd, Access::EXEC_OK).is_err() {
+        return Err(Error::invalid("cwd", cwd.display(), "may not be entered by who calls"));
     }
     let places: Vec<_> = plan.candidates.iter().map(|candidate| cwd.join(candidate)).collect();
     if let Some(found) = places.iter().find(|path| super::oci::is_program(path)) {

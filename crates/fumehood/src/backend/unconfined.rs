@@ -197,4 +197,20 @@ mod tests {
             assert!(matches!(error.kind(), ErrorKind::ProgramNotExecutable { .. }), "{error}");
         }
     }
+
+    #[test]
+    fn a_directory_that_may_not_be_entered_is_no_fault_of_the_program() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
+        let job = unconfined(Job::new(["true"]).cwd(dir.path()));
+        let plan = Plan::new(&Guarantee::ALL.into_iter().fold(job, Job::waive)).unwrap();
+        let found = bare::find(&plan);
+        if rustix::process::geteuid().is_root() {
+            assert!(found.is_ok(), "{found:?}");
+            return;
+        }
+        let said = found.unwrap_err().to_string();
+        assert!(said.starts_with("invalid job: cwd: "), "{said}");
+    }
 }
