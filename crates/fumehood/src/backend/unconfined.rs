@@ -81,6 +81,9 @@ pub(super) fn refuse(job: &Job, without: &str) -> Result<()> {
     if job.tty {
         return no("tty", "true".to_owned(), "there is no terminal of the program's own");
     }
+    if job.hostname != Job::HOSTNAME {
+        return no("hostname", format!("{:?}", job.hostname), "there is no name but the host's");
+    }
     if let Some(tmpfs) = job.tmpfs.first() {
         let path = tmpfs.target.display().to_string();
         return no("tmpfs[0].target", path, "nothing can be mounted");
@@ -107,6 +110,9 @@ pub(super) fn refuse(job: &Job, without: &str) -> Result<()> {
         if mount.access == Access::CopyOnWrite {
             let field = format!("mounts[{index}].access");
             return no(&field, "cow".to_owned(), "nothing can be copy-on-write");
+        }
+        if mount.as_owner {
+            return no(&format!("mounts[{index}].as_owner"), true.to_string(), "nobody is mapped");
         }
     }
     Ok(())
@@ -151,10 +157,14 @@ mod tests {
         let limited = Job::new(["true"]).limits(|limits| {
             limits.file_size = Some(ByteSize::mib(1).into());
         });
+        let mut as_owner = Job::new(["true"]).mount("/srv", "/srv");
+        as_owner.mounts[0].as_owner = true;
         for (job, field) in [
             (Job::new(["true"]).tmpfs("/data"), "tmpfs[0].target"),
             (Job::new(["true"]).mount_cow("/srv", "/srv"), "mounts[0].access"),
             (Job::new(["true"]).tty(true), "tty"),
+            (Job::new(["true"]).hostname("other"), "hostname"),
+            (as_owner, "mounts[0].as_owner"),
             (limited, "limits.file_size"),
         ] {
             let said = refuse(&job, "without a sandbox").unwrap_err().to_string();

@@ -155,6 +155,10 @@ fn refuse(plan: &Plan) -> Result<()> {
             let problem = "nsjail has no copy-on-write mounts; use backend native";
             return Err(Error::invalid(format!("mounts[{index}].access"), "cow", problem));
         }
+        if mount.as_owner {
+            let problem = "nsjail maps no owners; leave it out, or use backend native";
+            return Err(Error::invalid(format!("mounts[{index}].as_owner"), true, problem));
+        }
     }
     plan.root.iter().try_for_each(no_colons)
 }
@@ -177,6 +181,18 @@ fn no_colons(entry: &Entry) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Job;
+    use crate::host::Host;
+
+    #[test]
+    fn an_owner_that_nsjail_does_not_map_is_refused() {
+        let mut job = Job::new(["true"]).mount("/srv", "/srv");
+        job.mounts[0].as_owner = true;
+        let job = Guarantee::ALL.into_iter().fold(job, Job::waive);
+        let plan = Plan::make(&job, Host::current(), Vec::new()).unwrap();
+        let said = refuse(&plan).unwrap_err().to_string();
+        assert!(said.starts_with("invalid job: mounts[0].as_owner: true: "), "{said}");
+    }
 
     #[test]
     fn versions_are_told_by_options() {
