@@ -106,16 +106,9 @@ pub fn validate(dir: &Path) -> Result<()> {
 /// Looks at a bundle, and tells all that is wrong with it.
 #[must_use]
 pub fn look(dir: &Path) -> Validation {
-    let path = dir.join("config.json");
-    let read = text::of_file(&path).map_err(|error| error.to_string()).and_then(|text| {
-        serde_json::from_str::<Config>(&text).map_err(|error| format!("is no OCI config: {error}"))
-    });
-    let config = match read {
-        Ok(config) => config,
-        Err(error) => {
-            let problems = vec![format!("{}: {error}", path.display())];
-            return Validation { problems, config: None };
-        }
+    let config = match read(dir) {
+        Ok((_, config)) => config,
+        Err(problem) => return Validation { problems: vec![problem], config: None },
     };
     let mut problems = Vec::new();
     let version = &config.oci_version;
@@ -134,6 +127,58 @@ pub fn look(dir: &Path) -> Validation {
         problems.extend(missing(dir, &mount.source, &what));
     }
     Validation { problems, config: Some(config) }
+}
+
+/// A `config.json`: all of it, and what is looked at.
+fn read(dir: &Path) -> Result<(Value, Config), String> {
+    let path = dir.join("config.json");
+    let wrong = |problem: String| format!("{}: {problem}", path.display());
+    let no_config = |error| wrong(format!("is no OCI config: {error}"));
+    let text = text::of_file(&path).map_err(|error| wrong(error.to_string()))?;
+    let all = serde_json::from_str(&text).map_err(no_config)?;
+    match ambiguous(&all) {
+        Some(problem) => Err(wrong(problem)),
+        None => Ok((all, serde_json::from_str(&text).map_err(no_config)?)),
+    }
+}
+
+/// What a runtime, written in Go, would read otherwise than it is read here: there the case of a name does not
+/// matter (`encoding/json`), and a list is no object.
+fn ambiguous(config: &Value) -> Option<String> {
+    let process = &config["process"];
+    let sets = ["bounding", "effective", "inheritable", "permitted", "ambient"];
+    let objects: [(_, _, &[&str]); 5] = [
+        ("top level", config, &["ociVersion", "process", "root", "mounts"]),
+        ("process", process, &["args", "user", "capabilities", "noNewPrivileges"]),
+        ("process.user", &process["user"], &["uid"]),
+        ("process.capabilities", &process["capabilities"], &sets),
+        ("root", &config["root"], &["path", "readonly"]),
+    ];
+    let mut objects = objects.into_iter();
+    let mut mounts = config["mounts"].as_array().into_iter().flatten().enumerate();
+    objects.find_map(|(at, object, names)| misread(at, object, names)).or_else(|| {
+        let names = ["destination", "type", "source", "options"];
+        mounts.find_map(|(index, mount)| misread(&format!("mounts[{index}]"), mount, &names))
+    })
+}
+
+fn misread(at: &str, object: &Value, names: &[&str]) -> Option<String> {
+    let members = match object {
+        Value::Object(members) => members,
+        Value::Null => return None,
+        _ => return Some(format!("{at}: must be an object")),
+    };
+    // Two letters that are no ASCII are others of a letter that is.
+    let folded = |letter| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        letter => letter.to_ascii_lowercase(),
+    };
+    let same = |name: &str, key: &str| name.chars().map(folded).eq(key.chars().map(folded));
+    members.keys().find_map(|key| {
+        let meant = names.iter().find(|name| *name != key && same(name, key))?;
+        Some(format!("{at}: {key:?}: must be written {meant:?}"))
+    })
 }
 
 /// What a bundle shows of the host.
@@ -169,16 +214,15 @@ pub(crate) fn sources(dir: &Path) -> Vec<Source> {
 /// The `config.json` of a bundle whose [sources] are at other places, each with all that is to be seen
 /// there.
 pub(crate) fn moved(dir: &Path, places: &[(Option<usize>, PathBuf)]) -> Result<String> {
-    let path = dir.join("config.json");
-    let failed = |error| Error::internal(format!("read {}", path.display()), error);
-    let text = fs::read_to_string(&path).map_err(failed)?;
-    let mut config: Value = serde_json::from_str(&text).map_err(|error| failed(error.into()))?;
+    let failed = |problem: String| Error::internal("read a bundle", std::io::Error::other(problem));
+    let (mut config, _) = read(dir).map_err(failed)?;
     for (mount, place) in places {
         let Some(index) = mount else {
             config["root"]["path"] = json!(place);
             continue;
         };
-        let mount = &mut config["mounts"][index];
+        let found = config.pointer_mut(&format!("/mounts/{index}"));
+        let mount = found.ok_or_else(|| failed("its mounts have just changed".to_owned()))?;
         let options = mount["options"].as_array().into_iter().flatten();
         let other = options.filter(|option| *option != "bind" && *option != "rbind").cloned();
         mount["options"] = other.chain([json!("rbind")]).collect();
@@ -234,6 +278,24 @@ mod tests {
             assert_eq!(found.len(), problems, "{options}: {found:?}");
             let said = format!("{}/nowhere: no such file or directory", bundle.path().display());
             assert!(found.iter().all(|problem| problem.ends_with(&said)), "{found:?}");
+        }
+    }
+
+    /// Whoever reads another program, root or right than the runtime does says of it what is not so.
+    #[test]
+    fn what_a_runtime_would_read_otherwise_is_refused() {
+        let other = |from: &str, to: &str| config("1.0.0", "").replace(from, to);
+        let mount = config("1.0.0", r#"["/r", "bind", "rootfs", ["bind"]]"#);
+        for (config, problem) in [
+            (other("process", "Process"), r#"top level: "Process": must be written "process""#),
+            (other("args", "ARGS"), r#"process: "ARGS": must be written "args""#),
+            (other("args", "arg\u{17f}"), r#"process: "argſ": must be written "args""#),
+            (other(r#"{"path": "rootfs"}"#, r#"["rootfs"]"#), "root: must be an object"),
+            (mount, "mounts[0]: must be an object"),
+            ("[]".to_owned(), "top level: must be an object"),
+        ] {
+            let found = look(bundle(&config).path()).problems;
+            assert!(found.len() == 1 && found[0].ends_with(problem), "{config}: {found:?}");
         }
     }
 
