@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use fumehood::BackendName;
@@ -53,12 +54,27 @@ pub(crate) enum Command {
 ///
 /// Mostly something is to be run, and then the parser is told of that alone: to tell it of all
 /// commands takes a tenth of such a run.
-pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Command, clap::Error> {
+pub(crate) fn parse(words: Vec<OsString>) -> Result<Command, clap::Error> {
+    if is_run(&words)
+        && let Some(args) = words.get(2..).and_then(plain::read)
+    {
+        return Ok(Command::Run(args));
+    }
+    let no_text = words.iter().filter(|word| word.to_str().is_none());
+    let no_text: Vec<_> = no_text.map(|word| format!("{word:?}")).collect();
+    by_parser(words).map_err(|error| match error.kind() {
+        // Of which it does not say where.
+        ErrorKind::InvalidUtf8 => {
+            let problem = "is not UTF-8, as all must be but paths";
+            clap::Error::raw(error.kind(), format!("{}: {problem}", no_text.join(", ")))
+        }
+        _ => error,
+    })
+}
+
+fn by_parser(mut words: Vec<OsString>) -> Result<Command, clap::Error> {
     if !is_run(&words) {
         return Cli::try_parse_from(words).map(|cli| cli.command);
-    }
-    if let Some(args) = words.get(2..).and_then(plain::read) {
-        return Ok(Command::Run(args));
     }
     words.remove(0);
     let matches = run_alone().try_get_matches_from(words)?;

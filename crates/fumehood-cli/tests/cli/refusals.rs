@@ -85,6 +85,21 @@ fn what_an_error_repeats_cannot_move_a_terminal() {
 }
 
 #[test]
+fn what_is_no_text_is_named() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let odd = OsStr::from_bytes(b"A=\xff");
+    for (args, place) in [(["run", "--", "echo"], 3), (["run", "-e", "true"], 2)] {
+        let mut words: Vec<_> = args.map(OsStr::new).into();
+        words.insert(place, odd);
+        let output = Command::new(FUMEHOOD).args(words).output().unwrap();
+        assert_ended(&output, 125);
+        let said = text(&output.stderr);
+        assert_eq!(said, "fumehood: \"A=\\xFF\": is not UTF-8, as all must be but paths\n");
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_no_run() {
     let output = fumehood(&["run", "--bogus", "true"]);
     assert_ended(&output, 125);
