@@ -29,6 +29,9 @@ use super::stall::Progressing;
 /// How many more connections there may be than allowed, while those that make room close.
 const CLOSING: usize = 64;
 
+/// Each argument of the playground is one.
+const MOST_HEADERS: usize = 1024;
+
 /// Takes connections in until the service drains.
 pub(crate) async fn accept(
     listener: Listener,
@@ -143,6 +146,7 @@ async fn connection<I>(
         .header_read_timeout(settings.config.http.header_time.0)
         .half_close(half_close)
         .max_buf_size(64 << 10)
+        .max_headers(MOST_HEADERS)
         .serve_connection(io, requests);
     drop(settings);
     let mut connection = pin!(connection);

@@ -15,6 +15,7 @@ pub(crate) const ALL: &[Case] = &[
     ("l_10_an_empty_body_is_a_program_that_does_not_start", empty),
     ("l_11_text_is_a_program_that_does_not_start", text),
     ("arguments_arrive_in_order", arguments),
+    ("a_thousand_arguments_arrive", many_arguments),
     ("exit_codes_arrive", exit_codes),
     ("a_program_that_a_signal_ends_has_exit_code_255", signals),
     ("a_script_without_its_interpreter_does_not_start", interpreter),
@@ -119,6 +120,12 @@ fn arguments() {
     let wanted = "[/tmpfs/play][arguments][-b][a, b][][-a]";
     let encoded = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, wanted);
     assert!(answer.text().contains(&encoded), "{}", answer.text());
+}
+
+fn many_arguments() {
+    let answer = Server::shared().run(b"#!/bin/sh\necho $#\n", &["-"; 1000]);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.text(), HELLO.replace("aGVsbG8K", "MTAwMAo="));
 }
 
 fn exit_codes() {
