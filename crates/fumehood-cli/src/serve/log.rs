@@ -2,11 +2,11 @@
 //! without tokens.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +30,8 @@ pub(crate) struct Log {
     to: To,
     /// Lines that nobody took.
     lost: AtomicU64,
+    /// Whether the last line lacks its end, as where a disk was full in its middle (`write(2)`).
+    is_cut: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,7 @@ impl Log {
                 To::File(path, Mutex::new(file))
             }
         };
-        Ok(Self { to, lost: AtomicU64::new(0) })
+        Ok(Self { to, lost: AtomicU64::new(0), is_cut: AtomicBool::new(false) })
     }
 
     /// Opens the file anew: somebody may have moved it away.
@@ -89,19 +91,22 @@ impl Log {
         if let To::File(path, file) = &self.to
             && let Ok(fresh) = append(path)
         {
+            let begins = fresh.metadata().is_ok_and(|fresh| fresh.len() == 0);
+            self.is_cut.fetch_and(!begins, Ordering::Relaxed);
             *file.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
     }
 
     fn write(&self, line: &Line<'_>) {
-        let Ok(mut text) = serde_json::to_vec(line) else { return };
-        text.push(b'\n');
+        let Ok(text) = serde_json::to_vec(line) else { return };
+        let text = [b"\n", text.as_slice(), b"\n"].concat();
         // A log that cannot be written to is no reason to refuse work.
         let is_written = match &self.to {
             To::Nowhere => return,
-            To::Stderr => put(&mut std::io::stderr().lock(), &text),
+            To::Stderr => put(&mut std::io::stderr().lock(), &text, &self.is_cut),
             To::File(_, file) => {
-                put(&mut *file.lock().unwrap_or_else(PoisonError::into_inner), &text)
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                put(&mut *file, &text, &self.is_cut)
             }
         };
         if !is_written {
@@ -115,8 +120,24 @@ impl Log {
     }
 }
 
-fn put(to: &mut (impl AsFd + Write), line: &[u8]) -> bool {
-    is_taken(to) && to.write_all(line).is_ok()
+/// Writes a line, before which stands the end of another: for where the last one lacks its own.
+fn put(to: &mut (impl AsFd + Write), line: &[u8], is_cut: &AtomicBool) -> bool {
+    if !is_taken(to) {
+        return false;
+    }
+    let line = line.get(usize::from(!is_cut.load(Ordering::Relaxed))..).unwrap_or_default();
+    let mut rest = line;
+    while !rest.is_empty() {
+        match to.write(rest) {
+            Ok(written @ 1..) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            _ => break,
+        }
+    }
+    if rest.len() < line.len() {
+        is_cut.store(!rest.is_empty(), Ordering::Relaxed);
+    }
+    rest.is_empty()
 }
 
 /// Whether a line can be written without waiting. Whoever reads a pipe or a terminal may have stopped to,
@@ -191,7 +212,50 @@ pub(crate) fn since_1970() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::BorrowedFd;
+
     use super::*;
+
+    /// A disk with room for some bytes.
+    struct Disk {
+        always_ready: File,
+        room: usize,
+        holds: Vec<u8>,
+    }
+
+    impl AsFd for Disk {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.always_ready.as_fd()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let taken = bytes.len().min(self.room);
+            self.room -= taken;
+            self.holds.extend(&bytes[..taken]);
+            if taken > 0 { Ok(taken) } else { Err(ErrorKind::StorageFull.into()) }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_cut_does_not_take_the_next_one_along() {
+        let always_ready = File::options().write(true).open("/dev/null").unwrap();
+        let mut disk = Disk { always_ready, room: 6, holds: Vec::new() };
+        let is_cut = AtomicBool::new(false);
+        assert!(put(&mut disk, b"\none\n", &is_cut));
+        for _ in 0..3 {
+            assert!(!put(&mut disk, b"\ntwo\n", &is_cut));
+        }
+        disk.room = 100;
+        assert!(put(&mut disk, b"\nthree\n", &is_cut));
+        assert!(put(&mut disk, b"\nfour\n", &is_cut));
+        assert_eq!(disk.holds, b"one\ntw\nthree\nfour\n");
+    }
 
     #[test]
     fn times_end_with_the_microsecond() {
