@@ -7,6 +7,7 @@ mod read;
 
 use std::collections::BTreeMap;
 
+use rustix::process::{Resource, getrlimit};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -17,10 +18,11 @@ use crate::host::Host;
 use crate::plan::{Plan, standing};
 use crate::{
     BackendName, ErrorKind, Guarantee, Job, Layer, Missing, Outcome, Report, Result, Sandbox,
-    Standing, Streams,
+    Standing, Streams, printable,
 };
 pub use apparmor::apparmor_profile;
 pub use backends::{Found, backends};
+use facts::CORE_PATTERN;
 pub use facts::{Container, Facts, UserNamespace};
 
 /// What this host can hold of the guarantees, by whom, and what would mend the rest.
@@ -303,7 +305,22 @@ fn notes(host: &Facts) -> Vec<String> {
         let name = serde_json::to_value(container).unwrap_or_default();
         notes.push(format!("this is inside a container ({})", name.as_str().unwrap_or("other")));
     }
+    let hard = getrlimit(Resource::Core).maximum;
+    notes.extend(host.sysctls.get(CORE_PATTERN).and_then(|pattern| crashes(pattern, hard)));
     notes
+}
+
+/// Who of the host's gets the crashes of programs (`core(5)`), by the hard limit of the caller's core files.
+fn crashes(pattern: &str, hard: Option<u64>) -> Option<String> {
+    let whatever = match (pattern.as_bytes().first()?, hard) {
+        (b'@', _) => "whatever their limit of core files",
+        (b'|', Some(0)) => {
+            "since the caller's own hard limit of core files is 0 (with 1 or more it gets none)"
+        }
+        _ => return None,
+    };
+    let pattern = printable(pattern);
+    Some(format!("{CORE_PATTERN} is {pattern}, which gets crashes of programs, {whatever}"))
 }
 
 #[cfg(test)]

@@ -105,10 +105,14 @@ pub enum Container {
     Other,
 }
 
-/// Settings that namespaces hang on.
-const SYSCTLS: [&str; 13] = [
+/// What becomes of crashes.
+pub(super) const CORE_PATTERN: &str = "kernel.core_pattern";
+
+/// Settings that namespaces hang on, and one that they do not hold.
+const SYSCTLS: [&str; 14] = [
     "kernel.apparmor_restrict_unprivileged_unconfined",
     "kernel.apparmor_restrict_unprivileged_userns",
+    CORE_PATTERN,
     "kernel.unprivileged_userns_clone",
     "kernel.seccomp.actions_avail",
     "fs.mount-max",

@@ -31,3 +31,23 @@ fn every_guarantee_has_an_answer_and_a_failed_doctor_answers_missing() {
         assert_eq!(reason, "no luck");
     }
 }
+
+#[test]
+fn it_is_told_where_crashes_reach_a_program_of_the_host() {
+    let told = |pattern, hard| crashes(pattern, hard).is_some();
+    for hard in [None, Some(0), Some(1)] {
+        assert!(told("@/run/crashes", hard));
+        assert!(!told("core.%p", hard) && !told("", hard));
+    }
+    assert!(told("|/usr/bin/crashes %p", Some(0)));
+    assert!(!told("|/usr/bin/crashes %p", Some(1)) && !told("|/usr/bin/crashes %p", None));
+    let mut host = Facts::default();
+    assert_eq!(notes(&host), Vec::<String>::new());
+    host.sysctls.insert(CORE_PATTERN.to_owned(), "@/run/crashes".to_owned());
+    assert_eq!(
+        notes(&host),
+        [
+            "kernel.core_pattern is @/run/crashes, which gets crashes of programs, whatever their limit of core files"
+        ]
+    );
+}
