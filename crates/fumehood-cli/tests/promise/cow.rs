@@ -15,6 +15,7 @@ promises![
     a_diff_lists_exactly_what_changed,
     applying_makes_it_so,
     a_file_edited_on_the_host_meanwhile_is_refused_and_named,
+    what_was_moved_is_on_the_host_though_its_place_was_taken_meanwhile,
     nothing_is_applied_after_a_failure,
     here_is_the_current_directory,
     a_patch_can_be_applied_by_git,
@@ -150,7 +151,29 @@ fn a_file_edited_on_the_host_meanwhile_is_refused_and_named() -> Promise {
     let refused = ran.report()["applied"][0]["refused"].clone();
     let paths: Vec<_> = refused.as_array().into_iter().flatten().map(|one| &one["path"]).collect();
     assert_eq!(paths, ["main.c", "sub/file"], "{ran}");
+    assert_eq!(read("main.c.fumehood"), "mine\n");
     ran.complains("main.c: was changed on the host").complains("sub/file");
+    Ok(())
+}
+
+fn what_was_moved_is_on_the_host_though_its_place_was_taken_meanwhile() -> Promise {
+    let dir = project();
+    let script = "mv notes.txt notes.bak; echo mine >notes.txt; mv main.c main.bak; mkdir main.c; read line; exit 0";
+    let ran = Fumehood::new(&["--here", "--apply"], &["sh", "-c", script, &marker()])
+        .cwd(dir.path())
+        .feed(Feed::Held)
+        .spawn();
+    ran.confined();
+    dir.file("notes.bak", "theirs");
+    dir.file("main.bak", "theirs");
+    let ran = ran.finish().exits(98);
+    ran.complains("notes.bak: was changed on the host")
+        .complains("is notes.bak.fumehood beside it");
+    let texts = ["notes.bak", "notes.bak.fumehood", "notes.txt", "main.bak", "main.bak.fumehood"]
+        .map(|path| fs::read_to_string(dir.join(path)).unwrap_or_default());
+    let main = "int main(void) { return 0; }\n";
+    assert_eq!(texts, ["theirs", "notes\n", "mine\n", "theirs", main]);
+    assert!(dir.join("main.c").is_dir());
     Ok(())
 }
 

@@ -5,6 +5,10 @@
 //! name is changed. A file is written under a name of ours and put in place in one step; what it
 //! replaces is looked at again when it is out of the way, and put back if it is not what the scan
 //! saw.
+//!
+//! Whatever the host has may be what the program moved somewhere else. So all that it wrote is on the host,
+//! if only under such a name, before anything is replaced, and all is replaced before anything is deleted;
+//! and what cannot have its own name stays beside it.
 
 mod meanwhile;
 mod place;
@@ -21,16 +25,19 @@ use rustix::io::Errno;
 
 use super::at;
 use super::base::{Mounted, Since};
-use super::scan::{Found, Node, name, parent};
+use super::scan::{self, Found, Node, name, parent};
 use super::types::{ChangeKind, FileKind, NotApplied};
 use crate::sabotage::leaves_out;
 use meanwhile::Meanwhile;
+use place::Fresh;
 
 /// Why a change was not made.
 #[derive(Debug)]
 pub(super) enum Refused {
     /// The host's own was changed meanwhile.
     Conflict,
+    /// What the program left is not in its place, but beside it under this name.
+    Beside { name: OsString, why: Box<Refused> },
     /// What the program left is none of the host's business.
     Unfit(&'static str),
     /// A link that leads out.
@@ -40,7 +47,7 @@ pub(super) enum Refused {
     /// What the host had, or what is left of it, has another name now: it could neither be removed nor
     /// be put back.
     LeftOver { name: OsString, why: Errno },
-    /// Not deleted, as something that the program wrote is nowhere else now.
+    /// Neither replaced nor deleted, as something that the program wrote is nowhere on the host.
     Kept,
     /// The kernel said no.
     Failed(Errno),
@@ -53,11 +60,11 @@ impl From<Errno> for Refused {
 }
 
 impl Refused {
-    /// Whether what the program wrote to a file is lost. It may be what was somewhere else before.
+    /// Whether what the program wrote is lost. It may be what was somewhere else before.
     fn loses(&self, found: &Found) -> bool {
         let writes = found.kind != ChangeKind::Mode
-            && found.upper.as_ref().is_some_and(|node| node.kind == FileKind::File);
-        writes && matches!(self, Self::Conflict | Self::LeftOver { .. } | Self::Failed(_))
+            && found.upper.as_ref().is_some_and(|node| node.kind != FileKind::Directory);
+        writes && matches!(self, Self::Conflict | Self::Failed(_))
     }
 }
 
@@ -65,6 +72,10 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Conflict => f.write_str("was changed on the host since the run began"),
+            Self::Beside { name, why } => {
+                let name = super::show::Quoted(name);
+                write!(f, "{why}; what the program left is {name} beside it")
+            }
             Self::Unfit(what) => write!(f, "is {what}; only files, directories and links are"),
             Self::LeadsOut(target) => {
                 let target = super::show::Quoted::path(target);
@@ -94,6 +105,8 @@ type Outcome = Result<(), Refused>;
 pub(super) struct Applying<'a> {
     target: Target<'a>,
     found: &'a [Found],
+    /// What replaces something: written, and not in its place yet.
+    staged: Vec<(&'a Found, Fresh<'a>)>,
     made: BTreeSet<&'a Path>,
     refused: Vec<NotApplied>,
 }
@@ -106,26 +119,55 @@ impl<'a> Applying<'a> {
         since: Since,
     ) -> Self {
         let target = Target { upper, host: &mounted.host, meanwhile: Meanwhile::new(since) };
-        Self { target, found, made: BTreeSet::new(), refused: Vec::new() }
+        Self { target, found, staged: Vec::new(), made: BTreeSet::new(), refused: Vec::new() }
     }
 
-    /// Makes all changes but deletions. What was moved is twice on the host for a while, rather than nowhere if
-    /// this is ended in between. Whether something that the program wrote is nowhere now.
+    /// Writes all that the program wrote, and takes nothing from the host. Whether something of it is nowhere
+    /// now.
     pub(super) fn write(&mut self) -> bool {
         let mut lost = false;
         for found in self.found.iter().filter(|found| found.kind != ChangeKind::Deleted) {
-            let outcome = self.target.apply(found);
-            lost |= outcome.as_ref().is_err_and(|why| why.loses(found));
-            self.note(found, outcome);
+            match self.target.write(found, self.parent(found)) {
+                Ok(Some(fresh)) => self.staged.push((found, fresh)),
+                outcome => {
+                    lost |= outcome.as_ref().is_err_and(|why| why.loses(found));
+                    self.note(found, outcome.map(drop));
+                }
+            }
         }
         lost
     }
 
-    /// Makes the deletions, unless something was `lost`, which may be what was moved from there.
+    /// Where a change is made for now: what is below a directory that replaces a file is not in its place yet.
+    fn parent(&self, found: &Found) -> PathBuf {
+        let above = parent(&found.path);
+        let staged = self.staged.last().and_then(|(dir, fresh)| {
+            above.strip_prefix(&dir.path).ok().map(|below| fresh.path().join(below))
+        });
+        staged.unwrap_or_else(|| above.into())
+    }
+
+    /// Puts what was written in the place of what the host has, unless something was `lost`, which may be just
+    /// that.
+    pub(super) fn replace(&mut self, lost: bool) {
+        for (found, fresh) in std::mem::take(&mut self.staged) {
+            let outcome = self.target.replace(found, fresh, lost);
+            if outcome.is_err() {
+                self.made.retain(|path| !path.starts_with(&found.path));
+            }
+            self.note(found, outcome);
+        }
+    }
+
+    /// Makes the deletions, unless something was `lost`.
     pub(super) fn delete(&mut self, lost: bool) {
         for found in self.found.iter().filter(|found| found.kind == ChangeKind::Deleted) {
-            let is_kept = lost && !found.conflict;
-            self.note(found, if is_kept { Err(Refused::Kept) } else { self.target.apply(found) });
+            let outcome = match &found.host {
+                Some(host) if !found.conflict && !lost => self.target.remove(found, host),
+                _ if found.conflict => Err(Refused::Conflict),
+                _ => Err(Refused::Kept),
+            };
+            self.note(found, outcome);
         }
     }
 
@@ -162,56 +204,60 @@ struct Target<'a> {
     meanwhile: Meanwhile,
 }
 
-impl Target<'_> {
-    fn apply(&self, found: &Found) -> Outcome {
-        if found.conflict {
+impl<'a> Target<'a> {
+    /// Writes what is new to its place, and what replaces something beside it.
+    fn write(&self, found: &'a Found, parent: PathBuf) -> Result<Option<Fresh<'a>>, Refused> {
+        let Some(upper) = &found.upper else { return Err(Refused::Conflict) };
+        if found.kind == ChangeKind::Mode && found.conflict {
             return Err(Refused::Conflict);
         }
-        if let Some(node) = &found.upper {
-            fit(&found.path, node)?;
-        }
-        let dir = at::beneath(self.host, parent(&found.path))?;
-        match (found.kind, &found.host, &found.upper) {
-            (ChangeKind::Deleted, Some(host), _) => {
-                remove::remove(&dir, name(&found.path), host, &self.meanwhile)
+        fit(&found.path, upper)?;
+        let Some(host) = &found.host else {
+            if upper.kind == FileKind::Directory {
+                let dir = at::beneath(self.host, &parent)?;
+                return place::make_directory(&dir, name(&found.path)).map(|()| None);
             }
-            (ChangeKind::Mode, Some(host), Some(upper)) => self.mode(&dir, found, host, upper),
-            (ChangeKind::Added, _, Some(upper)) => self.add(&dir, found, upper),
-            (_, Some(host), Some(upper)) => self.replace(&dir, found, host, upper),
-            _ => Err(Refused::Conflict),
+            return self.fresh(found, parent, upper, None)?.put_new().map(|()| None);
+        };
+        if found.kind == ChangeKind::Mode {
+            return self.mode(found, host, upper).map(|()| None);
+        }
+        let owner = Some(host).filter(|host| host.kind != FileKind::Directory);
+        self.fresh(found, parent, upper, owner).map(Some)
+    }
+
+    fn replace(&self, found: &Found, fresh: Fresh<'_>, lost: bool) -> Outcome {
+        match &found.host {
+            _ if found.conflict => Err(fresh.beside(Refused::Conflict)),
+            _ if lost => Err(Refused::Kept),
+            Some(host) if host.kind == FileKind::Directory => match self.remove(found, host) {
+                Ok(()) => fresh.put_new(),
+                Err(why) => Err(fresh.beside(why)),
+            },
+            Some(host) => fresh.put_instead_of(host, &self.meanwhile),
+            None => fresh.put_new(),
         }
     }
 
-    fn add(&self, dir: &OwnedFd, found: &Found, upper: &Node) -> Outcome {
-        if upper.kind == FileKind::Directory {
-            return place::make_directory(dir, name(&found.path));
-        }
-        let fresh = place::Fresh::new(dir, self.above(found)?, name(&found.path), upper, None)?;
-        fresh.put_new()
+    fn remove(&self, found: &Found, host: &Node) -> Outcome {
+        let dir = at::beneath(self.host, parent(&found.path))?;
+        remove::remove(&dir, name(&found.path), host, &self.meanwhile)
     }
 
-    fn replace(&self, dir: &OwnedFd, found: &Found, host: &Node, upper: &Node) -> Outcome {
-        let name = name(&found.path);
-        if host.kind == FileKind::Directory {
-            let fresh = place::Fresh::new(dir, self.above(found)?, name, upper, None)?;
-            remove::remove(dir, name, host, &self.meanwhile)?;
-            return fresh.put_new();
-        }
-        if upper.kind == FileKind::Directory {
-            remove::remove(dir, name, host, &self.meanwhile)?;
-            return place::make_directory(dir, name);
-        }
-        self.instead_of(dir, found, host, upper)
-    }
-
-    fn instead_of(&self, dir: &OwnedFd, found: &Found, host: &Node, upper: &Node) -> Outcome {
-        let (above, name) = (self.above(found)?, name(&found.path));
-        let fresh = place::Fresh::new(dir, above, name, upper, Some(host))?;
-        fresh.put_instead_of(host, &self.meanwhile)
+    /// A copy of what the program left; what it is to replace, if that is no directory, says whose it is.
+    fn fresh(
+        &self,
+        found: &'a Found,
+        parent: PathBuf,
+        upper: &Node,
+        instead_of: Option<&Node>,
+    ) -> Result<Fresh<'a>, Refused> {
+        let above = at::beneath(self.upper, scan::parent(&found.path))?;
+        Fresh::new(self.host, parent, name(&found.path), (&above, upper), instead_of)
     }
 
     /// The mode of what stays what it is. A directory's comes last.
-    fn mode(&self, dir: &OwnedFd, found: &Found, host: &Node, upper: &Node) -> Outcome {
+    fn mode(&self, found: &'a Found, host: &Node, upper: &Node) -> Outcome {
         if host.kind == FileKind::Directory {
             if host.mode() & 0o700 != 0o700 {
                 let inner = at::beneath(self.host, directory_path(&found.path))?;
@@ -219,14 +265,15 @@ impl Target<'_> {
             }
             return Ok(());
         }
-        let place = at::place(dir, name(&found.path))?;
+        let place = at::place(at::beneath(self.host, parent(&found.path))?, name(&found.path))?;
         let now = fstat(&place)?;
         if !is_same(&now, &host.stat) || self.meanwhile.has_changed(&now) {
             return Err(Refused::Conflict);
         }
         if now.st_nlink > 1 {
             // Its other names, which can be outside of the directory, keep their mode.
-            return self.instead_of(dir, found, host, upper);
+            let fresh = self.fresh(found, parent(&found.path).into(), upper, Some(host))?;
+            return fresh.put_instead_of(host, &self.meanwhile);
         }
         at::change_mode(place.as_fd(), harmless(upper))?;
         Ok(())
@@ -242,11 +289,6 @@ impl Target<'_> {
         let kept = found.host.as_ref().map_or(0, Node::mode);
         let is_link = upper.kind == FileKind::Symlink;
         if !is_link && upper.mode() & !kept & 0o6000 != 0 { Err(Refused::SetId) } else { Ok(()) }
-    }
-
-    /// The directory of the layer that a change is in.
-    fn above(&self, found: &Found) -> Result<OwnedFd, Refused> {
-        Ok(at::beneath(self.upper, parent(&found.path))?)
     }
 }
 

@@ -232,7 +232,7 @@ fn can_mark(upper: &OwnedFd) -> Result<(), String> {
 }
 
 /// Removes what is in a directory, whatever rights the program left on it.
-fn clear(dir: &OwnedFd, depth: usize) -> rustix::io::Result<()> {
+pub(super) fn clear(dir: &OwnedFd, depth: usize) -> rustix::io::Result<()> {
     // As deep as a scan that was complete.
     const DEEPEST: usize = 160;
     if depth > DEEPEST {

@@ -100,11 +100,13 @@ impl Changes {
     /// Makes the changes in the directories on the host.
     ///
     /// Each file is written beside its place and renamed, so that whoever looks sees the old or the
-    /// new. What was changed on the host since the cell was built is left as it is, and so is what a
-    /// program has no business to bring in: set-id bits, devices, FIFOs, sockets, and links that lead
-    /// out of the directory. The result names it. Deletions come last, those of all mounts, and none is made if
-    /// a file could not be written: it may be what was moved. No link on the host is followed. Access control
-    /// lists and other attributes are not brought along, and hard links become files of their own.
+    /// new. What was changed on the host since the cell was built is left as it is, and what the program left
+    /// stays beside it as `NAME.fumehood`. What a program has no business to bring in is left out: set-id bits,
+    /// devices, FIFOs, sockets, and links that lead out of the directory. The result names it. Of all mounts,
+    /// first everything is written, then what the host has is replaced, and then deleted; nothing is replaced
+    /// or deleted if something could not be written: it may be what was moved. No link on the host is followed.
+    /// Access control lists and other attributes are not brought along, and hard links become files of their
+    /// own.
     /// Layers that a directory keeps are emptied, when this is dropped, if all of all mounts was applied.
     /// A file that replaces another is on the disk (`fdatasync(2)`) before it does; directories and
     /// new files get there when the system writes them back.
@@ -124,6 +126,9 @@ impl Changes {
         let mut lost = self.layers.iter().any(|layer| !layer.complete);
         for one in &mut all {
             lost |= one.write();
+        }
+        for one in &mut all {
+            one.replace(lost);
         }
         for one in &mut all {
             one.delete(lost);

@@ -2,9 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, Uid, fchmod, fchown,
@@ -14,6 +15,7 @@ use rustix::fs::{
 use rustix::io::{Errno, Result};
 
 use super::super::at;
+use super::super::kept::clear;
 use super::super::scan::{Node, open_file};
 use super::super::types::FileKind;
 use super::meanwhile::Meanwhile;
@@ -28,40 +30,61 @@ pub(super) fn make_directory(dir: &OwnedFd, name: &OsStr) -> Outcome {
     }
 }
 
-/// A file or link that is made beside its place; it goes away unless it is put there.
+/// What is made beside its place; it goes away unless it is put there, or stays beside it.
 pub(super) struct Fresh<'a> {
-    dir: &'a OwnedFd,
+    host: &'a OwnedFd,
+    /// The directory that it is in. It is looked up each time: there can be more of these than a process may
+    /// have open.
+    parent: PathBuf,
     name: &'a OsStr,
+    /// What it is called for now; nothing if it is not ours any more.
     own: OsString,
 }
 
 impl<'a> Fresh<'a> {
-    /// Copies the node of the layer `above` that has the name.
+    /// Copies a node of the layer, from the directory `above` it; a directory is made empty.
     pub(super) fn new(
-        dir: &'a OwnedFd,
-        above: OwnedFd,
+        host: &'a OwnedFd,
+        parent: PathBuf,
         name: &'a OsStr,
-        node: &Node,
+        (above, node): (&OwnedFd, &Node),
         instead_of: Option<&Node>,
     ) -> std::result::Result<Self, Refused> {
-        let fresh = Self { dir, name, own: own_name() };
+        let fresh = Self { host, parent, name, own: own_name() };
+        let dir = fresh.dir()?;
         match (&node.link, node.kind) {
-            (Some(target), _) => symlinkat(target, dir, &fresh.own)?,
+            (Some(target), _) => symlinkat(target, &dir, &fresh.own)?,
             (None, FileKind::File) => {
-                fresh.copy(&open_file(above, name, node)?, node, instead_of)?;
+                fresh.copy(&dir, &open_file(above, name, node)?, node, instead_of)?;
             }
+            (None, FileKind::Directory) => make_directory(&dir, &fresh.own)?,
             _ => return Err(Refused::Conflict),
         }
         Ok(fresh)
     }
 
-    fn copy(&self, from: &File, node: &Node, instead_of: Option<&Node>) -> Result<()> {
+    /// Where it is for now, below the host's directory.
+    pub(super) fn path(&self) -> PathBuf {
+        self.parent.join(&self.own)
+    }
+
+    fn dir(&self) -> Result<OwnedFd> {
+        at::beneath(self.host, &self.parent)
+    }
+
+    fn copy(
+        &self,
+        dir: &OwnedFd,
+        from: &File,
+        node: &Node,
+        instead_of: Option<&Node>,
+    ) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(0o600);
-        let to = openat(self.dir, &self.own, flags | OFlags::CLOEXEC, mode)?;
+        let to = openat(dir, &self.own, flags | OFlags::CLOEXEC, mode)?;
         let to = File::from(to);
         copy_data(from, &to).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        belong(&to, self.dir, instead_of)?;
+        belong(&to, dir, instead_of)?;
         fchmod(&to, Mode::from_raw_mode(harmless(node)))?;
         // A program's build tool goes by these, and so does the one on the host.
         let modified = Timespec {
@@ -76,72 +99,96 @@ impl<'a> Fresh<'a> {
     }
 
     /// Puts it where there is nothing.
-    pub(super) fn put_new(self) -> Outcome {
-        let put = renameat_with(self.dir, &self.own, self.dir, self.name, RenameFlags::NOREPLACE);
-        match put {
-            Ok(()) => Ok(()),
-            Err(Errno::EXIST) => Err(Refused::Conflict),
+    pub(super) fn put_new(mut self) -> Outcome {
+        let dir = self.dir()?;
+        let put = match renameat_with(&dir, &self.own, &dir, self.name, RenameFlags::NOREPLACE) {
             // A file system without that can still link, which replaces nothing either.
-            Err(Errno::INVAL) => {
-                match linkat(self.dir, &self.own, self.dir, self.name, AtFlags::empty()) {
-                    Err(Errno::EXIST) => Err(Refused::Conflict),
-                    linked => Ok(linked?),
-                }
-            }
-            Err(errno) => Err(errno.into()),
+            Err(Errno::INVAL) => linkat(&dir, &self.own, &dir, self.name, AtFlags::empty()),
+            put => put.map(|()| self.own.clear()),
+        };
+        match put {
+            Err(Errno::EXIST) => Err(self.beside(Refused::Conflict)),
+            put => Ok(put?),
         }
     }
 
     /// Puts it in the place of something that is no directory, if that is still what was seen.
-    pub(super) fn put_instead_of(self, seen: &Node, meanwhile: &Meanwhile) -> Outcome {
-        let as_seen = |name| match at::stat(self.dir, name) {
+    pub(super) fn put_instead_of(mut self, seen: &Node, meanwhile: &Meanwhile) -> Outcome {
+        match self.exchange(seen, meanwhile) {
+            Err(why) if !matches!(why, Refused::LeftOver { .. }) => Err(self.beside(why)),
+            outcome => outcome,
+        }
+    }
+
+    fn exchange(&mut self, seen: &Node, meanwhile: &Meanwhile) -> Outcome {
+        let dir = self.dir()?;
+        let as_seen = |name| match at::stat(&dir, name) {
             Ok(Some(now)) => is_same(&now, &seen.stat),
             _ => false,
         };
         if !as_seen(self.name) {
             return Err(Refused::Conflict);
         }
-        match self.swap() {
+        match self.swap(&dir) {
             Ok(()) if as_seen(&self.own) => {
                 // What cannot be removed here is tried once more when this is dropped.
-                let _ = meanwhile.unlink(self.dir, &self.own, &seen.stat);
+                let _ = meanwhile.unlink(&dir, &self.own, &seen.stat);
                 Ok(())
             }
             // Somebody was quicker.
-            Ok(()) => Err(self.give_back()),
-            Err(Errno::INVAL) => Ok(renameat(self.dir, &self.own, self.dir, self.name)?),
+            Ok(()) => Err(self.give_back(&dir)),
+            Err(Errno::INVAL) => Ok(renameat(&dir, &self.own, &dir, self.name)?),
             Err(Errno::NOENT) => Err(Refused::Conflict),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    fn swap(&self) -> Result<()> {
-        renameat_with(self.dir, &self.own, self.dir, self.name, RenameFlags::EXCHANGE)
+    fn swap(&self, dir: &OwnedFd) -> Result<()> {
+        renameat_with(dir, &self.own, dir, self.name, RenameFlags::EXCHANGE)
     }
 
     /// Puts somebody's file back that was taken for the one that was seen. If that fails it has our name
     /// and stays: it is theirs.
-    fn give_back(mut self) -> Refused {
-        match self.swap() {
+    fn give_back(&mut self, dir: &OwnedFd) -> Refused {
+        match self.swap(dir) {
             Ok(()) => Refused::Conflict,
             Err(why) => Refused::LeftOver { name: std::mem::take(&mut self.own), why },
         }
+    }
+
+    /// Leaves it beside its place, under a name that says what it is; or, if that is taken or too long, under
+    /// the one that it has.
+    pub(super) fn beside(mut self, why: Refused) -> Refused {
+        let own = std::mem::take(&mut self.own);
+        let mut name = self.name.to_owned();
+        name.push(".fumehood");
+        let named = self
+            .dir()
+            .and_then(|dir| renameat_with(&dir, &own, &dir, &name, RenameFlags::NOREPLACE));
+        Refused::Beside { name: if named.is_ok() { name } else { own }, why: Box::new(why) }
     }
 }
 
 impl Drop for Fresh<'_> {
     fn drop(&mut self) {
-        // Nothing is there if it was renamed, or is left to somebody; what it replaced is, if the two
-        // were exchanged.
-        let _ = unlinkat(self.dir, &self.own, AtFlags::empty());
+        if self.own.is_empty() {
+            return;
+        }
+        // What it replaced is there, if the two were exchanged.
+        let Ok(dir) = self.dir() else { return };
+        if let Err(Errno::ISDIR) = unlinkat(&dir, &self.own, AtFlags::empty())
+            && let Ok(inner) = at::directory(&dir, &self.own)
+        {
+            let _ = clear(&inner, 0);
+            let _ = unlinkat(&dir, &self.own, AtFlags::REMOVEDIR);
+        }
     }
 }
 
-/// A name that nobody else uses.
+/// A name that nobody else uses. What somebody who was killed left under another is not ours, and in
+/// containers all have the same few process ids.
 pub(super) fn own_name() -> OsString {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!(".fumehood-{}-{count}", std::process::id()).into()
+    format!(".fumehood-{:016x}", RandomState::new().build_hasher().finish()).into()
 }
 
 /// What root makes for others belongs to whom the file belonged that it replaces, or else to the
@@ -193,10 +240,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (own, open) = (own_name(), at::named(dir.path()).unwrap());
         std::fs::write(dir.path().join(&own), "theirs").unwrap();
-        let fresh = Fresh { dir: &open, name: OsStr::new("gone"), own: own.clone() };
-        let Refused::LeftOver { name, why: Errno::NOENT } = fresh.give_back() else {
+        let name = OsStr::new("gone");
+        let mut fresh = Fresh { host: &open, parent: PathBuf::new(), name, own: own.clone() };
+        let Refused::LeftOver { name, why: Errno::NOENT } = fresh.give_back(&open) else {
             panic!("there was nothing to exchange it for");
         };
+        drop(fresh);
         assert_eq!(name, own);
         assert_eq!(std::fs::read_to_string(dir.path().join(own)).unwrap(), "theirs");
     }
