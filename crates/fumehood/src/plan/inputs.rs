@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::layout::Entry;
-use crate::{Error, Job, Result};
+use crate::{BackendName, Error, Job, Result};
 
 /// Inputs are written as the program's own files, so they go where nothing but the cell is changed.
 pub(super) fn check(job: &Job, root: &[Entry]) -> Result<()> {
@@ -18,8 +18,12 @@ pub(super) fn check(job: &Job, root: &[Entry]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what would be lost: tools mount `/dev/shm` themselves when inputs are written already.
+/// Refuses what would be lost: tools mount `/dev/shm` themselves when inputs are written already. gVisor is
+/// shown a directory of the home there.
 pub(super) fn check_for_tools(job: &Job) -> Result<()> {
+    if job.backend == BackendName::Runsc {
+        return Ok(());
+    }
     let lost = job.inputs.iter().position(|input| input.to.starts_with("/dev/shm"));
     let Some(index) = lost else { return Ok(()) };
     let problem = format!(

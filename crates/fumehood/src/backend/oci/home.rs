@@ -252,7 +252,11 @@ fn is_ours(path: &Path) -> bool {
 /// Where the program's own files are: memory file systems and writable mounts.
 fn own_places(plan: &Plan) -> Vec<PathBuf> {
     let targets = plan.root.iter().filter_map(|entry| match entry {
-        Entry::Tmpfs { target, .. } if target != Path::new(SHM) => Some(target.clone()),
+        Entry::Tmpfs { target, .. }
+            if plan.backend() == BackendName::Runsc || target != Path::new(SHM) =>
+        {
+            Some(target.clone())
+        }
         Entry::Bind { target, access: Access::ReadWrite, .. } => Some(target.clone()),
         _ => None,
     });
