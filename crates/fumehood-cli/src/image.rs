@@ -76,9 +76,6 @@ pub(crate) fn image(args: &ImageArgs) -> u8 {
 
 fn import(args: &ImportArgs) -> Result<()> {
     let mut options = ImportOptions::default();
-    if let Some(name) = &args.name {
-        names_an_image(name)?;
-    }
     options.name.clone_from(&args.name);
     options.limits.entries = args.max_entries.unwrap_or(options.limits.entries);
     if let Some(text) = &args.max_size {
@@ -93,16 +90,6 @@ fn import(args: &ImportArgs) -> Result<()> {
         store.import(&args.archive, &options)?
     };
     if args.json { output::json(&imported) } else { output::print(&said(&imported)) }
-}
-
-/// Whoever imports an image must be able to name it again.
-fn names_an_image(name: &str) -> Result<()> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@+".contains(&byte);
-    if name.is_empty() || !name.bytes().all(plain) {
-        let problem = "must be made of letters, digits and . _ - / : @ +, such as alpine:3.20";
-        return Err(Error::invalid("--name", format_args!("{name:?}"), problem));
-    }
-    Ok(())
 }
 
 fn stdin() -> Result<File> {

@@ -281,16 +281,14 @@ pub(super) fn full_name(name: &str) -> String {
 /// Whether an image can be kept under a name, and whoever reads it in a list can give it again: the
 /// characters are those of Docker and of the OCI image specification.
 #[cfg(feature = "image")]
-pub(super) fn can_name(name: &str) -> std::result::Result<(), String> {
+pub(super) fn can_name(name: &str) -> std::result::Result<(), &'static str> {
     const LONGEST: usize = 255;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@+".contains(&byte);
     if name.is_empty() || !name.bytes().all(plain) {
-        return Err(format!(
-            "has the name {name:?}, and names are made of letters, digits and . _ - / : @ +; give it another"
-        ));
+        return Err("must be made of letters, digits and . _ - / : @ +, such as alpine:3.20");
     }
     if encode(&full_name(name)).len() > LONGEST {
-        return Err(format!("has the name {name:?}, which is too long; give it another"));
+        return Err("is too long");
     }
     Ok(())
 }

@@ -92,7 +92,8 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::Image`](crate::ErrorKind::Image), which says what in the archive is wrong, or
-    /// what the file system said.
+    /// what the file system said; [`ErrorKind::InvalidJob`](crate::ErrorKind::InvalidJob) if
+    /// `options` have a name that is none.
     pub fn import(&self, archive: &Path, options: &ImportOptions) -> Result<Vec<Imported>> {
         let file = File::open(archive).map_err(failed(archive.display(), "cannot be opened"))?;
         self.import_from(file, &archive.display().to_string(), options)
@@ -108,6 +109,10 @@ impl Store {
         shown: &str,
         options: &ImportOptions,
     ) -> Result<Vec<Imported>> {
+        if let Some(name) = &options.name {
+            can_name(name)
+                .map_err(|problem| Error::invalid("name", format_args!("{name:?}"), problem))?;
+        }
         let wrong = |error: io::Error| refused(shown, error.to_string());
         let mut left = options.limits.size.0;
         let spool = Staging::new(self)?;
@@ -122,7 +127,9 @@ impl Store {
             only.names = vec![name.clone()];
         }
         for name in images.iter().flat_map(|image| &image.names) {
-            can_name(name).map_err(|problem| refused(shown, problem))?;
+            can_name(name).map_err(|problem| {
+                refused(shown, format!("has the name {name:?}, which {problem}"))
+            })?;
         }
         let mut import = Import { store: self, archive, shown, limits: options.limits, left };
         images.iter().map(|image| import.image(image)).collect()

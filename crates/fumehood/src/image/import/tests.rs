@@ -421,9 +421,9 @@ fn what_is_no_image_is_refused() {
         (image(&[], &json!({ "Env": ["=x"] })).docker("a:b"), "impossible variable"),
         (
             image(&[], &json!({})).docker("a\u{1b}[31m\nb:c"),
-            r#"the name "a\u{1b}[31m\nb:c", and names"#,
+            r#"the name "a\u{1b}[31m\nb:c", which must be made of"#,
         ),
-        (image(&[], &json!({})).docker(""), r#"the name "", and names"#),
+        (image(&[], &json!({})).docker(""), r#"the name "", which must be"#),
         (image(&[], &json!({})).docker(&"a/".repeat(90)), "which is too long"),
         (
             image(&[Tar::default().link("etc", "/nowhere").end()], &json!({})).docker("a:b"),
@@ -469,4 +469,16 @@ fn a_name_that_moves_on_leaves_the_older_image_by_its_digest() {
     assert_eq!(fixture.store.find("other").unwrap().names, ["a:b", "other:latest"]);
     fixture.store.remove("other").unwrap();
     assert_eq!(fixture.store.find("a:b").unwrap().names, ["a:b"]);
+}
+
+#[test]
+fn a_name_that_is_none_is_refused_whatever_the_archive_is() {
+    let fixture = fixture();
+    for (name, problem) in [("a b", "must be made of"), ("", "must be"), (&"a/".repeat(90), "long")]
+    {
+        let options = ImportOptions { name: Some(name.into()), ..ImportOptions::default() };
+        let archive = image(&[], &json!({})).docker("a:b");
+        let error = fixture.import_with(&archive, &options).unwrap_err().to_string();
+        assert!(error.contains(&format!("name: {name:?}: ")) && error.contains(problem), "{error}");
+    }
 }
