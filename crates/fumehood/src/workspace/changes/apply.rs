@@ -14,6 +14,7 @@ mod meanwhile;
 mod place;
 mod remove;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
@@ -118,7 +119,8 @@ impl<'a> Applying<'a> {
         mounted: &'a Mounted,
         since: Since,
     ) -> Self {
-        let target = Target { upper, host: &mounted.host, meanwhile: Meanwhile::new(since) };
+        let meanwhile = Meanwhile::new(since);
+        let target = Target { upper, host: &mounted.host, meanwhile, made: RefCell::default() };
         Self { target, found, staged: Vec::new(), made: BTreeSet::new(), refused: Vec::new() }
     }
 
@@ -202,6 +204,8 @@ struct Target<'a> {
     upper: &'a OwnedFd,
     host: &'a OwnedFd,
     meanwhile: Meanwhile,
+    /// Directories that were made, by device and inode.
+    made: RefCell<BTreeSet<(u64, u64)>>,
 }
 
 impl<'a> Target<'a> {
@@ -215,7 +219,9 @@ impl<'a> Target<'a> {
         let Some(host) = &found.host else {
             if upper.kind == FileKind::Directory {
                 let dir = at::beneath(self.host, &parent)?;
-                return place::make_directory(&dir, name(&found.path)).map(|()| None);
+                let id = place::make_directory(&dir, name(&found.path))?;
+                self.made.borrow_mut().insert(id);
+                return Ok(None);
             }
             return self.fresh(found, parent, upper, None)?.put_new().map(|()| None);
         };
@@ -253,14 +259,17 @@ impl<'a> Target<'a> {
         instead_of: Option<&Node>,
     ) -> Result<Fresh<'a>, Refused> {
         let above = at::beneath(self.upper, scan::parent(&found.path))?;
-        Fresh::new(self.host, parent, name(&found.path), (&above, upper), instead_of)
+        let name = name(&found.path);
+        let fresh = Fresh::new(self.host, parent, name, (&above, upper), instead_of)?;
+        self.made.borrow_mut().extend(fresh.id);
+        Ok(fresh)
     }
 
     /// The mode of what stays what it is. A directory's comes last.
     fn mode(&self, found: &'a Found, host: &Node, upper: &Node) -> Outcome {
         if host.kind == FileKind::Directory {
             if host.mode() & 0o700 != 0o700 {
-                let inner = at::beneath(self.host, directory_path(&found.path))?;
+                let inner = self.directory(found)?;
                 at::change_mode(inner.as_fd(), host.mode() | 0o700)?;
             }
             return Ok(());
@@ -279,21 +288,28 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
+    /// A directory that is to have another mode, if it is the one that was seen or made. Another that was put
+    /// in its place meanwhile would be opened to whoever did that.
+    fn directory(&self, found: &Found) -> Result<OwnedFd, Refused> {
+        let path = if found.path == Path::new(".") { Path::new("") } else { &found.path };
+        let dir = at::beneath(self.host, path)?;
+        let id = |stat: &Stat| (stat.st_dev, stat.st_ino);
+        let now = id(&fstat(&dir)?);
+        let is_seen = found.host.as_ref().is_some_and(|host| id(&host.stat) == now);
+        if is_seen || self.made.borrow().contains(&now) { Ok(dir) } else { Err(Refused::Conflict) }
+    }
+
     /// What is left to do when everything stands.
     fn finish(&self, found: &Found) -> Outcome {
         let Some(upper) = &found.upper else { return Ok(()) };
         if upper.kind == FileKind::Directory {
-            let dir = at::beneath(self.host, directory_path(&found.path))?;
+            let dir = self.directory(found)?;
             at::change_mode(dir.as_fd(), harmless(upper) | fstat(&dir)?.st_mode & 0o6000)?;
         }
         let kept = found.host.as_ref().map_or(0, Node::mode);
         let is_link = upper.kind == FileKind::Symlink;
         if !is_link && upper.mode() & !kept & 0o6000 != 0 { Err(Refused::SetId) } else { Ok(()) }
     }
-}
-
-fn directory_path(path: &Path) -> &Path {
-    if path == Path::new(".") { Path::new("") } else { path }
 }
 
 /// Permission bits that a program may bring to the host: never set-id, sticky for directories only.

@@ -21,13 +21,24 @@ use super::super::types::FileKind;
 use super::meanwhile::Meanwhile;
 use super::{Outcome, Refused, harmless, is_same};
 
-/// A directory that only its owner can use until it is filled.
-pub(super) fn make_directory(dir: &OwnedFd, name: &OsStr) -> Outcome {
+/// A directory that only its owner can use until it is filled. It can be told by the device and inode that
+/// come back.
+pub(super) fn make_directory(
+    dir: &OwnedFd,
+    name: &OsStr,
+) -> std::result::Result<(u64, u64), Refused> {
     match mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
-        Ok(()) => Ok(belong(&at::directory(dir, name)?, dir, None)?),
-        Err(Errno::EXIST) => Err(Refused::Conflict),
-        Err(errno) => Err(errno.into()),
+        Err(Errno::EXIST) => return Err(Refused::Conflict),
+        made => made?,
     }
+    let made = at::directory(dir, name)?;
+    // Whoever may write here can have put another in its place, and would be given what is in it.
+    if !at::names(&made, 1)?.0.is_empty() {
+        return Err(Refused::Conflict);
+    }
+    belong(&made, dir, None)?;
+    let stat = fstat(&made)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// What is made beside its place; it goes away unless it is put there, or stays beside it.
@@ -39,6 +50,8 @@ pub(super) struct Fresh<'a> {
     name: &'a OsStr,
     /// What it is called for now; nothing if it is not ours any more.
     own: OsString,
+    /// By what it can be told, if it is a directory.
+    pub(super) id: Option<(u64, u64)>,
 }
 
 impl<'a> Fresh<'a> {
@@ -50,14 +63,14 @@ impl<'a> Fresh<'a> {
         (above, node): (&OwnedFd, &Node),
         instead_of: Option<&Node>,
     ) -> std::result::Result<Self, Refused> {
-        let fresh = Self { host, parent, name, own: own_name() };
+        let mut fresh = Self { host, parent, name, own: own_name(), id: None };
         let dir = fresh.dir()?;
         match (&node.link, node.kind) {
             (Some(target), _) => symlinkat(target, &dir, &fresh.own)?,
             (None, FileKind::File) => {
                 fresh.copy(&dir, &open_file(above, name, node)?, node, instead_of)?;
             }
-            (None, FileKind::Directory) => make_directory(&dir, &fresh.own)?,
+            (None, FileKind::Directory) => fresh.id = Some(make_directory(&dir, &fresh.own)?),
             _ => return Err(Refused::Conflict),
         }
         Ok(fresh)
@@ -241,7 +254,8 @@ mod tests {
         let (own, open) = (own_name(), at::named(dir.path()).unwrap());
         std::fs::write(dir.path().join(&own), "theirs").unwrap();
         let name = OsStr::new("gone");
-        let mut fresh = Fresh { host: &open, parent: PathBuf::new(), name, own: own.clone() };
+        let (parent, host) = (PathBuf::new(), &open);
+        let mut fresh = Fresh { host, parent, name, own: own.clone(), id: None };
         let Refused::LeftOver { name, why: Errno::NOENT } = fresh.give_back(&open) else {
             panic!("there was nothing to exchange it for");
         };

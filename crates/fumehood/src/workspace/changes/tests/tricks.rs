@@ -340,6 +340,33 @@ fn a_directory_that_becomes_a_link_on_the_host_is_not_followed() {
     }
 }
 
+/// Whoever owns what they are in can exchange two directories though one of them is closed to them.
+#[test]
+fn a_directory_that_is_exchanged_meanwhile_is_not_opened() {
+    let case = Case::new();
+    for name in ["closed", "another", "seen"] {
+        write(case.host(&format!("{name}/secret")), "secret");
+        mode(case.host(name), 0o700);
+    }
+    fs::create_dir(case.up("new")).unwrap();
+    fs::create_dir(case.up("seen")).unwrap();
+    mode(case.up("new"), 0o777);
+    mode(case.up("seen"), 0o777);
+    let changes = case.changes();
+    let (mounted, layer) = (&changes.base.mounts[0], &changes.layers[0]);
+    let mut applying = Applying::new(&layer.found, &layer.upper, mounted, changes.base.since);
+    assert!(!applying.write());
+    for (theirs, name) in [("closed", "new"), ("another", "seen")] {
+        fs::rename(case.host(name), case.host(&format!("{name}-away"))).unwrap();
+        fs::rename(case.host(theirs), case.host(name)).unwrap();
+    }
+    let (_, refused) = applying.finish();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    for name in ["new", "seen"] {
+        assert_eq!(case.host(name).metadata().unwrap().mode() & 0o777, 0o700, "{name}");
+    }
+}
+
 #[test]
 fn a_fifo_on_the_host_is_not_waited_for() {
     let case = Case::new();
