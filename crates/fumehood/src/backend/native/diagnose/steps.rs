@@ -206,7 +206,7 @@ fn needs(step: &str) -> Option<(&'static str, &'static str, (u32, u32), Without)
         "loopback" => ("bringing up a loopback interface", "ioctl", (2, 6), NET),
         "private-mounts" => ("mounting", "mount", (2, 6), all),
         "new-root" | "tmpfs" | "devpts" | "proc" => ("mounting", "fsopen", (5, 2), all),
-        "bind" | "bind-fd" | "mask" | "show-proc" | "seal-root" => {
+        "bind" | "bind-fd" | "mask" | "show-proc" | "read-only" | "seal-root" => {
             ("mounting", "mount_setattr", (5, 12), all)
         }
         "mkdir" | "file" | "symlink" | "touch" => ("filling a new root", "openat2", (5, 6), all),

@@ -283,6 +283,8 @@ fn kernels() -> Vec<Row> {
             => Kernel ALL, "no openat2, which came with Linux 5.6", "boot Linux 5.6";
         "too old for mount_setattr": old("5.10.0-28-amd64"), "bind" ENOSYS
             => Kernel ALL, "no mount_setattr, which came with Linux 5.12", "boot Linux 5.12";
+        "the same for all mounts at once": old("5.10.0-28-amd64"), "read-only" ENOSYS
+            => Kernel ALL, "no mount_setattr, which came with Linux 5.12", "boot Linux 5.12";
         "too old for close_range": old("5.4.0-42-generic"), "close-fds" ENOSYS
             => Kernel Without::NOTHING, "no close_range, which came with Linux 5.9", "boot Linux 5.9";
         "a file system is not built in": user(), "devpts" ENODEV
