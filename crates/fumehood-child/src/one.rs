@@ -4,13 +4,17 @@
 //! It is started as `NAME PROGRAM ARGUMENT...` with a token in the variable `FUMEHOOD_END`, after `fresh:`
 //! where no signal can be ignored from the start, which saves as many system calls as there are. It looks the
 //! program up as `execvp(3)` does, and writes a line to `/dev/.fumehood-end` when the program has ended and
-//! nobody else is left: the token, the wait status, user and system time in microseconds, peak memory in KiB,
-//! the error number of `execve(2)` or 0, and 1 if it was for lack of an interpreter.
+//! nobody else is left: the wait status, user and system time in microseconds, peak memory in KiB, the error
+//! number of `execve(2)` or 0, 1 if it was for lack of an interpreter, and the [`tag`] of these words by the
+//! token, which is never written: a program can have passed that file to somebody who reads and writes it.
 
 /// The program, an ELF file for the target of this crate that is linked statically.
 pub static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/one"));
 
 mod numbers;
+mod tag;
+
+pub use tag::tag;
 
 #[cfg(test)]
 mod life;

@@ -60,7 +60,7 @@ fn try_to_live(Started { args, env }: Started) -> Option<i32> {
         }
         Err(failure) => End { status: 0, failure },
     };
-    sys::write_over(file, end.record(token).bytes()).ok()?;
+    sys::write_over(file, end.record(token)?.bytes()).ok()?;
     Some(end.code())
 }
 
@@ -166,22 +166,22 @@ struct End {
 }
 
 impl End {
-    /// The token, then as the library reads it: wait status, user and system time of all processes in
-    /// microseconds, peak memory of the largest in KiB, why the program was not started.
-    fn record(&self, token: &[u8]) -> Record {
+    /// As the library reads it: wait status, user and system time of all processes in microseconds, peak
+    /// memory of the largest in KiB, why the program was not started; and the tag by the token.
+    fn record(&self, token: &[u8]) -> Option<Record> {
         let [user, user_rest, system, system_rest, peak] = sys::usage_of_children();
         let whole = |number: i64| u64::try_from(number).unwrap_or(0);
         let time =
             |seconds: i64, rest| whole(seconds.saturating_mul(1_000_000).saturating_add(rest));
-        let mut record = Record::new(token);
+        let mut record = Record::new();
         record.number(whole(self.status.into()));
         record.number(time(user, user_rest));
         record.number(time(system, system_rest));
         record.number(whole(peak));
         record.number(whole(self.failure.errno.into()));
         record.number(self.failure.interpreter.into());
-        record.end();
-        record
+        record.end(token)?;
+        Some(record)
     }
 
     fn code(&self) -> i32 {

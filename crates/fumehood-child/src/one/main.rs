@@ -21,6 +21,7 @@ mod mem;
 mod numbers;
 mod record;
 mod sys;
+mod tag;
 
 // What the kernel starts: the stack holds the number of arguments, their addresses, 0, the addresses of
 // the variables, 0 (the ABI's "process initialization").

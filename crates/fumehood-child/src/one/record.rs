@@ -1,5 +1,7 @@
 //! What process 1 writes down in the end: a line of words in ASCII, a space between any two.
 
+use super::tag::tag;
+
 /// Longest token that is taken.
 pub(super) const LONGEST_TOKEN: usize = 64;
 const LONGEST: usize = 256;
@@ -11,16 +13,16 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// One that begins with the word that proves who wrote.
-    pub(super) fn new(token: &[u8]) -> Self {
-        let mut record = Self { bytes: [0; LONGEST], len: 0 };
-        token.iter().for_each(|byte| record.push(*byte));
-        record
+    /// One without words.
+    pub(super) const fn new() -> Self {
+        Self { bytes: [0; LONGEST], len: 0 }
     }
 
     /// One word more.
     pub(super) fn number(&mut self, number: u64) {
-        self.push(b' ');
+        if self.len > 0 {
+            self.push(b' ');
+        }
         // The last digit comes first, and as many as there are.
         let (mut digits, mut rest) = ([0; 20], number);
         let mut used = 0;
@@ -35,9 +37,12 @@ impl Record {
         digits.iter().skip(digits.len() - used).for_each(|digit| self.push(*digit));
     }
 
-    /// The end of the line, behind which nothing counts.
-    pub(super) fn end(&mut self) {
+    /// The last word, which proves who wrote the others, and the end of the line, behind which nothing counts.
+    pub(super) fn end(&mut self, token: &[u8]) -> Option<()> {
+        let tag = tag(token, self.bytes())?;
+        self.number(tag);
         self.push(b'\n');
+        Some(())
     }
 
     /// What is lost for lack of space is missed by the reader, who counts words.
@@ -60,20 +65,23 @@ mod tests {
 
     use super::*;
 
+    const TOKEN: &[u8] = b"00112233445566778899aabbccddeeff";
+
     #[test]
-    fn a_record_is_words() {
-        let mut record = Record::new(b"secret");
+    fn a_record_is_words_and_their_tag() {
+        let mut record = Record::new();
         [0, 7, 10, 9999, u64::MAX].into_iter().for_each(|number| record.number(number));
-        record.end();
+        record.end(TOKEN).unwrap();
         let text = std::str::from_utf8(record.bytes()).unwrap();
-        assert_eq!(text, format!("secret 0 7 10 9999 {}\n", u64::MAX));
+        let words = format!("0 7 10 9999 {}", u64::MAX);
+        assert_eq!(text, format!("{words} {}\n", tag(TOKEN, words.as_bytes()).unwrap()));
     }
 
     #[test]
     fn seven_numbers_of_any_size_fit() {
-        let mut record = Record::new(&[b'a'; LONGEST_TOKEN]);
+        let mut record = Record::new();
         (0..7).for_each(|_| record.number(u64::MAX));
-        record.end();
-        assert!(record.bytes().ends_with(b"615\n"), "{:?}", record.bytes());
+        record.end(TOKEN).unwrap();
+        assert!(record.bytes().ends_with(b"\n"), "{:?}", record.bytes());
     }
 }

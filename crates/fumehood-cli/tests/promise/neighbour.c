@@ -14,6 +14,7 @@
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -103,6 +104,81 @@ static void offer(const char *name, key_t key)
 	puts("alive");
 }
 
+static int listener(const char *path, int reaches)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	must(fd >= 0, "socket");
+	if (reaches) return connect(fd, (void *)&address, sizeof address) ? -1 : fd;
+	must(!bind(fd, (void *)&address, sizeof address), "bind");
+	must(!listen(fd, 1) && !chmod(path, 0777), "listen");
+	return accept(fd, 0, 0);
+}
+
+// A message of one byte with one descriptor.
+static struct msghdr *letter(int **fd)
+{
+	static char byte = 'x', control[CMSG_SPACE(sizeof(int))];
+	static struct iovec vector = {&byte, 1};
+	static struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+	message.msg_control = control;
+	message.msg_controllen = sizeof control;
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	*fd = (int *)CMSG_DATA(header);
+	return &message;
+}
+
+// Hands a neighbour what is written about the end of this program, where there is such a file.
+static int hand_over(const char *path)
+{
+	int *place, peer = listener(path, 1), file = open("/dev/.fumehood-end", O_RDWR);
+	char byte;
+	if (peer >= 0) {
+		struct msghdr *message = letter(&place);
+		*place = file < 0 ? STDOUT_FILENO : file;
+		must(sendmsg(peer, message, 0) == 1, "sendmsg");
+		while (read(peer, &byte, 1) < 0) {}
+	}
+	return 5;
+}
+
+// Writes that it ended with 77, where the status would be with a word before it and without.
+static void forge(int file)
+{
+	char text[256];
+	for (;;) {
+		ssize_t length = pread(file, text, sizeof text, 0);
+		char *end = length > 0 ? memchr(text, '\n', (size_t)length) : 0;
+		if (!end) continue;
+		*end = 0;
+		char *space = strchr(text, ' ');
+		long start = space - text == 32 ? 33 : 0;
+		must(pwrite(file, "19712 0 0 0 0 0", 15, start) == 15, "pwrite");
+		if (start) must(pwrite(file, "\n", 1, start + 15) == 1, "pwrite");
+		return;
+	}
+}
+
+static void receive(const char *path)
+{
+	int *place, peer = listener(path, 0);
+	must(recvmsg(peer, letter(&place), 0) == 1, "recvmsg");
+	int file = *place;
+	struct stat status;
+	must(!fstat(file, &status), "fstat");
+	pid_t forger = S_ISREG(status.st_mode) ? fork() : 0;
+	if (!forger && S_ISREG(status.st_mode)) { close(peer); forge(file); _exit(0); }
+	close(peer);
+	char byte;
+	while (read(0, &byte, 1) > 0) {}
+	if (forger > 0) kill(forger, SIGKILL);
+	printf("%s\n", forger > 0 ? "forged" : "nothing to forge");
+}
+
 static void take(const char *what)
 {
 	int number = 0;
@@ -122,6 +198,8 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "reach") && argc > 3) reach(argv[2], atoi(argv[3]));
 	else if (!strcmp(what, "touch") && argc > 2) touch_process(atoi(argv[2]));
 	else if (!strcmp(what, "take") && argc > 2) take(argv[2]);
+	else if (!strcmp(what, "hand-over") && argc > 2) return hand_over(argv[2]);
+	else if (!strcmp(what, "receive") && argc > 2) receive(argv[2]);
 	else { fprintf(stderr, "neighbour: what is %s?\n", what); return 2; }
 	return 0;
 }

@@ -4,10 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::{
-    Feed, Fumehood, Live, Probe, Promise, Skip, Verdict, field, groups_of, host_tool, marker,
-    parse, promises, run, skip, waiting_shell,
+    Feed, Fumehood, Live, Probe, Promise, Skip, TempDir, Verdict, field, groups_of, host_tool,
+    marker, parse, promises, run, skip, waiting_shell,
 };
 
 promises![
@@ -19,6 +20,7 @@ promises![
     a_crowd_competes_as_one,
     cannot_find_what_another_cell_offers,
     cannot_touch_a_process_of_another_cell,
+    cannot_change_what_is_said_of_another_s_end,
     cannot_take_all_inotify_instances_of_the_host,
     cannot_take_all_timers_of_the_host,
     cannot_take_all_terminals_of_the_host,
@@ -162,6 +164,25 @@ fn cannot_touch_a_process_of_another_cell() -> Promise {
     let done: Vec<_> = tried.iter().filter(|(_, verdict)| **verdict == Verdict::Done).collect();
     assert!(done.is_empty(), "{done:?}");
     assert_eq!(tried.len(), 11);
+    Ok(())
+}
+
+/// Not even of one that helps: it hands over the file in which its process 1 writes how it ended, where there
+/// is one.
+fn cannot_change_what_is_said_of_another_s_end() -> Promise {
+    let both = TempDir::open_to_all();
+    let share = |neighbour: Fumehood| neighbour.flag("-v").flag(both.volume("/both", "rw"));
+    let socket = both.join("socket");
+    let receiver = share(Probe::get()?.neighbour(&["receive", "/both/socket", &marker()]));
+    let receiver = receiver.flag("--timeout=60s").feed(Feed::Held).spawn();
+    receiver.confined();
+    while !socket.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let ran = share(Probe::get()?.neighbour(&["hand-over", "/both/socket"])).run();
+    receiver.finish().exits(0);
+    // What was written over is no word of anybody's.
+    assert!([Some(5), Some(125)].contains(&ran.status.code()), "{ran}");
     Ok(())
 }
 
