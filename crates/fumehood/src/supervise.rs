@@ -227,7 +227,11 @@ async fn attend(
 /// somebody outside was handed their end of it: a read that would wait has the kernel deliver first
 /// (`tty_buffer_flush_work` in drivers/tty/n_tty.c).
 fn ends_writing(tether: &Tether, plan: &Plan, lost: bool) -> bool {
-    matches!(tether, Tether::Native { .. }) && plan.namespaces.pid && !lost
+    let all = match tether {
+        Tether::Native { .. } => plan.namespaces.pid,
+        Tether::Foreign(program) => program.ends_writing(),
+    };
+    all && !lost
 }
 
 /// A program that ends before its excess is seen has exceeded its limit all the same.

@@ -1,13 +1,15 @@
 //! Standard input and output, and whoever holds on to them.
 
 use std::io::Read;
+use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Feed, Fumehood, Promise, Ran, Skip, TempDir, host_tool, marker, promises, run, run_reported,
-    slowness, wait_until_gone, waiting_shell,
+    Feed, Fumehood, Promise, Ran, Skip, TempDir, host_tool, marker, promises, python, run,
+    run_reported, slowness, wait_until_gone, waiting_shell,
 };
+use crate::tty::{HANDS_OUT, open_to_all, take_descriptor};
 
 promises![
     standard_input_is_passed_on,
@@ -17,6 +19,7 @@ promises![
     the_streams_stay_apart,
     output_streams_through_as_it_comes,
     an_orphan_that_holds_the_streams_hangs_nobody,
+    an_output_that_was_handed_out_hangs_nobody,
     a_gibibyte_comes_through,
     a_reader_that_goes_away_hangs_nobody,
     a_program_whose_reader_goes_away_is_told,
@@ -92,6 +95,21 @@ fn an_orphan_that_holds_the_streams_hangs_nobody() -> Promise {
         .exits(4);
     assert_eq!(ran.text(), "done");
     wait_until_gone(&word);
+    Ok(())
+}
+
+fn an_output_that_was_handed_out_hangs_nobody() -> Promise {
+    let python = python()?;
+    let outside = TempDir::open_to_all();
+    let path = outside.join("socket");
+    let listener = UnixListener::bind(&path).expect("the path is new");
+    open_to_all(&path);
+    let taken = std::thread::spawn(move || take_descriptor(&listener));
+    let volume = outside.volume("/outside", "ro");
+    let ran = run_reported(&["--volume", &volume], &[&python, "-c", HANDS_OUT]);
+    let (_connection, _output) = taken.join().expect("somebody came");
+    assert_eq!(ran.report()["stdout"]["truncated"], false, "its end was waited for in vain");
+    assert_eq!(ran.exits(0).text(), "last");
     Ok(())
 }
 

@@ -223,13 +223,13 @@ fn a_terminal_that_is_closed_can_be_opened_again() -> Promise {
     Ok(())
 }
 
-/// Hands its terminal to whoever listens, and goes on when that one has it.
-const HANDS_OUT: &str = "\
+/// Hands its standard output to whoever listens, and goes on when that one has it.
+pub(crate) const HANDS_OUT: &str = "\
 import array, socket
 listener = socket.socket(socket.AF_UNIX)
 listener.connect('/outside/socket')
 rights = array.array('i', [1])
-listener.sendmsg([b'terminal'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+listener.sendmsg([b'output'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 listener.recv(1)
 print('last')
 ";
@@ -250,14 +250,14 @@ fn a_terminal_that_was_handed_out_holds_no_run_up() -> Promise {
     Ok(())
 }
 
-fn open_to_all(path: &std::path::Path) {
+pub(crate) fn open_to_all(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(path, mode).expect("it is ours");
 }
 
 /// Takes a descriptor from the first who comes, and says so.
-fn take_descriptor(listener: &UnixListener) -> (UnixStream, OwnedFd) {
+pub(crate) fn take_descriptor(listener: &UnixListener) -> (UnixStream, OwnedFd) {
     let (mut connection, _) = listener.accept().expect("it listens");
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

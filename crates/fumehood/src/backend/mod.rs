@@ -243,6 +243,12 @@ pub(crate) trait Foreign: Debug + Send + Sync {
     /// lost with a future that was dropped.
     fn ended(&mut self) -> Soon<'_, Result<Option<Ending>>>;
 
+    /// Whether everybody is dead, once its end is told, who could have written to its streams: what others
+    /// were handed of them outside is not waited for.
+    fn ends_writing(&self) -> bool {
+        false
+    }
+
     /// Sends a signal: to the program, or to `everyone`, which for `SIGKILL` ends everything. Soon
     /// means soon: no stream is read meanwhile.
     fn signal(&mut self, signal: i32, everyone: bool) -> Soon<'_, ()>;

@@ -156,6 +156,11 @@ impl<J: Judge> Foreign for Tenant<J> {
         })
     }
 
+    /// They are all in the home's process namespace.
+    fn ends_writing(&self) -> bool {
+        true
+    }
+
     fn signal(&mut self, signal: i32, everyone: bool) -> Soon<'_, ()> {
         const KILL: i32 = 9;
         // Tools pass signals on to the program; sent to everyone, one would hit the tool's own processes,
