@@ -324,16 +324,13 @@ impl Tether {
 
 /// What an init says at the end; everything else it said before.
 pub(crate) async fn init_says(init: &mut Handle) -> Result<Option<Ending>> {
-    loop {
-        let message = init.receive().await;
-        let message = message.map_err(|error| Error::internal("listen to the init", error))?;
-        let Some(message) = message else { return Ok(None) };
-        if message.kind == Kind::Ended
-            && let Some(ended) = Ended::decode(&message.body)
-        {
-            return Ok(Some(Ending::from(&ended)));
-        }
-    }
+    let failed = |error| Error::internal("listen to the init", error);
+    let Some(message) = init.receive().await.map_err(failed)? else { return Ok(None) };
+    let ended = Some(message).filter(|message| message.kind == Kind::Ended);
+    // One that goes on talking is none of ours any more, and would keep clocks from being looked at.
+    let ended = ended.and_then(|message| Ended::decode(&message.body));
+    let ended = ended.ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
+    Ok(Some(Ending::from(&ended)))
 }
 
 /// How a program ended, as far as its backend can tell.

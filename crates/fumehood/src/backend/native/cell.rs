@@ -334,9 +334,17 @@ impl Cell {
     pub(super) async fn next_unless_dead(&mut self) -> Result<Option<Message>> {
         loop {
             match self.init.receive().await.map_err(listening)? {
-                Some(Message { kind: Kind::Root, fd, .. }) => self.root = fd,
-                Some(Message { kind: Kind::Mounts, fd, .. }) => self.mounts = fd,
-                Some(Message { kind: Kind::Changes, fd, .. }) => self.changes = fd,
+                Some(Message { kind: Kind::Root, fd: Some(fd), .. }) if self.root.is_none() => {
+                    self.root = Some(fd);
+                }
+                Some(Message { kind: Kind::Mounts, fd: Some(fd), .. }) if self.mounts.is_none() => {
+                    self.mounts = Some(fd);
+                }
+                Some(Message { kind: Kind::Changes, fd: Some(fd), .. })
+                    if self.changes.is_none() =>
+                {
+                    self.changes = Some(fd);
+                }
                 other => return Ok(other),
             }
         }

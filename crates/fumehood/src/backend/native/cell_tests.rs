@@ -198,3 +198,21 @@ fn a_cgroup_that_runs_out_of_memory_unheard_was_a_run_that_did() {
         }
     }
 }
+
+/// One that talked on would keep the clocks of its run from being looked at.
+#[tokio::test]
+async fn an_init_whose_program_runs_says_nothing_but_its_end() {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let mut stands_in = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = rustix::process::Pid::from_child(&stands_in);
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+    let control = super::super::control::Control::new(ours).unwrap();
+    let mut init = Handle::new(control, Arc::new(pidfd), pid.as_raw_nonzero().get());
+    rustix::io::write(&theirs, &Kind::Staged.header(0)).unwrap();
+    drop(theirs);
+    crate::backend::init_says(&mut init).await.unwrap_err();
+    stands_in.kill().unwrap();
+    stands_in.wait().unwrap();
+}

@@ -16,6 +16,8 @@ use super::watch;
 
 /// Bodies that an init sends are a few bytes per step: more than this is not from an init.
 const MAX_BODY: usize = 1 << 20;
+/// More descriptors than an init ever sends at a time.
+const MAX_UNTAKEN: usize = 8;
 /// What an init says fits into that; it lies on the stack and is cleared each time.
 const CHUNK: usize = 2 << 10;
 
@@ -178,6 +180,13 @@ fn receive_some(
             fds.extend(rights);
         }
     }
+    if fds.len() > MAX_UNTAKEN {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     received.extend_from_slice(chunk.get(..message.bytes).unwrap_or(&[]));
     Ok(message.bytes)
 }
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;
