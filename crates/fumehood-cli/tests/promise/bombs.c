@@ -2,6 +2,7 @@
 // Whatever stops an exhaustion short of a signal is printed as `NUMBER errno N`: how far it came
 // and why it came no further.
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,6 +43,27 @@ static void eat(long mebibytes)
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(memory != MAP_FAILED, "mmap");
 	touch(memory, mebibytes * MIB);
+}
+
+// Pairs of sockets, both ends of which were sent what nobody takes.
+static void sockets(long mebibytes)
+{
+	static char chunk[MIB / 4];
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	socklen_t length = sizeof address;
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	must(listener >= 0 && !bind(listener, (void *)&address, length), "bind");
+	must(!listen(listener, 1) && !getsockname(listener, (void *)&address, &length), "listen");
+	long sent = 0;
+	for (int pair = 0; pair < 200 && sent < mebibytes * MIB; pair++) {
+		int ends[2] = {socket(AF_INET, SOCK_STREAM, 0), -1};
+		must(!connect(ends[0], (void *)&address, sizeof address), "connect");
+		ends[1] = accept(listener, 0, 0);
+		for (int i = 0; i < 2; i++)
+			for (ssize_t n; (n = send(ends[i], chunk, sizeof chunk, MSG_DONTWAIT)) > 0;) sent += n;
+	}
+	printf("%ld\n", sent / MIB);
 }
 
 static void wait_for_all(void)
@@ -237,6 +260,7 @@ int main(int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "", *path = argc > 2 ? argv[2] : "";
 	long first = atol(path), second = argc > 3 ? atol(argv[3]) : 0;
 	if (!strcmp(what, "eat")) eat(first);
+	else if (!strcmp(what, "sockets")) sockets(first);
 	else if (!strcmp(what, "brood")) brood(first, second);
 	else if (!strcmp(what, "family")) family(first, second);
 	else if (!strcmp(what, "map-file")) map_file(path, second);

@@ -20,6 +20,7 @@ promises![
     many_small_processes_cannot_take_more_memory_together,
     files_in_memory_count_as_memory,
     a_mapped_file_counts_as_memory,
+    what_waits_in_sockets_counts_as_memory,
     a_kill_for_memory_ends_the_run,
     full_scratch_space_is_the_program_s_own_error,
     a_fork_bomb_is_held_until_its_time_is_up,
@@ -101,6 +102,18 @@ fn files_in_memory_count_as_memory() -> Promise {
 fn a_mapped_file_counts_as_memory() -> Promise {
     needs_control_groups()?;
     is_out_of_memory(bomb(&["--memory", "64MiB"], &["map-file", "/workspace/file", "200"])?);
+    Ok(())
+}
+
+/// Where it is an account of its own the kernel keeps senders waiting, and each socket has some of its own.
+fn what_waits_in_sockets_counts_as_memory() -> Promise {
+    needs_control_groups()?;
+    let ran = bomb(&["--memory", "64MiB"], &["sockets", "512"])?;
+    if ran.outcome() == "out-of-memory" {
+        return Ok(());
+    }
+    let mebibytes: u64 = ran.exits(0).text().parse().expect("it counts");
+    assert!(mebibytes < 128, "{mebibytes} MiB wait");
     Ok(())
 }
 

@@ -163,6 +163,11 @@ impl Parts {
     fn limit_memory(&self, bytes: u64) -> io::Result<()> {
         let dir = self.must(Controller::Memory)?;
         dir.set_bytes("memory.limit_in_bytes", bytes)?;
+        // What waits in sockets is an account of its own, and without a limit nobody counts it.
+        match dir.set_bytes(TCP_LIMIT, bytes) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         match dir.set_bytes(MEMSW_LIMIT, bytes) {
             // This kernel does not count swap.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -194,8 +199,8 @@ impl Parts {
     /// that the one of memory can be raised.
     fn lift_limits(&self) -> io::Result<()> {
         if let Some(dir) = self.part(Controller::Memory) {
-            if dir.has(MEMSW_LIMIT) {
-                dir.write(MEMSW_LIMIT, "-1")?;
+            for limit in [MEMSW_LIMIT, TCP_LIMIT].into_iter().filter(|limit| dir.has(limit)) {
+                dir.write(limit, "-1")?;
             }
             dir.write("memory.limit_in_bytes", "-1")?;
         }
@@ -277,6 +282,7 @@ impl Parts {
 const ONE_CHARGE: u64 = 256 << 10;
 
 const MEMSW_LIMIT: &str = "memory.memsw.limit_in_bytes";
+const TCP_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
 
 /// The controllers whose hierarchies a group must be in. Something must always hold it, so that
 /// it can be killed.
