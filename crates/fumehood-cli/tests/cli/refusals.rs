@@ -42,7 +42,7 @@ fn an_image_is_imported_under_a_name_that_can_be_written() {
     for name in ["", "A B", "a\n"] {
         let output = fumehood(&["image", "import", "--name", name, "/not/there"]);
         assert_ended(&output, 125);
-        assert!(text(&output.stderr).contains("--name"), "{output:?}");
+        assert!(text(&output.stderr).contains("name: "), "{output:?}");
     }
 }
 

@@ -34,6 +34,13 @@ pub struct ImportOptions {
     pub limits: ImportLimits,
 }
 
+impl ImportOptions {
+    fn judge(&self) -> Result<()> {
+        let Some(name) = &self.name else { return Ok(()) };
+        can_name(name).map_err(|problem| Error::invalid("name", format_args!("{name:?}"), problem))
+    }
+}
+
 /// How much an archive may unpack to, all of its images together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -95,6 +102,7 @@ impl Store {
     /// what the file system said; [`ErrorKind::InvalidJob`](crate::ErrorKind::InvalidJob) if
     /// `options` have a name that is none.
     pub fn import(&self, archive: &Path, options: &ImportOptions) -> Result<Vec<Imported>> {
+        options.judge()?;
         let file = File::open(archive).map_err(failed(archive.display(), "cannot be opened"))?;
         self.import_from(file, &archive.display().to_string(), options)
     }
@@ -109,10 +117,7 @@ impl Store {
         shown: &str,
         options: &ImportOptions,
     ) -> Result<Vec<Imported>> {
-        if let Some(name) = &options.name {
-            can_name(name)
-                .map_err(|problem| Error::invalid("name", format_args!("{name:?}"), problem))?;
-        }
+        options.judge()?;
         let wrong = |error: io::Error| refused(shown, error.to_string());
         let mut left = options.limits.size.0;
         let spool = Staging::new(self)?;
