@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 use super::Engine;
@@ -166,11 +168,12 @@ async fn ready(
     // A container that cannot take it says why, or ends.
     let _ = timeout(PATIENCE, writer.write_all(&bytes)).await;
     let mut feeding = (!plan.job.inputs.is_empty()).then(|| feeder(plan)).transpose()?;
-    let fed = async {
+    let (done, fed) = oneshot::channel();
+    let feed = async {
         if let Some((records, _)) = &mut feeding {
-            let _ = tokio::io::copy(records, writer).await;
-            let _ = writer.flush().await;
+            pass_on(records, writer).await;
         }
+        let _ = done.send(());
         // With inputs that were refused on this side no answer comes.
         match &mut feeding {
             Some((_, refused)) => match refused.await {
@@ -181,8 +184,8 @@ async fn ready(
         }
     };
     let answered = tokio::select! {
-        error = fed => return Err(error),
-        answered = timeout(PATIENCE, answer(frames)) => answered,
+        error = feed => return Err(error),
+        answered = in_time(answer(frames), fed) => answered,
     };
     match answered {
         Ok(Ok(Answer::Ready(facts))) => Ok(*facts),
@@ -191,6 +194,32 @@ async fn ready(
         Ok(Err(complaint)) => Err(silent(engine, plan, &complaint).await),
         Err(_) => Err(silent(engine, plan, "it said nothing for a minute").await),
     }
+}
+
+/// Gives the container its inputs as they come. The caller's may come slowly; who takes none for so long takes
+/// no more.
+async fn pass_on(records: &mut (impl AsyncRead + Unpin), writer: &mut (impl AsyncWrite + Unpin)) {
+    let mut piece = vec![0; 64 << 10];
+    while let Ok(len @ 1..) = records.read(&mut piece).await {
+        let taken = timeout(PATIENCE, writer.write_all(piece.get(..len).unwrap_or_default())).await;
+        if !matches!(taken, Ok(Ok(()))) {
+            return;
+        }
+    }
+    let _ = timeout(PATIENCE, writer.flush()).await;
+}
+
+/// What is answered, also while it is fed, if it comes soon after that.
+async fn in_time<T, F>(
+    answer: impl Future<Output = T>,
+    fed: impl Future<Output = F>,
+) -> std::result::Result<T, Elapsed> {
+    let mut answer = pin!(answer);
+    tokio::select! {
+        answer = &mut answer => return Ok(answer),
+        _ = fed => {}
+    }
+    timeout(PATIENCE, answer).await
 }
 
 fn not_made(plan: &Plan, errno: i32) -> Error {
@@ -290,4 +319,46 @@ fn judge(engine: &Engine, plan: &Plan, facts: &Facts) -> Result<BTreeMap<Guarant
         found.insert(guarantee, standing);
     }
     if missing.is_empty() { Ok(found) } else { Err(ErrorKind::Unsupported { missing }.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(66);
+
+    #[tokio::test(start_paused = true)]
+    async fn inputs_that_come_slowly_are_no_silence() {
+        let (mut ours, mut caller) = duplex(64);
+        let (mut writer, mut container) = duplex(1024);
+        let feeding = async {
+            pass_on(&mut ours, &mut writer).await;
+            drop(writer);
+        };
+        let slowly = async {
+            for _ in 0..3 {
+                sleep(LONG).await;
+                caller.write_all(b"record").await.unwrap();
+            }
+            drop(caller);
+        };
+        let mut taken = Vec::new();
+        let answer = async { container.read_to_end(&mut taken).await };
+        let fed = async { tokio::join!(feeding, slowly) };
+        assert_eq!(in_time(answer, fed).await.unwrap().unwrap(), 18);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_that_takes_nothing_or_answers_nothing_is_silent() {
+        let (mut ours, mut caller) = duplex(1024);
+        let (mut writer, _container) = duplex(64);
+        caller.write_all(&[0; 512]).await.unwrap();
+        let began = Instant::now();
+        let never = std::future::pending::<()>();
+        in_time(never, pass_on(&mut ours, &mut writer)).await.unwrap_err();
+        assert_eq!(began.elapsed(), 2 * PATIENCE);
+    }
 }
