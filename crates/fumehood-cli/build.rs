@@ -1,4 +1,5 @@
-//! Compresses what the binary carries: the page for browsers, all of which take gzip, and the schemas.
+//! Compresses what the binary carries: the page for browsers, all of which take gzip, and the schemas; and
+//! leaves out what no binary of ours reads.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -14,7 +15,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     if env::var_os("CARGO_FEATURE_SERVE").is_some() {
         compress(Path::new("page/built"))?;
     }
+    leave_out_the_unwinder_s_index();
     Ok(())
+}
+
+/// With the release profile a panic aborts, and nobody looks up how to unwind: a sixtieth of the binary.
+fn leave_out_the_unwinder_s_index() {
+    if env::var_os("PROFILE").is_some_and(|profile| profile == "release") {
+        println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
+    }
 }
 
 fn compress(dir: &Path) -> Result<(), Box<dyn Error>> {
