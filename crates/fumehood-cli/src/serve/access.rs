@@ -263,7 +263,12 @@ pub(crate) async fn same_site(
 ) -> Response {
     let settings = service.settings();
     let headers = request.headers();
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    if hosts.next().is_some() {
+        // Whoever is between us and a client may go by the other (RFC 9112, section 3.2).
+        return Problem::bad_request("Host: must come once").into_response();
+    }
     let by_name = settings.access.tokens.is_none() && matches!(peer, Peer::Tcp(_));
     if by_name && !host.is_some_and(|host| is_ours(host, &settings.config.access.hosts)) {
         let detail = "this is not a name of this service; access.hosts lists further ones";

@@ -142,6 +142,9 @@ fn names_that_are_not_ours_are_refused() -> Promise {
     for host in ["sandbox.example", "127.0.0.1:1", "[::1]", "localhost:99"] {
         service.ask(&run().header("host", host)).is(200);
     }
+    // Names of headers are the same in any case, but not to whoever builds a request here.
+    let two = run().header("host", "localhost").header("Host", "evil.example");
+    service.ask(&two).problem(400, "bad-request");
     Ok(())
 }
 
