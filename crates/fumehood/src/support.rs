@@ -213,7 +213,6 @@ impl Doctor<'_> {
         }
     }
 
-    /// Runs the program to its end: a filter or a fence that is too tight shows only now.
     /// Runs the job of a plan; what was found of it, if it could be run.
     async fn run(&mut self, plan: &Plan) -> Option<Report> {
         let report = match self.sandbox.spawn(&plan.job, Streams::captured()).await {
