@@ -5,7 +5,7 @@
 //! where no signal can be ignored from the start, which saves as many system calls as there are. It looks the
 //! program up as `execvp(3)` does, and writes a line to `/dev/.fumehood-end` when the program has ended and
 //! nobody else is left: the wait status, user and system time in microseconds, peak memory in KiB, the error
-//! number of `execve(2)` or 0, 1 if it was for lack of an interpreter, and the [`tag`] of these words by the
+//! number of `execve(2)` or 0, 1 if it was for lack of an interpreter, and the [`tag()`] of these words by the
 //! token, which is never written: a program can have passed that file to somebody who reads and writes it.
 
 /// The program, an ELF file for the target of this crate that is linked statically.
