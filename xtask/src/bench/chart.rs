@@ -21,9 +21,9 @@ pub(super) struct Bar {
     pub(super) ours: bool,
 }
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 875.0;
 /// Where labels end and bars begin.
-const LEFT: f64 = 170.0;
+const LEFT: f64 = 185.0;
 /// What is left free for the text beside the longest bar.
 const RIGHT: f64 = 150.0;
 const ROW: f64 = 22.0;
