@@ -88,10 +88,14 @@ fn dropped_reader() -> Result<(), Failed> {
 
 fn waited_twice() -> Result<(), Failed> {
     run(async {
-        let mut child = shell("read x; exit 5").stdin(Stdio::piped()).spawn().await?;
+        let mut command = shell("read x; trap 'exit 5' USR1; echo; while :; do sleep 0.1; done");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().await?;
         assert!(child.try_wait()?.is_none(), "it reads");
-        let early = tokio::time::timeout(Duration::ZERO, child.wait()).await;
-        assert!(early.is_err(), "it has its input's end to hear of first");
+        let given_up = tokio::time::timeout(Duration::ZERO, child.wait()).await;
+        assert!(given_up.is_err(), "it waits to be asked");
+        let mut stdout = child.stdout.take().expect("it was piped");
+        assert_eq!(stdout.read_u8().await.expect("its input has ended"), b'\n');
+        child.handle().signal(10).await;
         for _ in 0..2 {
             assert_eq!(child.wait().await?.code(), Some(5));
             assert_eq!(child.try_wait()?.and_then(|done| done.code()), Some(5));
