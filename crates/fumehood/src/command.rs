@@ -2,6 +2,7 @@
 
 mod child;
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -16,7 +17,8 @@ pub use child::{Child, ChildStderr, ChildStdin, ChildStdout, Finished};
 ///
 /// What differs: the environment starts clean, the working directory is `/workspace` inside, and
 /// standard input is empty unless it is set. A command can be run again; descriptors that it was given
-/// are open as long as it is.
+/// are open as long as it is. A job is text, so what is no UTF-8 of a program's name, its arguments, or its
+/// variables is refused when it is to be run ([`InvalidJob`](crate::ErrorKind::InvalidJob)).
 ///
 /// ```no_run
 /// # async fn example() -> fumehood::Result<()> {
@@ -30,6 +32,8 @@ pub use child::{Child, ChildStderr, ChildStdin, ChildStdout, Finished};
 pub struct Command {
     sandbox: Sandbox,
     job: Job,
+    /// The first field that was given what no job can say.
+    unsayable: Option<String>,
     stdin: Option<Stdio>,
     stdout: Option<Stdio>,
     stderr: Option<Stdio>,
@@ -97,25 +101,43 @@ impl<T: Into<OwnedFd>> From<T> for Stdio {
 impl Command {
     /// A command that runs `program`, which is resolved inside the sandbox.
     #[must_use]
-    pub fn new(program: impl Into<String>) -> Self {
-        Self::from(Job::new([program.into()]))
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Self::from(Job::new::<[String; 0]>([]));
+        command.arg(program);
+        command
     }
 
     /// Adds an argument.
-    pub fn arg(&mut self, argument: impl Into<String>) -> &mut Self {
-        self.job.args.push(argument.into());
+    pub fn arg(&mut self, argument: impl AsRef<OsStr>) -> &mut Self {
+        let argument = self.text(argument.as_ref(), |job| format!("args[{}]", job.args.len()));
+        self.job.args.push(argument);
         self
     }
 
     /// Adds arguments.
-    pub fn args(&mut self, arguments: impl IntoIterator<Item = impl Into<String>>) -> &mut Self {
-        self.job.args.extend(arguments.into_iter().map(Into::into));
+    pub fn args(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        for argument in arguments {
+            self.arg(argument);
+        }
         self
     }
 
     /// Sets a variable.
-    pub fn env(&mut self, name: impl Into<String>, value: impl Into<String>) -> &mut Self {
-        self.job.env.set.insert(name.into(), value.into());
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        let name = self.text(name.as_ref(), |_| "env.set".to_owned());
+        let value = self.text(value.as_ref(), |_| format!("env.set.{name}"));
+        self.job.env.set.insert(name, value);
+        self
+    }
+
+    /// Sets variables.
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        &mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> &mut Self {
+        for (name, value) in variables {
+            self.env(name, value);
+        }
         self
     }
 
@@ -167,6 +189,7 @@ impl Command {
     /// # Errors
     /// Only if the program could not be run: see [`ErrorKind`](crate::ErrorKind).
     pub async fn output(&mut self) -> Result<Finished> {
+        self.is_sayable()?;
         let mut streams = Streams::captured();
         self.wire_stdin(&mut streams)?;
         if let Some(stdio) = self.stdout.as_ref().filter(|stdio| !stdio.is_piped()) {
@@ -193,6 +216,7 @@ impl Command {
     /// # Errors
     /// Only if the program could not be started: see [`ErrorKind`](crate::ErrorKind).
     pub async fn spawn(&mut self) -> Result<Child> {
+        self.is_sayable()?;
         let mut streams = Streams::captured();
         let stdin = self.wire_stdin(&mut streams)?;
         let (stdout, stderr);
@@ -202,6 +226,21 @@ impl Command {
         (streams.stderr, stderr) = err.drain(std::io::stderr())?;
         let running = self.sandbox.spawn(&self.job, streams).await?;
         Ok(Child::new(running, stdin, stdout, stderr))
+    }
+
+    /// As text, which is all that a job has.
+    fn text(&mut self, given: &OsStr, field: impl FnOnce(&Job) -> String) -> String {
+        if given.to_str().is_none() && self.unsayable.is_none() {
+            self.unsayable = Some(field(&self.job));
+        }
+        given.to_string_lossy().into_owned()
+    }
+
+    fn is_sayable(&self) -> Result<()> {
+        match &self.unsayable {
+            Some(field) => Err(Error::invalid(field, "(value not shown)", "must be UTF-8")),
+            None => Ok(()),
+        }
     }
 
     fn wire_stdin(&self, streams: &mut Streams) -> Result<Option<DuplexStream>> {
@@ -218,7 +257,14 @@ impl Command {
 
 impl From<Job> for Command {
     fn from(job: Job) -> Self {
-        Self { sandbox: Sandbox::new(), job, stdin: None, stdout: None, stderr: None }
+        Self {
+            sandbox: Sandbox::new(),
+            job,
+            unsayable: None,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+        }
     }
 }
 

@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use fumehood::{Command, ErrorKind, Job, Outcome, Sandbox, Stdio};
@@ -14,7 +17,7 @@ use common::{Test, run};
 fn main() {
     fumehood::init();
     let arguments = Arguments::from_args();
-    let tests: [(&'static str, Test); 13] = [
+    let tests: [(&'static str, Test); 14] = [
         ("output_has_both_streams_and_the_exit_status", output),
         ("a_piped_child_is_written_to_and_read_from", piped),
         ("waiting_closes_standard_input", wait_closes_stdin),
@@ -26,6 +29,7 @@ fn main() {
         ("dropping_a_child_kills_everything_in_its_cell", dropped_child),
         ("cancel_asks_first_and_is_named_in_the_outcome", cancelled),
         ("a_missing_program_is_an_error_of_its_own", missing_program),
+        ("what_is_no_text_is_refused_by_the_name_of_its_field", not_text),
         ("many_jobs_run_at_a_time", many),
         ("changes_are_in_the_report_and_on_the_host_once_applied", changes),
     ];
@@ -207,6 +211,35 @@ fn missing_program() -> Result<(), Failed> {
     run(async {
         let error = Command::new("no-such-program").output().await.expect_err("it is missing");
         assert!(matches!(error.kind(), ErrorKind::ProgramNotFound { .. }), "{error}");
+        Ok(())
+    })
+}
+
+fn not_text() -> Result<(), Failed> {
+    run(async {
+        let path = Path::new("/usr/bin/env");
+        let printed = Command::new(path).envs([("A", "b")]).arg("-u").arg("LANG").output().await?;
+        assert!(printed.report.stdout.data.split(|&byte| byte == b'\n').any(|line| line == b"A=b"));
+        let raw = OsStr::from_bytes(b"\xff");
+        let told = |mut command: Command| async move {
+            let refused = command.output().await.expect_err("it is no UTF-8");
+            let error = command.spawn().await.expect_err("it is no UTF-8 either").to_string();
+            assert_eq!(refused.to_string(), error);
+            error
+        };
+        let mut command = Command::new("true");
+        command.arg("a").arg(raw).args([raw]);
+        assert_eq!(told(command).await, "invalid job: args[2]: (value not shown): must be UTF-8");
+        assert_eq!(
+            told(Command::new(raw)).await,
+            "invalid job: args[0]: (value not shown): must be UTF-8"
+        );
+        let mut command = Command::new("true");
+        command.env("KEY", raw);
+        assert_eq!(
+            told(command).await,
+            "invalid job: env.set.KEY: (value not shown): must be UTF-8"
+        );
         Ok(())
     })
 }
