@@ -12,6 +12,8 @@
 //! wait, are stopped, or would listen. The end of their sockets tells them as well, where no copy of the
 //! owner keeps those open.
 
+use core::ops::Range;
+
 use linux_raw_sys::general as nr;
 
 use crate::launch::{IdMaps, Launch, LaunchStep, Parting, launch, launch_parting};
@@ -86,9 +88,13 @@ impl<'a> Request<'a> {
 
 /// Lives the life of a warden; `socket` is a packet socket to its owner, which is that process. The
 /// kernel kills it with the thread that started it, which must live as long as the owner, unless no owner
-/// is named, as in tests.
-pub fn main(socket: Fd, owner: Option<i32>) -> ! {
+/// is named, as in tests. What was allocated lies in `heap`, and is used no more.
+pub fn main(socket: Fd, owner: Option<i32>, heap: Option<Range<usize>>) -> ! {
     sys::set_name(c"fumehood-warden");
+    if let Some(heap) = heap {
+        // Its tables of pages, of 12 KiB, would be each init's.
+        let _ = sys::leave_behind(heap);
+    }
     // The terminal's signals are for the owner.
     let _ = sys::setsid();
     sys::block_signals();

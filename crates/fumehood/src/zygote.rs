@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ static INITIALIZED: AtomicBool = AtomicBool::new(false);
 pub fn init() {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == ZYGOTE) && is_asked() {
         let owner = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
-        fumehood_child::zygote::main(fumehood_child::Fd(0), owner);
+        fumehood_child::zygote::main(fumehood_child::Fd(0), owner, heap());
     }
     #[cfg(feature = "engine")]
     if crate::backend::engine::inside::is_asked() {
@@ -51,6 +52,15 @@ pub fn init() {
         std::process::exit(0);
     }
     INITIALIZED.store(true, Ordering::Relaxed);
+}
+
+/// Where the heap of this process is, if it has one (`proc_pid_maps(5)`).
+fn heap() -> Option<Range<usize>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find_map(|line| line.strip_suffix("[heap]"))?;
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    Some(address(start)?..address(end)?)
 }
 
 /// Whether standard input is the packet socket that only an owner passes: an argument alone could

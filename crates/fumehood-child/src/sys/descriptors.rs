@@ -1,6 +1,7 @@
 //! Descriptors, and what is sent over them.
 
 use core::mem::{align_of, size_of};
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicUsize};
@@ -375,6 +376,16 @@ pub fn map_apart(len: usize) -> Result<&'static mut [u8]> {
     let memory = map_anew(len)?;
     plain!(__NR_madvise, memory.as_ptr(), len, nr::MADV_DONTFORK)?;
     Ok(memory)
+}
+
+/// Has processes that are cloned from this one have nothing where this one has these bytes
+/// (`MADV_DONTFORK`). Whoever uses them there all the same dies of that, and harms nobody else.
+///
+/// # Errors
+/// `ENOMEM` where something in between is mapped to nothing, `EINVAL` for what does not begin with a page.
+pub fn leave_behind(bytes: Range<usize>) -> Result<()> {
+    let len = bytes.end.saturating_sub(bytes.start);
+    plain!(__NR_madvise, bytes.start, len, nr::MADV_DONTFORK).map(drop)
 }
 
 /// A word that processes which are cloned from this one have in common with it, and which is 0.
