@@ -49,11 +49,11 @@ impl Laps {
 
 /// What later steps need of earlier ones.
 #[derive(Debug)]
-pub(crate) struct Cell {
-    /// Descriptors that came with the list.
-    fds: [Fd; MAX_FDS],
-    /// How many of them there are.
-    count: usize,
+pub(crate) struct Cell<'a> {
+    /// Descriptors that came with the last message.
+    pub(crate) fds: [Fd; MAX_FDS],
+    /// How many of them came with the list.
+    pub(crate) count: usize,
     /// The new root; the current directory as long as there is none.
     root: Fd,
     /// The Landlock ruleset that the program enforces on itself.
@@ -69,7 +69,7 @@ pub(crate) struct Cell {
     /// Its mount namespace, for the same.
     pub(crate) mounts: Option<Fd>,
     /// Which processors it is to run on, if it was set aside for its beginning.
-    home: Option<Processors>,
+    home: Option<&'a Processors>,
     /// A network that a helper makes, and the step that asked for it.
     aside: Option<(&'static Aside, u32)>,
     /// What a helper used is in no account of the program's.
@@ -80,8 +80,8 @@ pub(crate) struct Cell {
     index: u32,
 }
 
-impl Cell {
-    pub(crate) fn new(laps: Laps, home: Option<Processors>) -> Self {
+impl<'a> Cell<'a> {
+    pub(crate) fn new(laps: Laps, home: Option<&'a Processors>) -> Self {
         Self {
             fds: [Fd(-1); MAX_FDS],
             count: 0,
@@ -102,7 +102,7 @@ impl Cell {
 
     /// Does the steps that depend on no job.
     pub(crate) fn begin(&mut self, prelude: &Prelude) -> core::result::Result<(), StepError> {
-        self.home = self.home.take().filter(|_| prelude.helped);
+        self.home = self.home.filter(|_| prelude.helped);
         self.laps.start();
         prelude.steps().iter().flatten().try_for_each(|step| self.do_one(step))
     }
@@ -123,13 +123,7 @@ impl Cell {
     }
 
     /// Does the steps of a list in their order; the descriptors are those that came with it.
-    pub(crate) fn build(
-        &mut self,
-        list: &[u8],
-        fds: [Fd; MAX_FDS],
-        count: usize,
-    ) -> core::result::Result<(), StepError> {
-        (self.fds, self.count) = (fds, count);
+    pub(crate) fn build(&mut self, list: &[u8]) -> core::result::Result<(), StepError> {
         self.open(list)?;
         let left = self.fds.iter().take(self.count).filter(|&&fd| fd != Fd(-1));
         left.for_each(|&fd| sys::close(fd));
@@ -154,7 +148,7 @@ impl Cell {
     }
 
     fn make_network(&mut self) -> Result<()> {
-        self.aside = self.home.as_ref().and_then(Aside::begin).map(|aside| (aside, self.index));
+        self.aside = self.home.and_then(Aside::begin).map(|aside| (aside, self.index));
         match self.aside {
             Some(_) => Ok(()),
             None => sys::unshare(u64::from(nr::CLONE_NEWNET)),

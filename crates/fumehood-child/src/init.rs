@@ -45,82 +45,76 @@ pub(crate) fn main_in_template(socket: Fd, prelude: Option<&Prelude>) -> ! {
 }
 
 fn live(socket: Fd, prelude: Option<&Prelude>, home: Option<&sys::Processors>) -> Result<()> {
-    let mut cell = Cell::new(Laps::new()?, home.copied());
+    let mut cell = Cell::new(Laps::new()?, home);
     if let Some(prelude) = prelude {
         let done = cell.begin(prelude);
         answer(socket, &cell, done, false)?;
     }
-    let mut fds = [Fd(-1); MAX_FDS];
-    let (list, count) = open(socket, &mut cell, &mut fds)?;
+    let list = open(socket, &mut cell)?;
     // It goes on where it is, but nobody that it starts is bound to that.
     home.map_or(Ok(()), |home| home.confine(0))?;
-    live_on(socket, cell, list, fds, count)
+    live_on(socket, &mut cell, list)
 }
 
 /// Does what its supervisor may know before it knows all the steps, and takes in the rest of them.
-fn open(
-    socket: Fd,
-    cell: &mut Cell,
-    fds: &mut [Fd; MAX_FDS],
-) -> Result<(&'static mut [u8], usize)> {
-    match wire::receive(socket, fds)? {
+fn open(socket: Fd, cell: &mut Cell<'_>) -> Result<&'static [u8]> {
+    match wire::receive(socket, &mut cell.fds)? {
         Some((message, 0)) if message.kind == Kind::Opening => {
             let done = cell.open(message.body);
             answer(socket, cell, done, false)?;
-            expect(socket, Kind::Cell, fds)
+            expect_list(socket, cell)
         }
-        Some((message, count)) if message.kind == Kind::Cell => Ok((message.body, count)),
+        Some((message, count)) if message.kind == Kind::Cell => {
+            cell.count = count;
+            Ok(message.body)
+        }
         _ => Err(Errno::PROTO),
     }
 }
 
 /// The ids of its namespace are set by now.
 fn live_in_template(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
-    let mut fds = [Fd(-1); MAX_FDS];
-    let (list, count) = expect(socket, Kind::Cell, &mut fds)?;
     let mut cell = Cell::new(Laps::new()?, None);
+    let list = expect_list(socket, &mut cell)?;
     if let Some(prelude) = prelude {
         let done = cell.begin(prelude);
         answer(socket, &cell, done, false)?;
     }
-    live_on(socket, cell, list, fds, count)
+    live_on(socket, &mut cell, list)
 }
 
-fn live_on(
-    socket: Fd,
-    mut cell: Cell,
-    list: &[u8],
-    mut fds: [Fd; MAX_FDS],
-    count: usize,
-) -> Result<()> {
-    let done = cell.build(list, fds, count);
-    answer(socket, &cell, done, true)?;
+/// By reference, as all that takes room: what is on a stack is a page of each init's own.
+fn live_on(socket: Fd, cell: &mut Cell<'_>, list: &[u8]) -> Result<()> {
+    let done = cell.build(list);
+    answer(socket, cell, done, true)?;
     // Whatever does not need to know the program is done before somebody waits for it.
     let stack = sys::map(STACK_LEN)?;
     touch(stack);
     let told = sys::signalfd(nr::SIGCHLD)?;
     let children = sys::dup_above(told, ABOVE)?;
     sys::close(told);
-    let Order { socket, list, count, stdio } = stage_until_program(socket, &cell, &mut fds)?;
-    let fds = fds.get(..count).unwrap_or(&[]);
+    let Order { socket, list, count, stdio } = stage_until_program(socket, cell)?;
+    let streams = streams(cell.fds.get(..count).unwrap_or(&[]), stdio);
     let line = Line { socket, children };
-    live_with_program(&line, list, streams(fds, stdio), stack, &cell)?;
+    live_with_program(&line, list, streams, stack, cell)?;
     // The end of an init keeps a processor for longer than it takes to hear that the program has ended.
     sys::give_way_once();
-    if cell.shared.is_some() { linger(socket) } else { Ok(()) }
+    if cell.shared.is_some() { linger(socket, &mut cell.fds) } else { Ok(()) }
 }
 
 /// Keeps the mounts of an empty cell until the supervisor, which still looks at them, hangs up.
-fn linger(socket: Fd) -> Result<()> {
-    let mut fds = [Fd(-1); MAX_FDS];
-    while wire::receive(socket, &mut fds)?.is_some() {}
+fn linger(socket: Fd, fds: &mut [Fd; MAX_FDS]) -> Result<()> {
+    while wire::receive(socket, fds)?.is_some() {}
     Ok(())
 }
 
-/// The next message, which must be of that kind; the end of the stream is the supervisor's end.
-fn expect(socket: Fd, kind: Kind, fds: &mut [Fd; MAX_FDS]) -> Result<(&'static mut [u8], usize)> {
-    match wire::receive(socket, fds)? {
-        Some((message, count)) if message.kind == kind => Ok((message.body, count)),
+/// The steps of the cell; the end of the stream is the supervisor's end.
+fn expect_list(socket: Fd, cell: &mut Cell<'_>) -> Result<&'static [u8]> {
+    match wire::receive(socket, &mut cell.fds)? {
+        Some((message, count)) if message.kind == Kind::Cell => {
+            cell.count = count;
+            Ok(message.body)
+        }
         _ => Err(Errno::PROTO),
     }
 }
@@ -146,8 +140,9 @@ struct Order {
 }
 
 /// Takes in what a program will need, until it is to be started.
-fn stage_until_program(mut socket: Fd, cell: &Cell, fds: &mut [Fd; MAX_FDS]) -> Result<Order> {
+fn stage_until_program(mut socket: Fd, cell: &mut Cell<'_>) -> Result<Order> {
     let mut stdio = false;
+    let fds = &mut cell.fds;
     loop {
         match wire::receive(socket, fds)? {
             Some((message, 3)) if message.kind == Kind::Stdio && !stdio => {
@@ -197,6 +192,9 @@ fn streams(fds: &[Fd], placed: bool) -> Option<[Fd; 3]> {
     }
 }
 
+/// Apart from those that have room for it, most of whom have no use for it.
+#[cold]
+#[inline(never)]
 fn write_inputs(socket: Fd, stream: Fd) -> Result<()> {
     let mut path = Buffer::<PATH_MAX>::new();
     let staged = stage(stream, &mut path);
@@ -214,7 +212,7 @@ fn write_inputs(socket: Fd, stream: Fd) -> Result<()> {
 /// Tells the supervisor that a step failed, or that the cell stands when that was the last of them.
 fn answer(
     socket: Fd,
-    cell: &Cell,
+    cell: &Cell<'_>,
     done: core::result::Result<(), StepError>,
     last: bool,
 ) -> Result<()> {

@@ -41,7 +41,7 @@ pub(crate) fn live_with_program(
     list: &'static [u8],
     streams: Option<[Fd; 3]>,
     stack: &'static mut [u8],
-    cell: &Cell,
+    cell: &Cell<'_>,
 ) -> Result<()> {
     let (stdio, controller) = stdio(list, streams).map_err(|errno| unable(line, errno))?;
     let start = Start::new(list, stdio, cell.ruleset);
