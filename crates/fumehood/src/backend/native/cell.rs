@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::ahead::{Ahead, Told};
 use super::cgroup::Group;
 use super::control::Message;
-use super::launch::{Init, Launcher};
+use super::launch::{Init, Launcher, PATIENCE};
 use super::part::{Part, Steps};
 use super::script::{self, Script, Split, TerminalSize};
 use super::tree;
@@ -28,7 +28,7 @@ mod hosting;
 pub(crate) use failed::{NotBuilt, exec_error, program_failed};
 use failed::{
     cell_failed, died, failure, label, listening, no_layers, not_launched, sending, silent,
-    start_error,
+    start_error, unfinished,
 };
 pub(crate) use handle::Handle;
 
@@ -326,11 +326,16 @@ impl Cell {
         self.init
     }
 
-    /// The next message that is about a step; a root that comes in between is kept.
-    async fn next(&mut self) -> Result<Message> {
-        self.next_unless_dead().await?.ok_or_else(died)
+    /// The next message of an init that builds its cell, which no clock of a program's watches yet. One that
+    /// hangs is killed.
+    async fn next_in_time(&mut self) -> Result<Option<Message>> {
+        timeout(PATIENCE, self.next_unless_dead()).await.unwrap_or_else(|_| {
+            self.init.kill();
+            Err(unfinished())
+        })
     }
 
+    /// The next message that is about a step; a root that comes in between is kept.
     pub(super) async fn next_unless_dead(&mut self) -> Result<Option<Message>> {
         loop {
             match self.init.receive().await.map_err(listening)? {
@@ -357,7 +362,7 @@ impl Cell {
         due: &mut Option<Instant>,
         patience: Option<Duration>,
     ) -> Result<Option<Message>> {
-        let Some(moment) = *due else { return self.next_unless_dead().await };
+        let Some(moment) = *due else { return self.next_in_time().await };
         if let Ok(next) = timeout_at(moment, self.next_unless_dead()).await {
             return next;
         }
@@ -377,7 +382,7 @@ impl Cell {
 
     /// What the steps of the cell took, when they are done.
     async fn ready(&mut self) -> Result<Vec<StepTime>, NotBuilt> {
-        match self.next().await? {
+        match self.next_in_time().await?.ok_or_else(died)? {
             Message { kind: Kind::Ready, body, .. } => Ok(times(&self.script.labels, &body)),
             Message { body, .. } => Err(cell_failed(&self.script.labels, &body)),
         }

@@ -129,6 +129,36 @@ fn answer(plan: &Plan, script: &Script) -> Option<Kind> {
     answer.unwrap()
 }
 
+/// One that a file system keeps waiting looks the same. The clock runs ahead as soon as there is nothing else
+/// to do.
+#[tokio::test(start_paused = true)]
+async fn an_init_that_does_not_finish_its_cell_is_killed() {
+    use rustix::process::{Signal, pidfd_send_signal};
+    let plan = Plan::new(&Job::new(["true"])).unwrap();
+    let shape = super::super::launch::Shape::of(&plan);
+    for parks in [true, false] {
+        let Ok(pending) = Launcher::Direct.begin(&shape, None) else {
+            eprintln!("skipped: no init can be made here");
+            return;
+        };
+        let Init { control, pid, pidfd } = pending.init().await.unwrap();
+        pidfd_send_signal(&pidfd, Signal::STOP).unwrap();
+        let script = script::cell(&plan, Default::default(), Default::default()).unwrap();
+        let init = Handle::new(control, Arc::clone(&pidfd), pid);
+        let mut cell = Cell::new(init, None, Arc::new(script));
+        let long = 60 * PATIENCE;
+        let failed = match parks {
+            true => timeout(long, cell.stand()).await.expect("a clock").err(),
+            false => timeout(long, cell.start(&plan, vec![], None)).await.expect("a clock").err(),
+        };
+        let Some(NotBuilt::Failed(error)) = failed else { panic!("{failed:?}") };
+        assert!(format!("{error:?}").contains("did not finish its steps"), "{error:?}");
+        let ended = rustix::process::WaitIdOptions::EXITED;
+        let ended = rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd.as_fd()), ended);
+        assert_eq!(ended.unwrap().unwrap().terminating_signal(), Some(Signal::KILL.as_raw()));
+    }
+}
+
 /// The list without the step that joins the group in that hierarchy.
 fn without_joining(index: Option<u32>, list: &[u8]) -> Vec<u8> {
     let mut left = fumehood_child::wire::Buffer::<{ 1 << 16 }>::new();

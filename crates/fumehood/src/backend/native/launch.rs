@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fumehood_child::launch::{IdMaps, Launch, LaunchStep, launch};
 use fumehood_child::prelude::{NAMESPACES, Prelude};
@@ -11,6 +12,7 @@ use fumehood_child::zygote::Request;
 use fumehood_child::{Errno, Fd};
 use linux_raw_sys::general as nr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use tokio::time::timeout;
 
 use super::cell::hung_up;
 use super::control::{self, Control};
@@ -20,7 +22,10 @@ use super::template::Template;
 use crate::plan::{Identity, Namespaces, Plan};
 use crate::sabotage::{leaves_out, leaves_something_out};
 use crate::zygote::Zygote;
-use crate::{Error, Result};
+use crate::{Error, Result, format_duration};
+
+/// How long an init may take to be cloned, or to build its cell: milliseconds, or under great load seconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where inits come from.
 #[derive(Clone, Debug)]
@@ -412,9 +417,11 @@ fn has_died(error: &io::Error) -> bool {
 
 /// What the zygote answers over the init's own line.
 async fn spawned(mut control: Control) -> Result<Init, NotLaunched> {
-    let message = control
-        .receive()
-        .await
+    let Ok(received) = timeout(PATIENCE, control.receive()).await else {
+        let said = format!("the zygote did not answer within {}", format_duration(PATIENCE));
+        return Err(Error::internal("start an init", io::Error::other(said)).into());
+    };
+    let message = received
         .map_err(|error| Error::internal("listen to the zygote", error))?
         .ok_or(NotLaunched::Died)?;
     match (message.kind, message.fd) {
@@ -467,6 +474,19 @@ mod tests {
         drop(theirs);
         let told = launcher.told(pending, &shape, None, (Kind::Cell, b""), &[]).await;
         assert!(!matches!(told, Err(NotLaunched::Died)), "{told:?}");
+    }
+
+    /// The clock runs ahead as soon as there is nothing else to do.
+    #[tokio::test(start_paused = true)]
+    async fn a_zygote_that_does_not_answer_is_given_up() {
+        let (ours, theirs) = zygote::packets().unwrap();
+        let launcher = Launcher::Zygote(Arc::new(Mutex::new(Some(Zygote::fake(ours)))));
+        let shape = Shape::home(None);
+        let pending = launcher.begin(&shape, None).unwrap();
+        let told = launcher.told(pending, &shape, None, (Kind::Cell, b""), &[]);
+        let told = timeout(60 * PATIENCE, told).await.expect("it is given up");
+        assert!(format!("{told:?}").contains("within 30s"), "{told:?}");
+        drop(theirs);
     }
 
     #[test]

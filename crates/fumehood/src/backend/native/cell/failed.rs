@@ -7,13 +7,13 @@ use fumehood_child::launch::LaunchStep;
 use fumehood_child::wire;
 
 use super::super::diagnose::{self, Namespace, Refusal};
-use super::super::launch::{Launcher, NotLaunched};
+use super::super::launch::{Launcher, NotLaunched, PATIENCE};
 use super::super::overlay;
 use super::Script;
 use crate::plan::Plan;
 use crate::plan::without::Blocked;
 use crate::support::Facts;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, format_duration};
 
 /// Why there is no cell or no program in it.
 #[derive(Debug)]
@@ -84,6 +84,14 @@ pub(super) fn died() -> Error {
 pub(super) fn silent() -> Error {
     let said = "the init did not say in time whether the program runs, and was killed";
     Error::internal("start the program", io::Error::other(said))
+}
+
+pub(super) fn unfinished() -> Error {
+    let said = format!(
+        "the init did not finish its steps within {}, and was killed; a mount's file system may hang",
+        format_duration(PATIENCE)
+    );
+    Error::internal("build the cell", io::Error::other(said))
 }
 
 pub(super) fn start_error(step: String, errno: i32) -> Error {
