@@ -9,7 +9,7 @@ use axum::extract::{Extension, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
-    AUTHORIZATION, HOST, ORIGIN, VARY,
+    AUTHORIZATION, ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -19,6 +19,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::config::{AccessConfig, Config, wrong};
+use super::head;
 use super::line::Claim;
 use super::peer::Peer;
 use super::problem::Problem;
@@ -263,12 +264,10 @@ pub(crate) async fn same_site(
 ) -> Response {
     let settings = service.settings();
     let headers = request.headers();
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok());
-    if hosts.next().is_some() {
-        // Whoever is between us and a client may go by the other (RFC 9112, section 3.2).
-        return Problem::bad_request("Host: must come once").into_response();
+    if let Err(problem) = head::judge(headers) {
+        return problem.into_response();
     }
+    let host = head::host(&request);
     let by_name = settings.access.tokens.is_none() && matches!(peer, Peer::Tcp(_));
     if by_name && !host.is_some_and(|host| is_ours(host, &settings.config.access.hosts)) {
         let detail = "this is not a name of this service; access.hosts lists further ones";

@@ -14,6 +14,7 @@ mod connections;
 mod drain;
 mod execute;
 mod files;
+mod head;
 mod line;
 mod listen;
 mod log;

@@ -101,8 +101,7 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Wrong method", detail)
     }
 
-    pub(crate) fn wrong_media_type(right: &str) -> Self {
-        let detail = format!("the content type must be {right}");
+    pub(crate) fn wrong_media_type(detail: &str) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Wrong content type", detail)
     }
 

@@ -14,6 +14,8 @@ promises! {
     more_is_not_collected_than_can_be_compared,
     what_is_refused_never_runs,
     a_body_that_nobody_reads_ends_its_connection,
+    headers_that_are_not_understood_are_not_passed_over,
+    the_name_in_a_target_counts_more_than_host,
 }
 
 /// Asks for a job with these fields besides its program.
@@ -152,5 +154,51 @@ fn a_body_that_nobody_reads_ends_its_connection() -> Promise {
         assert_eq!(answer.header("connection"), Some("close"), "{status}");
         assert!(client.is_closed(), "{status}");
     }
+    Ok(())
+}
+
+/// The body is a job, which would run.
+fn headers_that_are_not_understood_are_not_passed_over() -> Promise {
+    let service = Service::start("");
+    let run = Request::run(&json!({ "args": ["true"] }));
+    let cases = [
+        ("Content-Encoding", "gzip", 415, "media-type"),
+        ("Content-Encoding", "identity, gzip", 415, "media-type"),
+        ("Expect", "a-miracle", 417, "expectation"),
+        ("Content-Type", "text/plain", 400, "bad-request"),
+    ];
+    for (name, value, status, kind) in cases {
+        let problem = service.ask(&run.clone().header(name, value)).problem(status, kind);
+        let detail = problem["detail"].as_str().expect("words");
+        assert!(detail.starts_with(&format!("{name}: ")), "{detail}");
+    }
+    for (name, value) in [("Content-Encoding", "identity"), ("Content-Encoding", "")] {
+        service.ask(&run.clone().header(name, value)).is(200);
+    }
+    let chunked = |coding: &str| {
+        let mut client = service.client();
+        client.send(
+            b"POST /v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n",
+        );
+        client.send(format!("transfer-encoding: {coding}\r\n\r\n").as_bytes());
+        client.send(b"10\r\n{\"args\":[\"true\"]\r\n1\r\n}\r\n0\r\n\r\n");
+        client.answer()
+    };
+    chunked("Chunked").is(200);
+    for coding in ["gzip, chunked", "chunked, chunked", "gzip\r\ntransfer-encoding: chunked"] {
+        chunked(coding).problem(501, "transfer-coding");
+    }
+    Ok(())
+}
+
+/// As proxies send it, and RFC 9112, section 3.2.2 has it.
+fn the_name_in_a_target_counts_more_than_host() -> Promise {
+    let service = Service::start("");
+    let ask = |target: &str, host: &str| {
+        let path = format!("http://{target}/livez");
+        service.ask(&Request::get(&path).header("host", host))
+    };
+    ask("localhost", "evil.example").is(200);
+    ask("evil.example", "localhost").problem(403, "forbidden");
     Ok(())
 }

@@ -83,7 +83,10 @@ impl Form {
         match essence.to_ascii_lowercase().as_str() {
             "application/json" => Ok(Self::Json),
             "multipart/form-data" => Ok(Self::Multipart),
-            _ => Err(Problem::wrong_media_type("application/json or multipart/form-data")),
+            _ => {
+                let right = "the content type must be application/json or multipart/form-data";
+                Err(Problem::wrong_media_type(right))
+            }
         }
     }
 }

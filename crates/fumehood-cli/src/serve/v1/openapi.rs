@@ -120,7 +120,7 @@ const OF_JOBS: [(&str, &str); 9] = [
     ("408", "The body came too slowly."),
     ("409", "The request with this key is in progress."),
     ("413", "The body is too large."),
-    ("415", "The body is neither JSON nor a form."),
+    ("415", "The body is neither JSON nor a form, or it has a Content-Encoding."),
     ("422", "The job is not valid: the field is named; or its program cannot be executed."),
     ("429", "Too many requests wait: Retry-After says when to come again."),
     ("501", "The host cannot hold a guarantee that is required: each is named."),
