@@ -10,6 +10,7 @@ use crate::prelude::Prelude;
 use crate::stage::{PATH_MAX, stage};
 use crate::step::{Field, Sink, StepError};
 use crate::sys::{self, Errno, Fd, MAX_FDS, Result};
+use crate::template::{self, Lent};
 use crate::watch::{Line, live_with_program};
 use crate::wire::{self, Buffer, Failure, Kind};
 
@@ -152,8 +153,8 @@ fn stage_until_program(mut socket: Fd, cell: &mut Cell<'_>) -> Result<Order> {
             }
             Some((message, 1)) if message.kind == Kind::Stage => write_inputs(socket, fds[0])?,
             Some((message, 1)) if message.kind == Kind::Template => {
-                let compares = message.body == [1];
-                crate::template::main(fds[0], cell.host_proc.ok_or(Errno::PROTO)?, compares)
+                let lent = Lent::decode(message.body);
+                template::main(fds[0], cell.host_proc.ok_or(Errno::PROTO)?, lent)
             }
             Some((message, count)) if message.kind == Kind::Program => {
                 return Ok(Order { socket, list: message.body, count, stdio });

@@ -7,6 +7,10 @@
 //! sent. So one is lent again only if everybody who was in it has ended, and if everything that the
 //! kernel counts in it is what it was when it was new: no socket, no packet, no flow label. A network
 //! through which anything was sent is thus never used twice.
+//!
+//! Of an open file of `/proc/net`, which goes on telling what is in its network, the kernel counts
+//! nothing. A program can hand one out through a socket in a directory that it shares with others, so
+//! whoever has such directories gets a network that is used once.
 
 use core::ffi::CStr;
 
@@ -48,6 +52,25 @@ const TESTIMONY: usize = 64 << 10;
 /// Longer than what any of them says, so that one call reads it all.
 const STATEMENT: usize = 32 << 10;
 
+/// What becomes of networks in which nobody is any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lent {
+    /// They are used again, whatever is in them: for tests alone.
+    Unseen,
+    /// Those that are like new are used again.
+    LikeNew,
+    /// None is used again.
+    Once,
+}
+
+impl Lent {
+    /// Reads what a supervisor says; whatever is not known is as little as can be.
+    pub(crate) fn decode(body: &[u8]) -> Self {
+        let known = [Self::Unseen, Self::LikeNew];
+        known.into_iter().find(|&lent| body == [lent as u8]).unwrap_or(Self::Once)
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Network {
     namespace: Fd,
@@ -79,8 +102,7 @@ pub(crate) struct Networks {
     spare: usize,
     /// What the witnesses of a new network say.
     pristine: Testimony,
-    /// Whether they are asked: they always are but in tests.
-    compares: bool,
+    lent: Lent,
     /// Where they are heard.
     statement: &'static mut [u8],
 }
@@ -127,7 +149,7 @@ impl Slots {
 }
 
 impl Networks {
-    pub(crate) fn new(proc: Fd, compares: bool) -> Result<Self> {
+    pub(crate) fn new(proc: Fd, lent: Lent) -> Result<Self> {
         // A thousand cells take eight thousand descriptors. What is inherited from here is only the
         // init's; its program is given a limit of its own.
         sys::raise_descriptors();
@@ -139,7 +161,7 @@ impl Networks {
         let ends = sys::epoll()?;
         let home = home.namespace;
         let (idle, spare) = (None, 0);
-        Ok(Self { proc, home, ends, slots, idle, spare, pristine, compares, statement })
+        Ok(Self { proc, home, ends, slots, idle, spare, pristine, lent, statement })
     }
 
     /// Enters a network that nobody is in, and says which.
@@ -223,16 +245,19 @@ impl Networks {
     /// Has a network be there for others, if it is like new, when everybody who was in it has ended or
     /// nobody came to be there; lets go of it if not.
     pub(crate) fn take_back(&mut self, index: usize) {
-        let Self { ends, slots, idle, spare, pristine, compares, statement, .. } = self;
+        let Self { ends, slots, idle, spare, pristine, lent, statement, .. } = self;
         let Some(slot) = slots.get(index) else { return };
         let Some(network) = slot.network.as_mut() else { return };
         if let Some(init) = network.user.take() {
             sys::epoll_forget(*ends, init);
             sys::close(init);
         }
-        let like_new =
-            |network: &Network, said| !*compares || network.says(said, pristine) == Ok(true);
-        if *spare < SPARE && like_new(network, statement) {
+        let may_be_lent = match lent {
+            Lent::Unseen => true,
+            Lent::LikeNew => network.says(statement, pristine) == Ok(true),
+            Lent::Once => false,
+        };
+        if *spare < SPARE && may_be_lent {
             slot.next = idle.replace(index);
             *spare = spare.saturating_add(1);
         } else {

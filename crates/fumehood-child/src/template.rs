@@ -16,6 +16,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general as nr;
 
 use crate::launch::{LaunchStep, Parting};
+pub use crate::networks::Lent;
 use crate::networks::Networks;
 use crate::sys::{self, Errno, Fd};
 use crate::zygote::{self, Cloner, Refused, Request};
@@ -24,21 +25,20 @@ use crate::zygote::{self, Cloner, Refused, Request};
 const RESERVE: usize = 192 << 10;
 
 /// Lives the life of a template; `socket` is a packet socket to its supervisor, and `proc` the process
-/// file system that shows it and its siblings. What it has in sight itself shows nobody. Only tests have
-/// it not compare networks with new ones.
-pub fn main(socket: Fd, proc: Fd, compares: bool) -> ! {
+/// file system that shows it and its siblings. What it has in sight itself shows nobody.
+pub fn main(socket: Fd, proc: Fd, lent: Lent) -> ! {
     sys::set_name(c"fumehood-templ");
     let Ok((socket, proc)) = keep(socket, proc) else { sys::exit(1) };
     let Ok(parting) = Parting::new(proc) else { sys::exit(1) };
     // For the inits: what they take of it costs less than what they ask for themselves.
     let _ = sys::reserve(RESERVE);
-    zygote::answer_requests(socket, &mut Template { parting, proc, compares, networks: None })
+    zygote::answer_requests(socket, &mut Template { parting, proc, lent, networks: None })
 }
 
 struct Template {
     parting: Parting,
     proc: Fd,
-    compares: bool,
+    lent: Lent,
     networks: Option<Networks>,
 }
 
@@ -83,7 +83,7 @@ impl Template {
     fn networks(&mut self) -> sys::Result<&mut Networks> {
         match &mut self.networks {
             Some(networks) => Ok(networks),
-            none => Ok(none.insert(Networks::new(self.proc, self.compares)?)),
+            none => Ok(none.insert(Networks::new(self.proc, self.lent)?)),
         }
     }
 }

@@ -150,6 +150,8 @@ pub(crate) const MECHANISMS: [Mechanism; 54] = [
         &[
             "a_socket_that_outlives_its_cell_is_in_nobodys_network",
             "a_network_that_came_back_is_always_compared",
+            "nobody_watches_a_network_that_somebody_else_has",
+            "nothing_of_one_run_is_visible_in_the_next",
         ],
     ),
     in_pool("siblings", &["a_template_that_dies_loses_no_run", "a_zygote_that_dies_loses_no_run"]),

@@ -1,7 +1,8 @@
 //! What one run can find of another, and a cell from a template of what others are not like.
 
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
@@ -125,6 +126,22 @@ import socket
 print(socket.socket(socket.AF_UNIX).connect_ex("\0left"))
 "#;
 
+/// Gives away a file that tells of the sockets of its network, of which it leaves none itself.
+const WATCHED: &str = r#"
+import array, os, socket
+out = socket.socket(socket.AF_UNIX); out.connect("/shared/socket")
+file = os.open("/proc/net/unix", os.O_RDONLY)
+out.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))])
+"#;
+
+/// Has a socket with a name, and says what whoever listens at `/shared/socket` says of it.
+const NAMED: &str = r#"
+import socket
+mine = socket.socket(socket.AF_UNIX); mine.bind("\0secret"); mine.listen()
+out = socket.socket(socket.AF_UNIX); out.connect("/shared/socket")
+print(out.recv(100).decode())
+"#;
+
 /// What a host shows to programs: a socket of its own.
 struct Shared {
     dir: TempDir,
@@ -186,6 +203,51 @@ pub(crate) fn sockets_that_stay_later() -> Result<(), Failed> {
             tokio::time::sleep(Duration::from_millis(100)).await;
             shared.assert_nobody_is_there(&pool).await?;
         }
+        assert_eq!((pool.metrics().misses, pool.metrics().templates), (4, 1));
+        Ok(())
+    })
+}
+
+/// The file on the first connection.
+fn received(listener: &UnixListener) -> std::fs::File {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    let (connection, _) = listener.accept().expect("a connection");
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut text = [0];
+    let mut parts = [std::io::IoSliceMut::new(&mut text)];
+    recvmsg(&connection, &mut parts, &mut ancillary, RecvFlags::empty()).expect("a message");
+    let RecvAncillaryMessage::ScmRights(mut files) = ancillary.drain().next().expect("files")
+    else {
+        panic!("no files");
+    };
+    files.next().expect("one").into()
+}
+
+/// The kernel does not say that somebody has such a file.
+pub(crate) fn watched_networks() -> Result<(), Failed> {
+    run(async {
+        let (shared, pool) = (Shared::new(), pool(0));
+        let listener = shared.listener.try_clone().expect("a descriptor");
+        let watcher = std::thread::spawn(move || {
+            let file = received(&listener);
+            for _ in 0..3 {
+                let (mut connection, _) = listener.accept().expect("a connection");
+                let mut text = [0; 4096];
+                let len = file.read_at(&mut text, 0).expect("it can still be read");
+                let seen = text[..len].windows(6).any(|name| name == b"secret");
+                connection.write_all(if seen { b"seen" } else { b"unseen" }).expect("heard");
+            }
+        });
+        pool.warm(&shared.job(WATCHED)).await?;
+        assert_eq!(prints(&pool, &shared.job(WATCHED)).await?, "");
+        for _ in 0..3 {
+            until_inits(0).await;
+            // Many times what a template waits before it looks at what came back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(prints(&pool, &shared.job(NAMED)).await?, "unseen\n");
+        }
+        watcher.join().expect("no panic");
         assert_eq!((pool.metrics().misses, pool.metrics().templates), (4, 1));
         Ok(())
     })

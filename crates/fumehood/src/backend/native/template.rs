@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fumehood_child::template::Lent;
 use fumehood_child::wire::Kind;
 use fumehood_child::zygote::Request;
 
@@ -44,7 +45,7 @@ impl Template {
         // A template that is slow, or dead, keeps nobody waiting.
         rustix::io::ioctl_fionbio(&requests, true).map_err(|error| internal(error.into()))?;
         let init = cell.into_init();
-        let body = [u8::from(!leaves_out("network-witnesses"))];
+        let body = [lent(plan) as u8];
         init.send_with(Kind::Template, &body, &[theirs.as_fd()]).await.map_err(internal)?;
         Ok(Some(Self { requests, init, split, rest: Mutex::default() }))
     }
@@ -75,6 +76,16 @@ impl Template {
     /// Whether it still stands.
     pub(crate) fn is_alive(&self) -> bool {
         self.init.is_alive()
+    }
+}
+
+/// Whether networks of these cells are used again. Through a socket in a mount of the job, writable or not, a
+/// program can hand out a file that would tell of the next one in its network.
+fn lent(plan: &Plan) -> Lent {
+    match () {
+        () if leaves_out("network-witnesses") => Lent::Unseen,
+        () if plan.job.mounts.is_empty() => Lent::LikeNew,
+        () => Lent::Once,
     }
 }
 
