@@ -42,6 +42,22 @@ pub(crate) fn cpu_time_is_limited_for_all_together(engine: &Engine) {
     assert_eq!(*outcome(&said), json!({ "kind": "timed-out", "limit": "cpu" }));
 }
 
+/// Process 1 watches it, which the program can signal, and is of the same user as. Without it there is a limit for
+/// each process, of two seconds more.
+pub(crate) fn the_watch_over_cpu_time_cannot_be_put_off(engine: &Engine) {
+    let signals = "while :; do kill -WINCH 1; done & while :; do :; done & while :; do :; done";
+    let orphans = "while :; do (true &); done & while :; do :; done & while :; do :; done";
+    for script in [signals, orphans] {
+        let flags = ["--cpu-time", "600ms", "--timeout", "50s"];
+        let said = report(engine, &flags, &["sh", "-c", script]);
+        assert_eq!(*outcome(&said), json!({ "kind": "timed-out", "limit": "cpu" }));
+        assert_eq!(standing(&said, "cpu-time"), "held");
+        let figure = |name: &str| said["usage"][name]["value"].as_u64().expect("it is counted");
+        let used = figure("user_us") + figure("system_us");
+        assert!(used < 2_500_000, "{used} us: {script}");
+    }
+}
+
 pub(crate) fn output_is_limited_while_it_flows(engine: &Engine) {
     let said = report(engine, &["--output-limit", "4KiB"], &["yes"]);
     assert_eq!(*outcome(&said), json!({ "kind": "output-limit", "stream": "stdout" }));

@@ -29,7 +29,7 @@ macro_rules! tests {
     };
 }
 
-const TESTS: [(&str, Test); 40] = tests![
+const TESTS: [(&str, Test); 41] = tests![
     cases:
         y_01_the_whole_specification_reaches_the_engine,
         y_02_there_is_no_network_unless_one_is_named,
@@ -57,6 +57,7 @@ const TESTS: [(&str, Test); 40] = tests![
         what_a_child_costs_is_the_program_s,
         processes_are_limited_and_told,
         cpu_time_is_limited_for_all_together,
+        the_watch_over_cpu_time_cannot_be_put_off,
         output_is_limited_while_it_flows,
         scratch_is_limited,
         shared_memory_is_limited_in_files_too,

@@ -23,7 +23,7 @@ use rustix::process::{
     set_dumpable_behavior, setrlimit, wait,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::facts::Facts;
 use super::meter::Counters;
@@ -81,7 +81,8 @@ fn serve() -> io::Result<()> {
     {
         return order::put(&mut stdout, &Answer::NotStaged { errno, path });
     }
-    order::put(&mut stdout, &Answer::Ready(Box::new(Facts::look(&order.scratch, &order.asked))))?;
+    let facts = Facts::look(&order.scratch, &order.asked);
+    order::put(&mut stdout, &Answer::Ready(Box::new(facts)))?;
     let mut go = [0];
     if io::Read::read(&mut stdin, &mut go)? == 0 || go != [GO] {
         return Ok(());
@@ -129,24 +130,16 @@ async fn watch(order: &Order) -> io::Result<Ending> {
         Err(failed) => return Ok(Ending { failed: Some(failed), ..Ending::default() }),
     };
     prefer_as_victim(child);
-    let deadline = order.deadline_us.map(|us| Instant::now() + Duration::from_micros(us));
     loop {
         tokio::select! {
             biased;
+            // The clock comes first, and stands: the program could put off what waits for it to be quiet.
+            () = sleep_until(watched.next_look) => watched.look(),
             _ = children.recv() => if let Some(status) = reap(child) {
                 return Ok(watched.ending(status));
             },
             signal = signals.next() => watched.pass_on(signal, child),
-            () = sleep(watched.pause) => watched.look(),
-            () = until(deadline) => kill_everyone(Signal::KILL),
         }
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -157,7 +150,8 @@ struct Watched {
     cpu_before: u64,
     ooms_before: u64,
     cpus: u64,
-    pause: Duration,
+    deadline: Option<Instant>,
+    next_look: Instant,
     ending: Ending,
 }
 
@@ -175,7 +169,8 @@ impl Watched {
             ooms_before: counters.oom_kills(),
             counters,
             cpus,
-            pause: COARSEST,
+            deadline: order.deadline_us.map(|us| Instant::now() + Duration::from_micros(us)),
+            next_look: Instant::now(),
             ending: Ending::default(),
         };
         watched.look();
@@ -184,6 +179,11 @@ impl Watched {
 
     /// Looks at what is used up and the kernel does not stop by itself.
     fn look(&mut self) {
+        let now = Instant::now();
+        self.next_look = now + COARSEST;
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            kill_everyone(Signal::KILL);
+        }
         if self.counters.oom_kills() > self.ooms_before {
             self.ending.out_of_memory = true;
             kill_everyone(Signal::KILL);
@@ -195,7 +195,7 @@ impl Watched {
             self.ending.cpu_out = true;
             kill_everyone(Signal::KILL);
         }
-        self.pause = Duration::from_micros(left / self.cpus).clamp(FINEST, COARSEST);
+        self.next_look = now + Duration::from_micros(left / self.cpus).clamp(FINEST, COARSEST);
     }
 
     fn pass_on(&mut self, signal: i32, child: Pid) {
