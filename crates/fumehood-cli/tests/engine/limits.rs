@@ -47,11 +47,16 @@ pub(crate) fn cpu_time_is_limited_for_all_together(engine: &Engine) {
 pub(crate) fn the_watch_over_cpu_time_cannot_be_put_off(engine: &Engine) {
     let signals = "while :; do kill -WINCH 1; done & while :; do :; done & while :; do :; done";
     let orphans = "while :; do (true &); done & while :; do :; done & while :; do :; done";
-    for script in [signals, orphans] {
+    let schedule = "renice -n 19 -p 1 && echo changed; renice -n 19 -u 65532 && echo changed
+                    ionice -c 3 -p 1 && echo changed; taskset -p 1 1 && echo changed
+                    while :; do :; done & while :; do :; done";
+    for script in [signals, orphans, schedule] {
         let flags = ["--cpu-time", "600ms", "--timeout", "50s"];
         let said = report(engine, &flags, &["sh", "-c", script]);
         assert_eq!(*outcome(&said), json!({ "kind": "timed-out", "limit": "cpu" }));
         assert_eq!(standing(&said, "cpu-time"), "held");
+        let text = said["stdout"]["data"]["text"].as_str().expect("it is text");
+        assert!(!text.contains("changed"), "{said}");
         let figure = |name: &str| said["usage"][name]["value"].as_u64().expect("it is counted");
         let used = figure("user_us") + figure("system_us");
         assert!(used < 2_500_000, "{used} us: {script}");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use serde::{Deserialize, Serialize};
 
+use super::guard;
 use super::meter::{Asked, Counters};
 
 /// What was found.
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     pub(super) kernel: String,
     /// Whether the CPU time of the container can be read.
     pub(super) meter: bool,
+    /// Whether process 1 added a [`guard`](super::guard) of its own.
+    pub(super) guarded: bool,
     /// Directories in memory: where, how many bytes, how many inodes.
     pub(super) scratch: Vec<Scratch>,
 }
@@ -57,7 +60,8 @@ const KERNELS_OWN: [&str; 11] = [
 ];
 
 impl Facts {
-    pub(super) fn look(scratch: &[PathBuf], asked: &Asked) -> Self {
+    /// Adds the guard, too, when all else was looked at: it is a filter of system calls like the engine's.
+    pub(super) fn look_and_guard(scratch: &[PathBuf], asked: &Asked) -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let counters = Counters::find(asked);
         let (memory, memory_and_swap) = counters.memory_limits();
@@ -79,6 +83,7 @@ impl Facts {
             kernel: kernel(),
             meter: counters.cpu_us().is_some(),
             scratch: scratch.iter().filter_map(|path| look_at(path)).collect(),
+            guarded: guard::install(),
         }
     }
 }

@@ -81,7 +81,7 @@ fn serve() -> io::Result<()> {
     {
         return order::put(&mut stdout, &Answer::NotStaged { errno, path });
     }
-    let facts = Facts::look(&order.scratch, &order.asked);
+    let facts = Facts::look_and_guard(&order.scratch, &order.asked);
     order::put(&mut stdout, &Answer::Ready(Box::new(facts)))?;
     let mut go = [0];
     if io::Read::read(&mut stdin, &mut go)? == 0 || go != [GO] {

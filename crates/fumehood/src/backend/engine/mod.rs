@@ -13,6 +13,7 @@ mod attach;
 mod facts;
 mod failure;
 mod gc;
+mod guard;
 mod handshake;
 mod http;
 mod image;

@@ -163,8 +163,11 @@ fn cpu_time(engine: &Engine, plan: &Plan, facts: Option<&Facts>) -> Holds {
         if facts.is_some_and(|facts| !facts.meter) {
             let reason = "the container has no control group of its own that would tell CPU time";
             let mut lack = Lack { layer: Layer::Cgroup, ..otherwise_found(reason) };
-            lack.stand_in = Some(format!("RLIMIT_CPU = {limit}, for each process"));
+            lack.stand_in = Some(for_each(&limit));
             return Err(lack);
+        }
+        if facts.is_some_and(|facts| !facts.guarded) {
+            return Err(unguarded(&limit));
         }
         by.push(format!("the container's control group, watched by its init, {limit}"));
     }
@@ -177,6 +180,18 @@ fn cpu_time(engine: &Engine, plan: &Plan, facts: Option<&Facts>) -> Holds {
         by.push(format!("the container's control group: {cpus} CPUs"));
     }
     if by.is_empty() { Err(unlimited()) } else { Ok(by) }
+}
+
+fn for_each(limit: &str) -> String {
+    format!("RLIMIT_CPU = {limit}, for each process")
+}
+
+/// Whoever watches the CPU time could be kept from it.
+fn unguarded(limit: &str) -> Lack {
+    let reason = "process 1 of the container, which watches the CPU time, could add no filter of system \
+                  calls, and so the program may change its schedule";
+    let fix = "allow seccomp(2) in seccomp.profile".to_owned();
+    Lack { fix: Some(fix), stand_in: Some(for_each(limit)), ..otherwise_found(reason) }
 }
 
 fn disk(engine: &Engine, plan: &Plan, facts: Option<&Facts>) -> Holds {

@@ -163,6 +163,7 @@ fn sound() -> Facts {
         pids: Some(65),
         kernel: facts::kernel(),
         meter: true,
+        guarded: true,
         scratch: scratch.into(),
         ..Facts::default()
     }
@@ -187,7 +188,7 @@ type Broken = (Guarantee, fn(&mut Facts));
 
 #[test]
 fn what_an_engine_left_out_is_not_held() {
-    let broken: [Broken; 14] = [
+    let broken: [Broken; 15] = [
         (Guarantee::ReadOnlyRoot, |facts| facts.root_read_only = false),
         (Guarantee::Processes, |facts| facts.pid = 4711),
         (Guarantee::Network, |facts| facts.interfaces = vec!["eth0".into()]),
@@ -199,6 +200,7 @@ fn what_an_engine_left_out_is_not_held() {
         (Guarantee::Memory, |facts| facts.memory_and_swap = Some(1 << 30)),
         (Guarantee::Pids, |facts| facts.pids = None),
         (Guarantee::CpuTime, |facts| facts.meter = false),
+        (Guarantee::CpuTime, |facts| facts.guarded = false),
         (Guarantee::Disk, |facts| facts.scratch[0].bytes = 1 << 40),
         (Guarantee::Disk, |facts| {
             facts.scratch[0].inodes = 1 << 30;

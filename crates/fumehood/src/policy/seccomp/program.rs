@@ -70,6 +70,11 @@ impl Program {
     /// Instructions that the kernel takes at most (`BPF_MAXINSNS`).
     pub const MAX_LEN: usize = 4096;
 
+    /// One of these instructions.
+    pub(crate) const fn of(insns: Vec<Insn>) -> Self {
+        Self { insns, flags: 0 }
+    }
+
     /// The instructions, to be handed to seccomp(2) as a `struct sock_fprog`.
     #[must_use]
     pub fn insns(&self) -> &[Insn] {

@@ -360,7 +360,6 @@ pub(super) const EXEMPT: &[Exempt] = &[
         backends: ENGINES,
         promises: &[
             "syscalls::cannot_use_risky_kernel_interfaces",
-            "syscalls::cannot_hinder_its_init",
             "syscalls::cannot_keep_others_from_writing",
             "syscalls::cannot_type_into_a_terminal",
             "syscalls::cannot_use_the_32_bit_gate",
