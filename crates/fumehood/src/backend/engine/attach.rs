@@ -13,6 +13,8 @@ use super::order::SEAL;
 use crate::stream::{Descriptor, Over};
 
 const STDERR: u8 = 2;
+/// What the engine itself has to say of a stream that failed.
+const FAILED: u8 = 3;
 
 /// No frame of an engine is longer than what it read at once: 32 KiB.
 const LONGEST: usize = 16 << 20;
@@ -25,7 +27,11 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     /// The next piece, and whether it is of standard error; none at the end.
     pub(super) async fn next(&mut self) -> io::Result<Option<(bool, Vec<u8>)>> {
         let mut head = [0; 8];
-        let read = self.0.read(&mut head).await?;
+        let read = match self.0.read(&mut head).await {
+            // So ends a connection on which the engine left some of our input unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            read => read?,
+        };
         if read == 0 {
             return Ok(None);
         }
@@ -38,6 +44,10 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
         let mut piece = vec![0; len];
         self.0.read_exact(&mut piece).await?;
+        if stream == FAILED {
+            let said = format!("the engine says: {}", String::from_utf8_lossy(&piece).trim());
+            return Err(io::Error::other(said));
+        }
         Ok(Some((stream == STDERR, piece)))
     }
 }
@@ -120,14 +130,18 @@ pub(super) async fn outputs(
     let mut scanner = Scanner::new(words.seal);
     let mut behind: Option<File> = None;
     let mut left = words.most;
-    // A connection that breaks is like one that ends: whether the seal came says which it was.
-    while let Ok(Some((is_stderr, piece))) = frames.next().await {
+    let broken = loop {
+        let (is_stderr, piece) = match frames.next().await {
+            Ok(Some(next)) => next,
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        };
         if is_stderr {
             write(&mut to[1], &piece).await;
         } else if let Some(behind) = &mut behind {
             let len = piece.len() as u64;
             if len > left {
-                break;
+                break None;
             }
             left -= len;
             behind.write_all(&piece)?;
@@ -141,9 +155,10 @@ pub(super) async fn outputs(
                 behind = Some(spool);
             }
         }
-    }
+    };
     write(&mut to[0], &scanner.rest()).await;
-    Ok(behind)
+    let broke = |error: io::Error| format!("the connection to the engine broke: {error}");
+    broken.map_or(Ok(behind), |error| Err(io::Error::other(broke(error))))
 }
 
 /// Room for what comes behind the seal: memory, because a disk may be full.
@@ -240,6 +255,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_output_that_is_cut_off_is_an_error() {
+        let whole = [&[1, 0, 0, 0, 0, 0, 0, 32][..], &[7; SEAL], &[2, 0, 0, 0, 0, 0, 0, 2], b"ab"];
+        let whole = whole.concat();
+        for (len, is_whole) in
+            [(whole.len(), true), (40, true), (whole.len() - 1, false), (44, false)]
+        {
+            let ((_out, stdout), (_err, stderr)) =
+                (rustix::pipe::pipe().unwrap(), rustix::pipe::pipe().unwrap());
+            let words = Words { seal: [7; SEAL], most: 100 };
+            let frames = Frames(&whole[..len]);
+            let ended = outputs(frames, Outputs { stdout, stderr }, words, Arc::default()).await;
+            assert_eq!(ended.is_ok(), is_whole, "{len}");
+        }
+    }
+
+    #[tokio::test]
     async fn frames_are_told_apart() {
         let bytes =
             [&[1, 0, 0, 0, 0, 0, 0, 2][..], b"ab", &[2, 0, 0, 0, 0, 0, 0, 1], b"c"].concat();
@@ -249,5 +280,8 @@ mod tests {
         assert_eq!(frames.next().await.unwrap(), None);
         let mut broken = Frames(&bytes[..9]);
         assert!(broken.next().await.is_err());
+        let mut failed = Frames(&[3, 0, 0, 0, 0, 0, 0, 2, b'n', b'o'][..]);
+        let error = failed.next().await.unwrap_err();
+        assert_eq!(error.to_string(), "the engine says: no");
     }
 }

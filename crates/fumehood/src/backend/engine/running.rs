@@ -141,7 +141,7 @@ const fn is_over(failure: &Failure) -> bool {
 #[derive(Debug)]
 enum Pump {
     Runs(JoinHandle<io::Result<Option<File>>>),
-    Ended(Option<File>),
+    Ended(io::Result<Option<File>>),
 }
 
 /// A program in a container.
@@ -196,14 +196,15 @@ impl Running {
 
     /// Waits for the end of the connection. What it brought is kept before anything else is waited
     /// for, because this may be called again.
-    async fn connection(&mut self) -> Option<File> {
+    async fn connection(&mut self) -> io::Result<Option<File>> {
         if let Pump::Runs(pump) = &mut self.pump {
-            let behind = pump.await.ok().and_then(io::Result::ok).flatten();
-            self.pump = Pump::Ended(behind);
+            let ended = pump.await.unwrap_or_else(|gone| Err(io::Error::other(gone)));
+            self.pump = Pump::Ended(ended);
         }
-        match &mut self.pump {
-            Pump::Ended(behind) => behind.as_ref().and_then(|file| file.try_clone().ok()),
-            Pump::Runs(_) => None,
+        match &self.pump {
+            Pump::Ended(Ok(Some(file))) => file.try_clone().map(Some),
+            Pump::Ended(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
+            Pump::Ended(Ok(None)) | Pump::Runs(_) => Ok(None),
         }
     }
 
@@ -213,6 +214,13 @@ impl Running {
             biased;
             behind = self.connection() => behind,
             () = until(give_up) => return Err(stands_still()),
+        };
+        let behind = match behind {
+            Ok(behind) => behind,
+            Err(source) => {
+                self.is_engine_there().await?;
+                return Err(Error::internal("follow the container", source));
+            }
         };
         let Some(mut behind) = behind else { return self.without_a_word().await };
         let read = behind.seek(SeekFrom::Start(0));

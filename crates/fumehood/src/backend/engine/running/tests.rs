@@ -99,14 +99,22 @@ async fn an_end_that_another_program_wrote_is_not_believed() {
         order::put_tagged(&mut file, &key, &ending).unwrap();
         file
     };
-    let mut own = running(Pump::Ended(Some(wrote(256, [1; 32]))));
+    let mut own = running(Pump::Ended(Ok(Some(wrote(256, [1; 32])))));
     assert_eq!(own.ended().await.unwrap().unwrap().status, 256);
     for key in [[0; 32], [2; 32]] {
-        let mut other = running(Pump::Ended(Some(wrote(0, key))));
+        let mut other = running(Pump::Ended(Ok(Some(wrote(0, key)))));
         let error = other.ended().await.unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string);
         assert!(source.is_some_and(|said| said.contains("another program")), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_an_error() {
+    let broken = tokio::spawn(async { Err(io::Error::other("cut off")) });
+    let mut running = running(Pump::Runs(broken));
+    running.ended().await.unwrap_err();
+    running.ended().await.expect_err("it may be asked again");
 }
 
 #[tokio::test]
