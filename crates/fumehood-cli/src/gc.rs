@@ -27,7 +27,8 @@ fn render(found: &[Leftover], dry_run: bool) -> String {
         let done = match (&one.failure, dry_run) {
             (Some(failure), _) => format!("still there: {failure}"),
             (None, true) => "would be removed".to_owned(),
-            (None, false) => format!("removed, {} processes killed", one.killed),
+            (None, false) if one.killed == 0 => "removed".to_owned(),
+            (None, false) => "removed, with what ran in it".to_owned(),
         };
         let path = one.path.display().to_string();
         table.row([path, format!("of process {}", one.supervisor), done]);

@@ -19,7 +19,8 @@ pub struct Leftover {
     pub path: PathBuf,
     /// Process id of the supervisor that it belonged to.
     pub supervisor: u32,
-    /// How many processes were killed in it.
+    /// How many processes were killed in it; of a container 1 if its program ran, as all others end with
+    /// its process 1.
     pub killed: usize,
     /// Why it is still there, if it is.
     pub failure: Option<String>,
