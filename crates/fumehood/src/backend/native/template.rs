@@ -15,7 +15,7 @@ use super::script::{self, Script, Split};
 use super::tree::Join;
 use crate::plan::Plan;
 use crate::sabotage::{leaves_out, leaves_something_out};
-use crate::{Error, Result, zygote};
+use crate::{Error, Result, Root, zygote};
 
 /// A cell in which the inits of other cells are cloned. They do not depend on it once they are there.
 #[derive(Debug)]
@@ -79,13 +79,14 @@ impl Template {
     }
 }
 
-/// Whether networks of these cells are used again. Through a socket in a mount of the job, writable or not, a
-/// program can hand out a file that would tell of the next one in its network.
+/// Whether networks of these cells are used again. Through a socket in a mount of the job, or in a root of its
+/// own, writable or not, a program can hand out a file that would tell of the next one in its network.
 fn lent(plan: &Plan) -> Lent {
-    match () {
-        () if leaves_out("network-witnesses") => Lent::Unseen,
-        () if plan.job.mounts.is_empty() => Lent::LikeNew,
-        () => Lent::Once,
+    let leads_out = !plan.job.mounts.is_empty() || matches!(plan.job.root, Root::Dir(_));
+    match leads_out {
+        _ if leaves_out("network-witnesses") => Lent::Unseen,
+        false => Lent::LikeNew,
+        true => Lent::Once,
     }
 }
 
@@ -99,4 +100,22 @@ fn may_have_one(launcher: &Launcher, plan: &Plan) -> bool {
     // wait for them, and they would end with one of its threads.
     let kept = matches!(launcher, Launcher::Zygote(_));
     ordinary && filtered && kept && !leaves_out("template") && !leaves_something_out()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Job, Mount};
+
+    #[test]
+    fn networks_of_cells_with_directories_of_others_are_used_once() {
+        let lent_to = |job: &Job| lent(&Plan::new(job).unwrap());
+        let mut job = Job::new(["true"]);
+        assert_eq!(lent_to(&job), Lent::LikeNew);
+        job.root = Root::Dir("/usr".into());
+        assert_eq!(lent_to(&job), Lent::Once);
+        job.root = Root::Host;
+        job.mounts.push(Mount::new("/usr", "/shown"));
+        assert_eq!(lent_to(&job), Lent::Once);
+    }
 }
