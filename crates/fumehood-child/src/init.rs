@@ -6,6 +6,7 @@
 use linux_raw_sys::general as nr;
 
 use crate::cell::{Cell, Laps};
+use crate::launch::Farewell;
 use crate::prelude::Prelude;
 use crate::stage::{PATH_MAX, stage};
 use crate::step::{Field, Sink, StepError};
@@ -40,8 +41,12 @@ pub fn main(
 
 /// The same in a template, which is an init itself and so has all that one begins with. `socket` is
 /// the only descriptor.
-pub(crate) fn main_in_template(socket: Fd, prelude: Option<&Prelude>) -> ! {
-    let status = i32::from(live_in_template(socket, prelude).is_err());
+pub(crate) fn main_in_template(
+    socket: Fd,
+    prelude: Option<&Prelude>,
+    farewell: Option<Farewell>,
+) -> ! {
+    let status = i32::from(live_in_template(socket, prelude, farewell).is_err());
     sys::exit(status)
 }
 
@@ -54,7 +59,7 @@ fn live(socket: Fd, prelude: Option<&Prelude>, home: Option<&sys::Processors>) -
     let list = open(socket, &mut cell)?;
     // It goes on where it is, but nobody that it starts is bound to that.
     home.map_or(Ok(()), |home| home.confine(0))?;
-    live_on(socket, &mut cell, list)
+    live_on(socket, &mut cell, list, None)
 }
 
 /// Does what its supervisor may know before it knows all the steps, and takes in the rest of them.
@@ -74,19 +79,26 @@ fn open(socket: Fd, cell: &mut Cell<'_>) -> Result<&'static [u8]> {
 }
 
 /// The ids of its namespace are set by now.
-fn live_in_template(socket: Fd, prelude: Option<&Prelude>) -> Result<()> {
+fn live_in_template(
+    socket: Fd,
+    prelude: Option<&Prelude>,
+    farewell: Option<Farewell>,
+) -> Result<()> {
     let mut cell = Cell::new(Laps::new()?, None);
     let list = expect_list(socket, &mut cell)?;
     if let Some(prelude) = prelude {
         let done = cell.begin(prelude);
         answer(socket, &cell, done, false)?;
     }
-    live_on(socket, &mut cell, list)
+    live_on(socket, &mut cell, list, farewell)
 }
 
 /// By reference, as all that takes room: what is on a stack is a page of each init's own.
-fn live_on(socket: Fd, cell: &mut Cell<'_>, list: &[u8]) -> Result<()> {
+fn live_on(socket: Fd, cell: &mut Cell<'_>, list: &[u8], farewell: Option<Farewell>) -> Result<()> {
     let done = cell.build(list);
+    if let Some(farewell) = farewell {
+        farewell.arrange();
+    }
     answer(socket, cell, done, true)?;
     // Whatever does not need to know the program is done before somebody waits for it.
     let stack = sys::map(STACK_LEN)?;

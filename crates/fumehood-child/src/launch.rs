@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use linux_raw_sys::general as nr;
 
@@ -170,6 +170,23 @@ pub struct Parting {
     proc: Fd,
 }
 
+/// Where an init has the end of its process file system told, and where it says by which number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Farewell {
+    pub(crate) there: Fd,
+    pub(crate) said: &'static AtomicU32,
+}
+
+impl Farewell {
+    /// Where it cannot be told nothing is said, and nothing follows.
+    pub(crate) fn arrange(self) {
+        if let Ok(number) = sys::tell_unmount(c"/proc", self.there) {
+            self.said.store(number, Relaxed);
+        }
+        sys::close(self.there);
+    }
+}
+
 /// The launcher: the init has its ids, and its supervisor knows of it.
 const GO: u32 = 1;
 /// The launcher: it is not to be.
@@ -177,18 +194,21 @@ const END: u32 = 2;
 /// The init: it has descriptors of its own, and is done with this word.
 const PARTED: u32 = 3;
 
-/// The number at which an init finds its end of the line when it begins. It takes along what has no
-/// higher number.
+/// The number at which an init finds its end of the line when it begins.
 const LINE: Fd = Fd(1);
 
+/// The number at which it finds where unmounts are told, if they are. It takes along what has no higher number.
+pub(crate) const UNMOUNTS: Fd = Fd(2);
+
 impl Parting {
-    /// For a launcher whose descriptors but for 0 have higher numbers than that of the line.
+    /// For a launcher whose descriptors but for 0 have higher numbers than these.
     ///
     /// # Errors
     /// `ENOMEM`, `EMFILE`.
     pub fn new(proc: Fd) -> Result<Self> {
         sys::dup_onto(Fd(0), LINE)?;
-        Ok(Self { said: sys::map_shared()?, proc })
+        let said = sys::map_shared(1)?.first().ok_or(Errno::INVAL)?;
+        Ok(Self { said, proc })
     }
 
     fn say(&self, word: u32) {
@@ -198,15 +218,18 @@ impl Parting {
 
     /// In the init: leaves the launcher's descriptors to the launcher, once it may go on. Until it says so,
     /// nobody else uses the word.
-    fn part(&self) -> Result<Fd> {
+    fn part(&self, said: Option<&'static AtomicU32>) -> Result<(Fd, Option<Farewell>)> {
         const PATIENCE: u32 = 500;
-        sys::unshare_above(LINE)?;
+        sys::unshare_above(UNMOUNTS)?;
         // A launcher that was killed says nothing any more.
         for _ in 0..PATIENCE {
             match self.said.load(Acquire) {
                 GO => {
                     self.say(PARTED);
-                    return Ok(sys::keep_only(LINE));
+                    let Some(said) = said else { return Ok((sys::keep_only(LINE), None)) };
+                    sys::dup_onto(LINE, Fd(0))?;
+                    sys::close(LINE);
+                    return Ok((Fd(0), Some(Farewell { there: UNMOUNTS, said })));
                 }
                 END => {
                     // Nobody else can be cloned as long as the launcher waits for this one.
@@ -244,14 +267,17 @@ const SOON: u32 = 20;
 pub fn launch_parting(
     launch: &Launch<'_>,
     parting: &Parting,
+    said: Option<&'static AtomicU32>,
     tell: impl FnOnce(i32, Fd) -> Result<()>,
 ) -> core::result::Result<Fd, LaunchError> {
     let message = |errno| (LaunchStep::Message, errno);
     sys::dup_onto(launch.socket, LINE).map_err(message)?;
     parting.said.store(0, Release);
     match sys::fork(launch.flags | u64::from(nr::CLONE_FILES), launch.cgroup) {
-        Ok(Cloned::Child) => match parting.part() {
-            Ok(line) => crate::init::main_in_template(line, launch.prelude.as_ref()),
+        Ok(Cloned::Child) => match parting.part(said) {
+            Ok((line, farewell)) => {
+                crate::init::main_in_template(line, launch.prelude.as_ref(), farewell)
+            }
             Err(_) => sys::exit(1),
         },
         Ok(Cloned::Parent { pid, pidfd }) => {

@@ -9,13 +9,17 @@
 //! through which anything was sent is thus never used twice.
 //!
 //! Of an open file of `/proc/net`, which goes on telling what is in its network, the kernel counts
-//! nothing. A program can hand one out through a socket in a directory that it shares with others, so
-//! whoever has such directories gets a network that is used once.
+//! nothing. A program can hand one out through a socket in a directory that it shares with others. So of
+//! whoever has such directories the process file system must be gone, too, by the kernel's word: as long as
+//! anybody has any file of it, it is not.
 
 use core::ffi::CStr;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
 
 use linux_raw_sys::general as nr;
 
+use crate::launch::UNMOUNTS;
 use crate::sys::{self, Errno, Fd, PollFd, Result};
 
 /// How many there are at most, and so how many cells a template has at a time. Each takes eight
@@ -59,6 +63,8 @@ pub enum Lent {
     Unseen,
     /// Those that are like new are used again.
     LikeNew,
+    /// The same, and nobody has a file any more of the process file system of whoever was there.
+    Unheld,
     /// None is used again.
     Once,
 }
@@ -66,7 +72,7 @@ pub enum Lent {
 impl Lent {
     /// Reads what a supervisor says; whatever is not known is as little as can be.
     pub(crate) fn decode(body: &[u8]) -> Self {
-        let known = [Self::Unseen, Self::LikeNew];
+        let known = [Self::Unseen, Self::LikeNew, Self::Unheld];
         known.into_iter().find(|&lent| body == [lent as u8]).unwrap_or(Self::Once)
     }
 }
@@ -105,7 +111,13 @@ pub(crate) struct Networks {
     lent: Lent,
     /// Where they are heard.
     statement: &'static mut [u8],
+    /// Of each network, by which number it is told that the last process file system in it is gone, or
+    /// [`GONE`]. The inits write the number.
+    told: &'static [AtomicU32],
 }
+
+/// No number is negative.
+const GONE: u32 = u32::MAX;
 
 struct Slots {
     chunks: [Option<Chunk>; CHUNKS],
@@ -161,7 +173,8 @@ impl Networks {
         let ends = sys::epoll()?;
         let home = home.namespace;
         let (idle, spare) = (None, 0);
-        Ok(Self { proc, home, ends, slots, idle, spare, pristine, lent, statement })
+        let told = if lent == Lent::Unheld { sys::map_shared(MAX)? } else { &[] };
+        Ok(Self { proc, home, ends, slots, idle, spare, pristine, lent, statement, told })
     }
 
     /// Enters a network that nobody is in, and says which.
@@ -227,6 +240,23 @@ impl Networks {
         sys::enter(self.home, nr::CLONE_NEWNET)
     }
 
+    /// Where the init that gets a network says by which number the end of its process file system is told.
+    pub(crate) fn said(&self, index: usize) -> Option<&'static AtomicU32> {
+        let said = self.told.get(index)?;
+        said.store(0, Relaxed);
+        Some(said)
+    }
+
+    /// Whether nobody has a file of the last process file system in a network.
+    fn is_unheld(told: &[AtomicU32], index: usize) -> bool {
+        sys::hear_unmounts(UNMOUNTS, |number| {
+            if let Some(said) = told.iter().find(|said| said.load(Relaxed) == number) {
+                said.store(GONE, Relaxed);
+            }
+        });
+        told.get(index).is_some_and(|said| said.load(Relaxed) == GONE)
+    }
+
     /// Remembers which init, by its pidfd, is in a network.
     pub(crate) fn lend(&mut self, index: usize, init: Fd) {
         let network = self.slots.get(index).and_then(|slot| slot.network.as_mut());
@@ -245,7 +275,7 @@ impl Networks {
     /// Has a network be there for others, if it is like new, when everybody who was in it has ended or
     /// nobody came to be there; lets go of it if not.
     pub(crate) fn take_back(&mut self, index: usize) {
-        let Self { ends, slots, idle, spare, pristine, lent, statement, .. } = self;
+        let Self { ends, slots, idle, spare, pristine, lent, statement, told, .. } = self;
         let Some(slot) = slots.get(index) else { return };
         let Some(network) = slot.network.as_mut() else { return };
         if let Some(init) = network.user.take() {
@@ -254,7 +284,8 @@ impl Networks {
         }
         let may_be_lent = match lent {
             Lent::Unseen => true,
-            Lent::LikeNew => network.says(statement, pristine) == Ok(true),
+            Lent::Unheld if !Self::is_unheld(told, index) => false,
+            Lent::LikeNew | Lent::Unheld => network.says(statement, pristine) == Ok(true),
             Lent::Once => false,
         };
         if *spare < SPARE && may_be_lent {

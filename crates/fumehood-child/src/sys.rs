@@ -114,6 +114,7 @@ mod process;
 mod processors;
 mod schedule;
 mod terminals;
+mod unmounts;
 
 pub use attributes::*;
 pub use credentials::*;
@@ -125,3 +126,4 @@ pub use process::*;
 pub use processors::*;
 pub use schedule::*;
 pub use terminals::*;
+pub use unmounts::*;

@@ -10,12 +10,12 @@
 //! It stands until its supervisor hangs up. What was made in it does not depend on it: it has no
 //! process namespace, or its end would be that of all below, and the inits are its siblings.
 
-use core::sync::atomic::AtomicI32;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicI32, AtomicU32};
 
 use linux_raw_sys::general as nr;
 
-use crate::launch::{LaunchStep, Parting};
+use crate::launch::{LaunchStep, Parting, UNMOUNTS};
 pub use crate::networks::Lent;
 use crate::networks::Networks;
 use crate::sys::{self, Errno, Fd};
@@ -30,6 +30,8 @@ pub fn main(socket: Fd, proc: Fd, lent: Lent) -> ! {
     sys::set_name(c"fumehood-templ");
     let Ok((socket, proc)) = keep(socket, proc) else { sys::exit(1) };
     let Ok(parting) = Parting::new(proc) else { sys::exit(1) };
+    // Where unmounts cannot be told, networks are used once.
+    let lent = if lent == Lent::Unheld && tell_unmounts().is_err() { Lent::Once } else { lent };
     // For the inits: what they take of it costs less than what they ask for themselves.
     let _ = sys::reserve(RESERVE);
     zygote::answer_requests(socket, &mut Template { parting, proc, lent, networks: None })
@@ -48,7 +50,7 @@ impl Cloner for Template {
         let network = u64::from(nr::CLONE_NEWNET);
         let own = Request { flags: request.flags & !network, ..*request };
         if request.flags & network == 0 {
-            self.clone_here(&own, line).map(sys::close)
+            self.clone_here(&own, line, None).map(sys::close)
         } else {
             self.clone_in_network(&own, line)
         }
@@ -62,14 +64,20 @@ impl Cloner for Template {
 }
 
 impl Template {
-    fn clone_here(&self, request: &Request<'_>, line: Fd) -> Result<Fd, Refused> {
-        visibly(|| zygote::clone_parting(request, line, &self.parting))
+    fn clone_here(
+        &self,
+        request: &Request<'_>,
+        line: Fd,
+        said: Option<&'static AtomicU32>,
+    ) -> Result<Fd, Refused> {
+        visibly(|| zygote::clone_parting(request, line, &self.parting, said))
     }
 
     fn clone_in_network(&mut self, request: &Request<'_>, line: Fd) -> Result<(), Refused> {
         let refused = |errno| (LaunchStep::Network, errno);
         let index = self.networks().and_then(Networks::enter_one).map_err(refused)?;
-        let cloned = self.clone_here(request, line);
+        let said = self.networks().map_err(refused)?.said(index);
+        let cloned = self.clone_here(request, line, said);
         let networks = self.networks().map_err(refused)?;
         networks.leave().map_err(refused)?;
         match cloned {
@@ -88,14 +96,25 @@ impl Template {
     }
 }
 
-/// Closes all others. Between the two there is room for the line to an init.
+/// Closes all others. Between the two there is room for what an init takes along.
 fn keep(socket: Fd, proc: Fd) -> sys::Result<(Fd, Fd)> {
-    const PROC: Fd = Fd(2);
-    let moved = sys::dup_above(proc, 3)?;
+    const PROC: Fd = Fd(3);
+    let moved = sys::dup_above(proc, 4)?;
     sys::dup_onto(socket, Fd(0))?;
     sys::dup_onto(moved, PROC)?;
-    sys::close_range(3, u32::MAX)?;
+    sys::close_range(1, 2)?;
+    sys::close_range(4, u32::MAX)?;
     Ok((Fd(0), PROC))
+}
+
+fn tell_unmounts() -> sys::Result<()> {
+    let unmounts = sys::unmounts()?;
+    if unmounts == UNMOUNTS {
+        return Ok(());
+    }
+    sys::dup_onto(unmounts, UNMOUNTS)?;
+    sys::close(unmounts);
+    Ok(())
 }
 
 /// The id maps of a process that is undumpable belong to the host's root, and so cannot be written

@@ -13,6 +13,7 @@
 //! owner keeps those open.
 
 use core::ops::Range;
+use core::sync::atomic::AtomicU32;
 
 use linux_raw_sys::general as nr;
 
@@ -239,9 +240,10 @@ pub(crate) fn clone_parting(
     request: &Request<'_>,
     socket: Fd,
     parting: &Parting,
+    said: Option<&'static AtomicU32>,
 ) -> Result<Fd, Refused> {
     let launch = request.launch(socket, None);
-    launch_parting(&launch, parting, |pid, pidfd| tell(socket, pid, pidfd))
+    launch_parting(&launch, parting, said, |pid, pidfd| tell(socket, pid, pidfd))
 }
 
 fn tell(socket: Fd, pid: i32, pidfd: Fd) -> sys::Result<()> {

@@ -388,19 +388,19 @@ pub fn leave_behind(bytes: Range<usize>) -> Result<()> {
     plain!(__NR_madvise, bytes.start, len, nr::MADV_DONTFORK).map(drop)
 }
 
-/// A word that processes which are cloned from this one have in common with it, and which is 0.
+/// Words that processes which are cloned from this one have in common with it, and which are 0.
 ///
 /// # Errors
 /// `ENOMEM`.
-pub fn map_shared() -> Result<&'static AtomicU32> {
+pub fn map_shared(count: usize) -> Result<&'static [AtomicU32]> {
     let prot = (nr::PROT_READ | nr::PROT_WRITE) as usize;
     let flags = (nr::MAP_SHARED | nr::MAP_ANONYMOUS) as usize;
-    let len = size_of::<AtomicU32>();
+    let len = count.checked_mul(size_of::<AtomicU32>()).ok_or(Errno::INVAL)?;
     // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory in use.
     let address = unsafe { call(nr::__NR_mmap, [0, len, prot, flags, (-1isize) as usize, 0]) }?;
-    // SAFETY: the kernel just mapped a zeroed page there, which nothing unmaps; whoever else has it
-    // gets at it by this function's result, too.
-    Ok(unsafe { &*(address as *const AtomicU32) })
+    // SAFETY: the kernel just mapped that many zeroed bytes there, which nothing unmaps; whoever else has
+    // them gets at them by this function's result, too.
+    Ok(unsafe { core::slice::from_raw_parts(address as *const AtomicU32, count) })
 }
 
 /// Puts a value where it stays as long as the process, and where processes that are cloned from this

@@ -2,7 +2,8 @@
 
 use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
@@ -130,9 +131,12 @@ print(socket.socket(socket.AF_UNIX).connect_ex("\0left"))
 const WATCHED: &str = r#"
 import array, os, socket
 out = socket.socket(socket.AF_UNIX); out.connect("/shared/socket")
-file = os.open("/proc/net/unix", os.O_RDONLY)
+file = os.open("/proc/net/unix", os.FLAG)
 out.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))])
 "#;
+
+/// Which network it is in.
+const NETWORK: &str = "import os; print(os.readlink('/proc/self/ns/net'))";
 
 /// Has a socket with a name, and says what whoever listens at `/shared/socket` says of it.
 const NAMED: &str = r#"
@@ -208,6 +212,22 @@ pub(crate) fn sockets_that_stay_later() -> Result<(), Failed> {
     })
 }
 
+/// Only where nobody has anything of the one before, but then always.
+pub(crate) fn networks_of_mounts() -> Result<(), Failed> {
+    run(async {
+        let (shared, pool) = (Shared::new(), pool(0));
+        let job = shared.job(NETWORK);
+        pool.warm(&job).await?;
+        let first = prints(&pool, &job).await?;
+        for _ in 0..5 {
+            until_inits(0).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(prints(&pool, &job).await?, first);
+        }
+        Ok(())
+    })
+}
+
 /// The file on the first connection.
 fn received(listener: &UnixListener) -> std::fs::File {
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -224,31 +244,39 @@ fn received(listener: &UnixListener) -> std::fs::File {
     files.next().expect("one").into()
 }
 
-/// The kernel does not say that somebody has such a file.
+/// The kernel does not say that somebody has such a file, or only a place that it can be opened by.
 pub(crate) fn watched_networks() -> Result<(), Failed> {
     run(async {
-        let (shared, pool) = (Shared::new(), pool(0));
-        let listener = shared.listener.try_clone().expect("a descriptor");
-        let watcher = std::thread::spawn(move || {
-            let file = received(&listener);
-            for _ in 0..3 {
-                let (mut connection, _) = listener.accept().expect("a connection");
-                let mut text = [0; 4096];
-                let len = file.read_at(&mut text, 0).expect("it can still be read");
-                let seen = text[..len].windows(6).any(|name| name == b"secret");
-                connection.write_all(if seen { b"seen" } else { b"unseen" }).expect("heard");
-            }
-        });
-        pool.warm(&shared.job(WATCHED)).await?;
-        assert_eq!(prints(&pool, &shared.job(WATCHED)).await?, "");
-        for _ in 0..3 {
-            until_inits(0).await;
-            // Many times what a template waits before it looks at what came back.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            assert_eq!(prints(&pool, &shared.job(NAMED)).await?, "unseen\n");
+        for flag in ["O_RDONLY", "O_PATH"] {
+            watched_by(&WATCHED.replace("FLAG", flag)).await?;
         }
-        watcher.join().expect("no panic");
-        assert_eq!((pool.metrics().misses, pool.metrics().templates), (4, 1));
         Ok(())
     })
+}
+
+async fn watched_by(giving: &str) -> fumehood::Result<()> {
+    let (shared, pool) = (Shared::new(), pool(0));
+    let listener = shared.listener.try_clone().expect("a descriptor");
+    let watcher = std::thread::spawn(move || {
+        let held = received(&listener);
+        let again = format!("/proc/self/fd/{}", held.as_raw_fd());
+        for _ in 0..3 {
+            let (mut connection, _) = listener.accept().expect("a connection");
+            // A place alone does not keep a network that nobody is in.
+            let text = std::fs::read(&again).unwrap_or_default();
+            let seen = text.windows(6).any(|name| name == b"secret");
+            connection.write_all(if seen { b"seen" } else { b"unseen" }).expect("heard");
+        }
+    });
+    pool.warm(&shared.job(giving)).await?;
+    assert_eq!(prints(&pool, &shared.job(giving)).await?, "");
+    for _ in 0..3 {
+        until_inits(0).await;
+        // Many times what a template waits before it looks at what came back.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(prints(&pool, &shared.job(NAMED)).await?, "unseen\n");
+    }
+    watcher.join().expect("no panic");
+    assert_eq!((pool.metrics().misses, pool.metrics().templates), (4, 1));
+    Ok(())
 }

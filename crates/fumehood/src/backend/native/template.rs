@@ -2,13 +2,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fumehood_child::template::Lent;
 use fumehood_child::wire::Kind;
 use fumehood_child::zygote::Request;
+use rustix::fs::{PROC_SUPER_MAGIC, statfs};
 
 use super::cell::{Cell, Handle, NotBuilt};
+use super::cgroup::unescape;
 use super::launch::Launcher;
 use super::part::Steps;
 use super::script::{self, Script, Split};
@@ -86,8 +89,34 @@ fn lent(plan: &Plan) -> Lent {
     match leads_out {
         _ if leaves_out("network-witnesses") => Lent::Unseen,
         false => Lent::LikeNew,
-        true => Lent::Once,
+        true if shows_processes(plan) => Lent::Once,
+        true => Lent::Unheld,
     }
+}
+
+/// Whether a process file system may come along with what a job shows of the host: a file of that one can be
+/// held, too, and it is never gone.
+fn shows_processes(plan: &Plan) -> bool {
+    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else { return true };
+    let root = match &plan.job.root {
+        Root::Dir(dir) => Some(dir),
+        _ => None,
+    };
+    let sources = plan.job.mounts.iter().map(|mount| &mount.source).chain(root);
+    let is_proc = |path: &Path| statfs(path).map_or(true, |fs| fs.f_type == PROC_SUPER_MAGIC);
+    let shown = sources.map(|source| source.canonicalize().ok());
+    let shown: Option<Vec<_>> = shown.collect();
+    shown.is_none_or(|shown| {
+        let below = |place: &Path| shown.iter().any(|source| place.starts_with(source));
+        shown.iter().any(|source| is_proc(source))
+            || process_file_systems(&mounts).any(|place| below(&place))
+    })
+}
+
+/// Where they are mounted (`proc_pid_mountinfo(5)`).
+fn process_file_systems(mounts: &str) -> impl Iterator<Item = PathBuf> {
+    let of_proc = mounts.lines().filter(|line| line.contains(" - proc "));
+    of_proc.filter_map(|line| Some(unescape(line.split(' ').nth(4)?).into()))
 }
 
 /// Whether cells of this plan gain from one, and lose nothing by it.
@@ -113,9 +142,13 @@ mod tests {
         let mut job = Job::new(["true"]);
         assert_eq!(lent_to(&job), Lent::LikeNew);
         job.root = Root::Dir("/usr".into());
-        assert_eq!(lent_to(&job), Lent::Once);
+        assert_eq!(lent_to(&job), Lent::Unheld);
         job.root = Root::Host;
-        job.mounts.push(Mount::new("/usr", "/shown"));
-        assert_eq!(lent_to(&job), Lent::Once);
+        for (source, lent) in
+            [("/usr", Lent::Unheld), ("/proc", Lent::Once), ("/proc/sys", Lent::Once)]
+        {
+            job.mounts = vec![Mount::new(source, "/shown")];
+            assert_eq!(lent_to(&job), lent, "{source}");
+        }
     }
 }
