@@ -156,7 +156,7 @@ fn move_into_leaf(spot: &Spot, dir: &Dir, around: Surroundings) -> Result<(), Bl
         );
         return Err(Blocked::new(reason, around.solitude()));
     }
-    let leaf = dir.child(SUPERVISOR).or_else(|_| dir.make(SUPERVISOR))?;
+    let leaf = dir.child_or_make(SUPERVISOR)?;
     for pid in procs.pids {
         leaf.write("cgroup.procs", &pid.as_raw_pid().to_string())?;
     }

@@ -29,6 +29,18 @@ impl Dir {
         self.child(name)
     }
 
+    /// Opens the directory `name`, which is made first if there is none. Others may be doing the
+    /// same at this moment.
+    pub(super) fn child_or_make(&self, name: &str) -> io::Result<Self> {
+        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => self.child(name),
+            // Whoever may not make one may still use the one that somebody made for them.
+            Err(error) => {
+                self.child(name).map_err(|_| failed("make", &self.path.join(name), error))
+            }
+        }
+    }
+
     pub(super) fn child(&self, name: &str) -> io::Result<Self> {
         let path = self.path.join(name);
         let fd = rustix::fs::openat(&self.fd, name, DIRECTORY, Mode::empty())
@@ -235,6 +247,26 @@ mod tests {
         std::fs::remove_dir_all(&path).unwrap();
         assert!(errors[0].to_string().ends_with("wrote 9, the kernel holds 923"), "{errors:?}");
         assert!(errors[1].to_string().ends_with("wrote 8, the kernel holds 823"), "{errors:?}");
+    }
+
+    /// Two supervisors, or two threads of one, that start at the same moment.
+    #[test]
+    fn a_directory_that_somebody_makes_meanwhile_is_used() {
+        let path = std::env::temp_dir().join(format!("fumehood-dirs-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let dir = Dir::open(&path).unwrap();
+        let together = std::sync::Barrier::new(8);
+        let make = |round: u32| {
+            together.wait();
+            dir.child_or_make(&round.to_string()).map(drop)
+        };
+        let each = || (0..200).map(make).collect::<Vec<_>>();
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(each)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        std::fs::remove_dir_all(&path).unwrap();
+        made.into_iter().collect::<Result<Vec<()>, _>>().unwrap();
     }
 
     #[test]
