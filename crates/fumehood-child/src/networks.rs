@@ -5,8 +5,8 @@
 //! in them: neither addresses nor routes, filters or settings. What is left that a program could
 //! leave behind are sockets that outlive it, because somebody else holds them, and traces of what it
 //! sent. So one is lent again only if everybody who was in it has ended, and if everything that the
-//! kernel counts in it is what it was when it was new: no socket, no packet, no flow label. A network
-//! through which anything was sent is thus never used twice.
+//! kernel counts in it is what it was when it was new: no socket, no packet, no flow label, no route that
+//! was looked up. A network through which anything was sent is thus never used twice.
 //!
 //! Of an open file of `/proc/net`, which goes on telling what is in its network, the kernel counts
 //! nothing. A program can hand one out through a socket in a directory that it shares with others. So of
@@ -22,7 +22,7 @@ use linux_raw_sys::general as nr;
 use crate::launch::UNMOUNTS;
 use crate::sys::{self, Errno, Fd, PollFd, Result};
 
-/// How many there are at most, and so how many cells a template has at a time. Each takes eight
+/// How many there are at most, and so how many cells a template has at a time. Each takes nine
 /// descriptors, which may be fewer than that.
 const MAX: usize = CHUNK * CHUNKS;
 const CHUNK: usize = 64;
@@ -41,13 +41,14 @@ const QUIET_MS: u32 = 2;
 
 /// What tells whether anything happened in a network, in the process file system. Of the first only the
 /// line with the number of sockets is about this network and not about the host.
-const WITNESSES: [&CStr; 6] = [
+const WITNESSES: [&CStr; 7] = [
     c"self/net/sockstat",
     c"self/net/dev",
     c"self/net/snmp",
     c"self/net/netstat",
     c"self/net/snmp6",
     c"self/net/ip6_flowlabel",
+    c"self/net/rt6_stats",
 ];
 
 /// Longer than what all witnesses say together.
@@ -162,7 +163,7 @@ impl Slots {
 
 impl Networks {
     pub(crate) fn new(proc: Fd, lent: Lent) -> Result<Self> {
-        // A thousand cells take eight thousand descriptors. What is inherited from here is only the
+        // A thousand cells take nine thousand descriptors. What is inherited from here is only the
         // init's; its program is given a limit of its own.
         sys::raise_descriptors();
         let home = Network::here(proc)?;
