@@ -230,6 +230,22 @@ pub(crate) fn routes() -> Result<(), Failed> {
     run(nothing_is_counted(ROUTE))
 }
 
+/// A group of multicast that is left at once: a report may follow.
+const GROUPS: [&str; 2] = [
+    r#"v4.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, bytes([239, 1, 2, 3, 127, 0, 0, 1]))"#,
+    r#"v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,
+        socket.inet_pton(socket.AF_INET6, "ff02::1234") + struct.pack("i", 1))"#,
+];
+
+pub(crate) fn groups() -> Result<(), Failed> {
+    run(async {
+        for group in GROUPS {
+            nothing_is_counted(group).await?;
+        }
+        Ok(())
+    })
+}
+
 /// Whatever a program does, the next ones have networks that are like new.
 async fn nothing_is_counted(act: &str) -> fumehood::Result<()> {
     let pool = pool(0);

@@ -16,7 +16,7 @@ use libtest_mimic::Arguments;
 
 use common::Test;
 
-const TESTS: [(&str, Test); 37] = [
+const TESTS: [(&str, Test); 38] = [
     ("a_parked_cell_gives_what_the_job_says", jobs::gives_what_the_job_says),
     ("a_job_gets_the_working_directory_that_is_made_for_it", jobs::directories),
     ("what_is_worked_out_for_one_job_counts_for_no_other", jobs::recipes),
@@ -32,6 +32,7 @@ const TESTS: [(&str, Test); 37] = [
     ("a_socket_that_outlives_its_cell_is_in_nobodys_network", apart::sockets_that_stay),
     ("nobody_watches_a_network_that_somebody_else_has", apart::watched_networks),
     ("a_route_that_was_looked_up_is_in_nobody_elses_network", apart::routes),
+    ("a_report_of_multicast_is_in_nobody_elses_network", apart::groups),
     ("a_network_of_a_job_with_mounts_is_used_again", apart::networks_of_mounts),
     ("a_network_that_came_back_is_always_compared", apart::sockets_that_stay_later),
     ("a_template_has_as_many_cells_as_there_are_descriptors_for", stock::many_cells),
