@@ -85,6 +85,10 @@ fn all(from: impl Read) -> std::io::Result<String> {
     if text.len() as u64 > MOST {
         return Err(std::io::Error::other("it has more than 16 MiB"));
     }
+    // Some editors begin every file with a byte order mark (RFC 8259, section 8.1).
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
     Ok(text)
 }
 

@@ -226,3 +226,14 @@ fn help_names_the_defaults() {
         assert!(help.contains(&format!("[default: {default}]")), "{flag}: {help}");
     }
 }
+
+#[test]
+fn a_file_may_begin_with_a_byte_order_mark() {
+    let file = std::env::temp_dir().join(format!("fumehood-mark-{}", std::process::id()));
+    for text in [r#"{"args": ["p"]}"#, "args = [\"p\"]"] {
+        fs::write(&file, format!("\u{feff}{text}")).unwrap();
+        let job = read_job(&file);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(job.unwrap().args, ["p"], "{text}");
+    }
+}

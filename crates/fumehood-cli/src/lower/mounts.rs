@@ -203,8 +203,8 @@ fn read_tmpfs(text: &OsStr) -> Result<Tmpfs> {
     Ok(Tmpfs { target, size: Some(size) })
 }
 
-/// An option of Docker's that is none here: what stands behind the last colon, if it has the form of
-/// options rather than of the end of a path.
+/// An option that is none here, Docker's or misspelt: what stands behind the last colon, if it has the
+/// form of options rather than of the end of a path. `/a:b=c` has it; with `:size=` behind it, it is one.
 fn other_option(bytes: &[u8]) -> Option<String> {
     const FLAGS: [&str; 14] = [
         "ro",
@@ -222,11 +222,12 @@ fn other_option(bytes: &[u8]) -> Option<String> {
         "relatime",
         "strictatime",
     ];
-    const VALUES: [&str; 5] = ["mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks="];
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     let options = bytes.rsplit(|&byte| byte == b':').next().filter(|last| last.len() < bytes.len());
     let options = String::from_utf8_lossy(options?);
     let is_other = |option: &&str| {
-        FLAGS.contains(option) || VALUES.iter().any(|value| option.starts_with(value))
+        let value_of = option.split_once('=').map(|(name, _)| name);
+        FLAGS.contains(option) || value_of.is_some_and(|name| name != "size" && is_name(name))
     };
     options.split(',').find(is_other).map(str::to_owned)
 }
@@ -279,10 +280,14 @@ mod tests {
             ("/a:rw,noexec,size=64m", "rw"),
             ("/a:size=64m,mode=1777", "mode=1777"),
             ("/a:noexec", "noexec"),
+            ("/a:sise=64M", "sise=64M"),
+            ("/a:SIZE=64M", "SIZE=64M"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(&format!("has no option {option:?}")), "{error}");
         }
         assert_eq!(read("/a/rw").unwrap().target, Path::new("/a/rw"));
+        assert_eq!(read("/a:b/c=d").unwrap().target, Path::new("/a:b/c=d"));
+        assert_eq!(read("/a:b=c:size=1M").unwrap().target, Path::new("/a:b=c"));
     }
 }
