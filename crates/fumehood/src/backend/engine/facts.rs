@@ -38,7 +38,7 @@ pub(super) struct Facts {
     pub(super) kernel: String,
     /// Whether the CPU time of the container can be read.
     pub(super) meter: bool,
-    /// Whether process 1 added a [`guard`](super::guard) of its own.
+    /// Whether process 1 added a [`guard`] of its own.
     pub(super) guarded: bool,
     /// Directories in memory: where, how many bytes, how many inodes.
     pub(super) scratch: Vec<Scratch>,

@@ -71,6 +71,7 @@ impl Program {
     pub const MAX_LEN: usize = 4096;
 
     /// One of these instructions.
+    #[cfg(feature = "engine")]
     pub(crate) const fn of(insns: Vec<Insn>) -> Self {
         Self { insns, flags: 0 }
     }
