@@ -91,7 +91,7 @@ struct Network {
     namespace: Fd,
     witnesses: [Fd; WITNESSES.len()],
     /// Whether the witnesses see all that ever happens in it.
-    told: bool,
+    seen: bool,
     /// The init that it is lent to.
     user: Option<Fd>,
 }
@@ -295,7 +295,7 @@ impl Networks {
         }
         let may_be_lent = match lent {
             Lent::Unseen => true,
-            _ if !network.told => false,
+            _ if !network.seen => false,
             Lent::Unheld if !Self::is_unheld(told, index) => false,
             Lent::LikeNew | Lent::Unheld => network.says(statement, pristine) == Ok(true),
             Lent::Once => false,
@@ -313,11 +313,11 @@ impl Networks {
 impl Network {
     /// The one that this process has just made.
     fn here(proc: Fd) -> Result<Self> {
-        let told = tells_all(proc);
+        let seen = report_in_time(proc);
         sys::loopback_up()?;
         let namespace = sys::open_at(proc, c"self/ns/net", nr::O_RDONLY)?;
         let mut network =
-            Self { namespace, witnesses: [Fd(-1); WITNESSES.len()], told, user: None };
+            Self { namespace, witnesses: [Fd(-1); WITNESSES.len()], seen, user: None };
         for (witness, path) in network.witnesses.iter_mut().zip(WITNESSES) {
             match sys::open_at(proc, path, nr::O_RDONLY) {
                 Ok(opened) => *witness = opened,
@@ -360,7 +360,7 @@ impl Network {
 }
 
 /// Sees to it that reports of multicast are counted before whoever caused them has ended.
-fn tells_all(proc: Fd) -> bool {
+fn report_in_time(proc: Fd) -> bool {
     let [version4, version6] = REPORTS.map(|(file, content)| {
         let opened = sys::open_at(proc, file, nr::O_WRONLY)?;
         let written = sys::write(opened, content).map(drop);
