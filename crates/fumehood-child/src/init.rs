@@ -8,11 +8,12 @@ use linux_raw_sys::general as nr;
 use crate::cell::{Cell, Laps};
 use crate::launch::Farewell;
 use crate::prelude::Prelude;
+use crate::primed::Primed;
 use crate::stage::{PATH_MAX, stage};
 use crate::step::{Field, Sink, StepError};
 use crate::sys::{self, Errno, Fd, MAX_FDS, Result};
 use crate::template::{self, Lent};
-use crate::watch::{Line, live_with_program};
+use crate::watch::{self, Heard, Line, Program, live_with_program};
 use crate::wire::{self, Buffer, Failure, Kind};
 
 pub(crate) const STACK_LEN: usize = 64 * 1024;
@@ -106,13 +107,17 @@ fn live_on(socket: Fd, cell: &mut Cell<'_>, list: &[u8], farewell: Option<Farewe
     let told = sys::signalfd(nr::SIGCHLD)?;
     let children = sys::dup_above(told, ABOVE)?;
     sys::close(told);
-    let Order { socket, list, count, stdio } = stage_until_program(socket, cell)?;
-    let streams = streams(cell.fds.get(..count).unwrap_or(&[]), stdio);
-    let line = Line { socket, children };
-    live_with_program(&line, list, streams, stack, cell)?;
+    let mut line = Line { socket, children };
+    match stage_until_program(&mut line, stack, cell)? {
+        Order::Start { list, count, stdio, stack } => {
+            let streams = streams(cell.fds.get(..count).unwrap_or(&[]), stdio);
+            live_with_program(&line, list, streams, stack, cell)?;
+        }
+        Order::Watch(program, heard) => watch::live_on(&line, program, Some(heard), cell)?,
+    }
     // The end of an init keeps a processor for longer than it takes to hear that the program has ended.
     sys::give_way_once();
-    if cell.shared.is_some() { linger(socket, &mut cell.fds) } else { Ok(()) }
+    if cell.shared.is_some() { linger(line.socket, &mut cell.fds) } else { Ok(()) }
 }
 
 /// Keeps the mounts of an empty cell until the supervisor, which still looks at them, hangs up.
@@ -140,36 +145,74 @@ fn touch(stack: &mut [u8]) {
     }
 }
 
-/// The order to start a program.
-struct Order {
-    /// Where the line to the supervisor is by now.
-    socket: Fd,
-    /// The steps of the program.
-    list: &'static mut [u8],
-    /// How many descriptors came with it.
-    count: usize,
-    /// Whether its streams came before, and are at their numbers.
-    stdio: bool,
+/// What there is to do with a program.
+enum Order {
+    /// Start it.
+    Start {
+        /// Its steps.
+        list: &'static mut [u8],
+        /// How many descriptors came with them.
+        count: usize,
+        /// Whether its streams came before, and are at their numbers.
+        stdio: bool,
+        /// For whoever becomes it.
+        stack: &'static mut [u8],
+    },
+    /// It has begun unheard. What has been heard since then.
+    Watch(Program, Heard<'static>),
 }
 
-/// Takes in what a program will need, until it is to be started.
-fn stage_until_program(mut socket: Fd, cell: &mut Cell<'_>) -> Result<Order> {
+/// Takes in what a program will need, until it is to be started, or has begun.
+fn stage_until_program(
+    line: &mut Line,
+    stack: &'static mut [u8],
+    cell: &mut Cell<'_>,
+) -> Result<Order> {
     let mut stdio = false;
-    let fds = &mut cell.fds;
+    let mut stack = Some(stack);
+    let mut primed: Option<Primed> = None;
     loop {
-        match wire::receive(socket, fds)? {
-            Some((message, 3)) if message.kind == Kind::Stdio && !stdio => {
-                socket = sys::dup_above(socket, ABOVE)?;
-                place([fds[0], fds[1], fds[2]])?;
+        if let Some(reaped) = primed.as_ref().map_or(Ok(None), |primed| primed.wait(line))? {
+            if let Some(one) = primed.take().filter(Primed::has_begun) {
+                return Ok(Order::Watch(one.into_program(), Heard::End(reaped)));
+            }
+            // A step has failed, which it will do again when somebody wants to know of it.
+            cell.before = sys::rusage_children();
+        }
+        let Some((message, count)) = wire::receive(line.socket, &mut cell.fds)? else {
+            return Err(Errno::PROTO);
+        };
+        if let Some(one) = primed.take() {
+            if let Kind::Ask | Kind::Signal = message.kind {
+                return Ok(Order::Watch(one.into_program(), Heard::Message(message)));
+            }
+            one.end()?;
+            // It is in no account of the program's.
+            cell.before = sys::rusage_children();
+        }
+        match (message.kind, count) {
+            (Kind::Stdio, 3) if !stdio => {
+                let [first, second, third, ..] = cell.fds;
+                line.socket = sys::dup_above(line.socket, ABOVE)?;
+                place([first, second, third])?;
                 stdio = true;
             }
-            Some((message, 1)) if message.kind == Kind::Stage => write_inputs(socket, fds[0])?,
-            Some((message, 1)) if message.kind == Kind::Template => {
-                let lent = Lent::decode(message.body);
-                template::main(fds[0], cell.host_proc.ok_or(Errno::PROTO)?, lent)
+            (Kind::Prime, 1) if stdio => {
+                let stack = stack.take().ok_or(Errno::PROTO)?;
+                primed = Some(Primed::new(message.body, cell.fds[0], cell.ruleset, stack)?);
             }
-            Some((message, count)) if message.kind == Kind::Program => {
-                return Ok(Order { socket, list: message.body, count, stdio });
+            (Kind::Stage, 1) => write_inputs(line.socket, cell.fds[0])?,
+            (Kind::Template, 1) => {
+                let lent = Lent::decode(message.body);
+                template::main(cell.fds[0], cell.host_proc.ok_or(Errno::PROTO)?, lent)
+            }
+            (Kind::Program, count) => {
+                let stack = match stack {
+                    Some(stack) => stack,
+                    // The first was for who has been ended.
+                    None => sys::map(STACK_LEN)?,
+                };
+                return Ok(Order::Start { list: message.body, count, stdio, stack });
             }
             _ => return Err(Errno::PROTO),
         }

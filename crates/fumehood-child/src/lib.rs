@@ -34,6 +34,7 @@ mod denial;
 mod membership;
 mod networks;
 mod orphans;
+mod primed;
 mod terminal;
 mod watch;
 

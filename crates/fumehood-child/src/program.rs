@@ -4,10 +4,11 @@
 //! success is the end of the sharing, which the kernel notes there.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 
 use crate::step::{Reader, Step, StepError, Strings};
-use crate::sys::{self, Errno, Fd, Result};
+use crate::sys::{self, Errno, Fd, MAX_FDS, Result};
+use crate::wire::{self, Kind, Message};
 
 /// How many steps of a program are timed.
 pub const MAX_LAPS: usize = 64;
@@ -16,8 +17,13 @@ pub const MAX_LAPS: usize = 64;
 #[derive(Debug)]
 pub struct Start<'a> {
     list: &'a [u8],
+    /// Where the rest of the steps comes, if it comes later.
+    rest: Option<Fd>,
     stdio: [Fd; 3],
     ruleset: Option<Fd>,
+    /// When it came, or 0, and how many had been done by then.
+    came: AtomicU64,
+    ahead: AtomicU32,
     /// Index of the failed step plus one, or 0.
     failed: AtomicU32,
     errno: AtomicI32,
@@ -44,8 +50,11 @@ impl<'a> Start<'a> {
     pub fn new(list: &'a [u8], stdio: [Fd; 3], ruleset: Option<Fd>) -> Self {
         Self {
             list,
+            rest: None,
             stdio,
             ruleset,
+            came: AtomicU64::new(0),
+            ahead: AtomicU32::new(0),
             failed: AtomicU32::new(0),
             errno: AtomicI32::new(0),
             interpreter: AtomicBool::new(false),
@@ -53,6 +62,18 @@ impl<'a> Start<'a> {
             shares: AtomicU32::new(1),
             laps: [const { AtomicU32::new(0) }; MAX_LAPS],
         }
+    }
+
+    /// The same of which only the first steps are known: the rest comes over a socket.
+    #[must_use]
+    pub(crate) fn with_rest(self, socket: Fd) -> Self {
+        Self { rest: Some(socket), ..self }
+    }
+
+    /// When the rest of the steps came, and how many had been done by then; none as long as it has not.
+    pub(crate) fn came(&self) -> Option<(u64, usize)> {
+        let came = Some(self.came.load(Acquire)).filter(|&came| came != 0)?;
+        Some((came, usize::try_from(self.ahead.load(Relaxed)).ok()?))
     }
 
     /// Clones the process that becomes the program, beside this one: its process id.
@@ -113,35 +134,69 @@ impl<'a> Start<'a> {
     }
 
     fn go(&self) -> StepError {
-        let mut laps = self.laps.iter();
-        let mut index = 0;
-        let mut then = sys::now();
+        let mut done = Done { laps: self.laps.iter(), index: 0, then: sys::now() };
+        match self.follow(self.list, &mut done) {
+            Some(error) => error,
+            None => self.go_on(&mut done),
+        }
+    }
+
+    /// Does the rest of the steps, when it comes. Apart from those that have room for it, as most have all
+    /// their steps at once.
+    #[inline(never)]
+    fn go_on(&self, done: &mut Done<'_>) -> StepError {
+        let mut room = [0; ROOM];
+        match self.receive(&mut room, done.index) {
+            Ok(list) => {
+                done.then = self.came.load(Relaxed);
+                self.follow(list, done).unwrap_or(done.failed(Errno::PROTO))
+            }
+            Err(errno) => done.failed(errno),
+        }
+    }
+
+    /// Does the steps of a list; comes back where one failed, or there is none left.
+    fn follow(&self, list: &[u8], done: &mut Done<'_>) -> Option<StepError> {
         let mut image = None;
         let mut words = [0; FEW];
         let mut words = Words(&mut words);
-        for step in Steps(Reader::new(self.list)) {
+        for step in Steps(Reader::new(list)) {
             // Whatever takes a system call is done before there is a filter: it may kill for it.
             if let (None, Step::Filter { .. } | Step::Exec { .. }) = (&image, &step) {
-                match self.image(&mut words) {
+                match find(list, &mut words) {
                     Ok(found) => image = Some(found),
-                    Err(errno) => return StepError { index, errno },
+                    Err(errno) => return Some(done.failed(errno)),
                 }
-                then = sys::now();
+                done.then = sys::now();
             }
             if let (Step::Exec { .. }, Some(image)) = (&step, &image) {
                 // The last lap is noted before the execution, which does not come back.
-                note(laps.next(), 1);
-                return StepError { index, errno: self.execute(image) };
+                note(done.laps.next(), 1);
+                return Some(done.failed(self.execute(image)));
             }
             if let Err(errno) = self.apply(&step) {
-                return StepError { index, errno };
+                return Some(done.failed(errno));
             }
-            let now = if step.is_timed() { sys::now() } else { then };
-            note(laps.next(), now.saturating_sub(then).max(1));
-            then = now;
-            index = index.saturating_add(1);
+            done.one(step.is_timed());
         }
-        StepError { index, errno: Errno::PROTO }
+        None
+    }
+
+    /// Waits for the rest of the steps. With it comes the program's stdin, if it is not what it was.
+    fn receive<'r>(&self, room: &'r mut [u8], ahead: u32) -> Result<&'r [u8]> {
+        let socket = self.rest.ok_or(Errno::PROTO)?;
+        let mut fds = [Fd(-1); MAX_FDS];
+        let Some((Message { kind: Kind::Program, body }, count)) =
+            wire::receive_into(socket, &mut fds, room)?
+        else {
+            return Err(Errno::PROTO);
+        };
+        self.ahead.store(ahead, Relaxed);
+        self.came.store(sys::now(), Release);
+        if let Some(stdin) = fds.get(..count).and_then(<[Fd]>::first) {
+            sys::dup_onto(*stdin, Fd(0))?;
+        }
+        Ok(body)
     }
 
     fn apply(&self, step: &Step<'_>) -> Result<()> {
@@ -198,19 +253,6 @@ impl<'a> Start<'a> {
         sys::set_filter(instructions, flags)
     }
 
-    /// What the last step executes.
-    fn image<'w>(&self, words: &mut Words<'w>) -> Result<Image<'a, 'w>> {
-        let last = Steps(Reader::new(self.list)).last();
-        let Some(Step::Exec { candidates, args, env }) = last else { return Err(Errno::PROTO) };
-        let mut missing = 0;
-        for (at, path) in candidates.iter().enumerate().take(MAX_LOOKED_UP) {
-            if let Err(Errno::NOENT | Errno::NOTDIR) = sys::exists(path) {
-                missing |= 1 << at;
-            }
-        }
-        Ok(Image { candidates, missing, argv: words.list(args)?, envp: words.list(env)? })
-    }
-
     /// Tries each candidate as `execvp(3)` does: one that does not exist is passed over, one that
     /// may not be executed is remembered.
     fn execute(&self, image: &Image<'_, '_>) -> Errno {
@@ -232,6 +274,44 @@ impl<'a> Start<'a> {
         verdict
     }
 }
+
+/// How far the steps of a program are.
+struct Done<'a> {
+    laps: core::slice::Iter<'a, AtomicU32>,
+    /// Of the next one.
+    index: u32,
+    /// When the last one was done.
+    then: u64,
+}
+
+impl Done<'_> {
+    fn one(&mut self, timed: bool) {
+        let now = if timed { sys::now() } else { self.then };
+        note(self.laps.next(), now.saturating_sub(self.then).max(1));
+        self.then = now;
+        self.index = self.index.saturating_add(1);
+    }
+
+    const fn failed(&self, errno: Errno) -> StepError {
+        StepError { index: self.index, errno }
+    }
+}
+
+/// What the last step of a list executes.
+fn find<'a, 'w>(list: &'a [u8], words: &mut Words<'w>) -> Result<Image<'a, 'w>> {
+    let last = Steps(Reader::new(list)).last();
+    let Some(Step::Exec { candidates, args, env }) = last else { return Err(Errno::PROTO) };
+    let mut missing = 0;
+    for (at, path) in candidates.iter().enumerate().take(MAX_LOOKED_UP) {
+        if let Err(Errno::NOENT | Errno::NOTDIR) = sys::exists(path) {
+            missing |= 1 << at;
+        }
+    }
+    Ok(Image { candidates, missing, argv: words.list(args)?, envp: words.list(env)? })
+}
+
+/// A rest of steps that is no longer than this needs no memory of its own.
+const ROOM: usize = 4096;
 
 /// Of how many candidates it is known, when they are executed, whether they exist.
 const MAX_LOOKED_UP: usize = 64;

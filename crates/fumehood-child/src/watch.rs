@@ -20,19 +20,25 @@ pub(crate) struct Line {
 }
 
 /// A program that was started.
-struct Program {
-    pid: i32,
-    start: &'static Start<'static>,
-    /// Since when it is about to run.
+pub(crate) struct Program {
+    pub(crate) pid: i32,
+    pub(crate) start: &'static Start<'static>,
+    /// Since when it is about to run, unless its steps came later.
     since: u64,
     /// What is kept open for it, until it runs for sure.
     kept: Option<Kept>,
 }
 
 /// Descriptors that only a program about to be started needs.
-struct Kept {
-    stdio: [Fd; 3],
-    ruleset: Option<Fd>,
+pub(crate) struct Kept {
+    pub(crate) stdio: [Fd; 3],
+    pub(crate) ruleset: Option<Fd>,
+}
+
+/// What an init hears of its program, or for it.
+pub(crate) enum Heard<'a> {
+    Message(Message<'a>),
+    End(Reaped),
 }
 
 /// Starts the program, watches it, and says that it was started and how it ended.
@@ -49,13 +55,30 @@ pub(crate) fn live_with_program(
     if start.asks() {
         return live_with_watched(line, start, &kept, controller, &cell.before);
     }
-    let start = sys::keep(start).map_err(|errno| unable(line, errno))?;
-    let pid = start.begin(stack).map_err(|errno| unable(line, errno))?;
-    let mut program = Program { pid, start, since: sys::now(), kept: Some(kept) };
+    let mut program = sys::keep(start)
+        .and_then(|start| Program::begin(start, kept, stack))
+        .map_err(|errno| unable(line, errno))?;
     if controller.is_some() {
         program.settle(line, controller);
     }
-    let reaped = watch(line, &mut program);
+    live_on(line, program, None, cell)
+}
+
+/// Watches a program that has begun to its end. What was `heard` by then comes first.
+pub(crate) fn live_on(
+    line: &Line,
+    mut program: Program,
+    heard: Option<Heard<'_>>,
+    cell: &Cell<'_>,
+) -> Result<()> {
+    let reaped = match heard {
+        Some(Heard::End(reaped)) => reaped,
+        Some(Heard::Message(message)) => {
+            program.hear(line, &message);
+            watch(line, &mut program)
+        }
+        None => watch(line, &mut program),
+    };
     if let Some(failed) = program.start.failure() {
         return Err(not_started(line, failed));
     }
@@ -101,6 +124,24 @@ fn not_started(line: &Line, NotStarted { error, interpreter }: NotStarted) -> Er
 type News = Buffer<{ 8 + 4 * MAX_LAPS }>;
 
 impl Program {
+    /// Starts one.
+    pub(crate) fn begin(
+        start: &'static Start<'static>,
+        kept: Kept,
+        stack: &'static mut [u8],
+    ) -> Result<Self> {
+        let pid = start.begin(stack)?;
+        Ok(Self { pid, start, since: sys::now(), kept: Some(kept) })
+    }
+
+    /// Does what its supervisor asks for.
+    fn hear(&mut self, line: &Line, message: &Message<'_>) {
+        match message.kind {
+            Kind::Ask => self.settle(line, None),
+            _ => obey(message, self.pid),
+        }
+    }
+
     /// Says that it runs as soon as it does. If it does not, its end says so.
     fn settle(&mut self, line: &Line, controller: Option<Fd>) {
         let Some(kept) = self.kept.take() else { return };
@@ -125,8 +166,9 @@ impl Program {
     fn news(&self) -> News {
         let mut body = News::new();
         self.pid.put(&mut body);
-        let steps: u64 = self.start.laps().map(u64::from).sum();
-        let age = sys::now().saturating_sub(self.since).saturating_sub(steps);
+        let (since, ahead) = self.start.came().unwrap_or((self.since, 0));
+        let steps: u64 = self.start.laps().skip(ahead).map(u64::from).sum();
+        let age = sys::now().saturating_sub(since).saturating_sub(steps);
         u32::try_from(age / 1000).unwrap_or(u32::MAX).put(&mut body);
         self.start.laps().for_each(|lap| lap.put(&mut body));
         body
@@ -151,7 +193,7 @@ fn stdio(list: &[u8], streams: Option<[Fd; 3]>) -> Result<([Fd; 3], Option<Fd>)>
 
 /// A program that has ended.
 #[derive(Clone, Copy, Debug)]
-struct Reaped {
+pub(crate) struct Reaped {
     /// Its wait status.
     status: i32,
     /// Whether nobody else is left.
@@ -182,8 +224,7 @@ fn watch_until_broken(line: &Line, program: &mut Program) -> Result<Reaped> {
         if from_supervisor.revents != 0 {
             let mut room = [0; wire::SHORT];
             match wire::receive_short(line.socket, &mut fds, &mut room)? {
-                Some((Message { kind: Kind::Ask, .. }, _)) => program.settle(line, None),
-                Some((message, _)) => obey(&message, program.pid),
+                Some((message, _)) => program.hear(line, &message),
                 None => abandon(program.pid),
             }
         }
@@ -211,7 +252,7 @@ fn obey(message: &Message<'_>, program: i32) {
 }
 
 /// Reaps all that have ended; what became of the program if it is among them.
-fn reap(children: Fd, program: i32) -> Result<Option<Reaped>> {
+pub(crate) fn reap(children: Fd, program: i32) -> Result<Option<Reaped>> {
     let mut drained = [0u8; 128];
     let _ = sys::read(children, &mut drained);
     if !confined() && sys::has_ended(program) {
@@ -279,7 +320,7 @@ fn confined() -> bool {
 
 /// Kills the program's process group. Only while the program has not been reaped: its number is
 /// free for a stranger afterwards.
-fn kill_group(program: i32) {
+pub(crate) fn kill_group(program: i32) {
     let _ = sys::kill(-program, KILL);
 }
 

@@ -34,6 +34,10 @@ pub enum Kind {
     Opening = 7,
     /// Supervisor to init, after the program: say whether it runs by now. No body.
     Ask = 8,
+    /// Supervisor to init, after [`Self::Stdio`]: a program will come, which begins with these steps. Who
+    /// becomes it does them and waits for the rest, a [`Self::Program`] that comes with its stdin or
+    /// without descriptors. Descriptor: the socket where that comes.
+    Prime = 9,
     /// Launcher to supervisor: the init exists. Body: its process id. Descriptor: its pidfd.
     Spawned = 10,
     /// Launcher to supervisor: there is no init. Body: [`Failure`], whose index is a
@@ -81,6 +85,7 @@ impl Kind {
             6 => Self::Stdio,
             7 => Self::Opening,
             8 => Self::Ask,
+            9 => Self::Prime,
             10 => Self::Spawned,
             11 => Self::NotSpawned,
             12 => Self::Ready,
@@ -298,6 +303,21 @@ pub fn receive_short<'a>(
     room: &'a mut [u8],
 ) -> Result<Option<(Message<'a>, usize)>> {
     receive_to(socket, fds, |len| room.get_mut(..len).ok_or(Errno::PROTO))
+}
+
+/// [`receive`] of a message whose body is put into `room` if it fits.
+///
+/// # Errors
+/// The same.
+pub(crate) fn receive_into<'a>(
+    socket: Fd,
+    fds: &mut [Fd; MAX_FDS],
+    room: &'a mut [u8],
+) -> Result<Option<(Message<'a>, usize)>> {
+    receive_to(socket, fds, |len| match room.get_mut(..len) {
+        Some(room) => Ok(room),
+        None => sys::map(len),
+    })
 }
 
 fn receive_to<'a>(

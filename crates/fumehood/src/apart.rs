@@ -40,6 +40,11 @@ fn current() -> std::sync::MutexGuard<'static, Option<Arc<[Part]>>> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether programs run apart by now: who is to become one cannot be there before its place is known.
+pub(crate) fn is_in_force() -> bool {
+    current().is_some()
+}
+
 #[derive(Debug)]
 struct Part {
     processors: CpuSet,

@@ -23,8 +23,9 @@ use stock::{Stock, Taken};
 pub struct PoolConfig {
     /// Cells that are kept parked for each kind of job. A parked cell costs some 300 KiB of kernel
     /// memory, a hundred more where it has a control group, ten descriptors of this process, and no
-    /// CPU time. No more are kept than three quarters of its descriptors (`RLIMIT_NOFILE`) allow;
-    /// [`Pool::warm`] says so. Each has two pipes: from some 500 cells of one user on, who has no
+    /// CPU time; the first eight of a kind, where programs begin before they are known, take a process and a
+    /// descriptor more. No more are kept than three quarters of its descriptors (`RLIMIT_NOFILE`)
+    /// allow; [`Pool::warm`] says so. Each has two pipes: from some 500 cells of one user on, who has no
     /// privileges, the kernel makes all further pipes of that user small (`pipe-user-pages-soft`,
     /// pipe(7)).
     pub parked: usize,

@@ -32,6 +32,7 @@ pub(super) async fn keep(pool: Weak<Inner>, mut spent: mpsc::UnboundedReceiver<S
         take_back(&inner, &mut leaving);
         inner.tidy();
         inner.learn();
+        inner.prime();
         // What failed is tried again when something happens.
         let mut pause = None;
         match inner.due() {

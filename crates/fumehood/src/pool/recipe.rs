@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::apart;
 use crate::backend::native::cell::{Cell, NotBuilt, answers_within, program_failed};
 use crate::backend::native::script::{self, Script};
 use crate::plan::{self, Plan};
@@ -27,6 +28,8 @@ pub(super) struct Recipe {
     told: Told,
     /// The steps of a program, but for its execution.
     steps: Script,
+    /// Whether a program can be begun by them before it is known.
+    primes: bool,
     /// The environment, as a program gets it.
     variables: Vec<u8>,
     pub(super) since: Instant,
@@ -46,10 +49,17 @@ impl Recipe {
         plan.stand_as(before.guarantees.clone());
         let told = Told::take(&mut plan);
         let steps = script::before_execution(&plan, None)?;
+        let primes = script::can_be_primed(&plan);
         let variables = script::variables(&plan.env)?;
         (plan.job.args, plan.job.stdin) = Default::default();
         let (before, plan) = (Arc::clone(before), Arc::new(plan));
-        Ok(Self { before, plan, told, steps, variables, since: Instant::now() })
+        Ok(Self { before, plan, told, steps, primes, variables, since: Instant::now() })
+    }
+
+    /// Has a program begin in a cell, as far as it is known.
+    pub(super) fn prime(&self, cell: &mut Cell) {
+        // Where it fails the program begins when it comes.
+        let _ = (self.primes && !apart::is_in_force()).then(|| cell.prime(&self.steps));
     }
 
     /// Whether it is about cells that were built by this plan.

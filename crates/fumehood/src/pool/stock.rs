@@ -68,8 +68,11 @@ impl Shelf {
 
     /// Adds what is known of the job.
     fn give(&mut self, parked: Parked, job: &Job) -> Taken {
-        let Parked { plan, cell, told, .. } = parked;
+        let Parked { plan, mut cell, told, primed, .. } = parked;
         let recipe = self.known(&plan, job);
+        if !is_same(primed.as_ref(), recipe.as_ref()) {
+            cell.forget_primed();
+        }
         let told = told.filter(|(of, _)| recipe.as_ref().is_some_and(|one| Arc::ptr_eq(of, one)));
         Taken { plan, cell, recipe, told: told.map(|(_, told)| told) }
     }
@@ -96,6 +99,21 @@ impl Shelf {
         built.or(next).cloned()
     }
 
+    /// The cell in which a program for such a job has begun, or else one in which none has.
+    fn next_for(&mut self, job: &Job) -> Option<Parked> {
+        let fits = |parked: &Parked| parked.primed.as_ref().is_none_or(|recipe| recipe.suits(job));
+        let index = self.cells.iter().position(fits).unwrap_or(0);
+        self.cells.remove(index)
+    }
+
+    /// Has a program begin in the first of the cells that come next and have none.
+    fn prime_one(&mut self) -> bool {
+        let Some(recipe) = &self.recipe else { return false };
+        let mut next = self.cells.iter_mut().take(PRIMED);
+        let parked = next.find(|one| one.primed.is_none() && recipe.is_for(&one.plan));
+        parked.map(|parked| parked.prime(recipe)).is_some()
+    }
+
     /// Works out how to use its cells for the job that was noted down, if there are any, or will be.
     fn learn(&mut self) {
         let Some(plan) = self.plan() else { return };
@@ -107,6 +125,10 @@ impl Shelf {
             parked.told = recipe.map(|recipe| (Arc::clone(recipe), recipe.told()));
         }
     }
+}
+
+fn is_same(one: Option<&Arc<Recipe>>, other: Option<&Arc<Recipe>>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 /// What the cells of a shelf are made of.
@@ -128,13 +150,22 @@ pub(super) struct Parked {
     since: Instant,
     /// What the report of a job by the recipe of its shelf begins with.
     told: Option<(Arc<Recipe>, Told)>,
+    /// By what a program has begun in it, if any has.
+    primed: Option<Arc<Recipe>>,
 }
 
 impl Parked {
     fn new(plan: Arc<Plan>, cell: Cell, recipe: Option<&Arc<Recipe>>) -> Self {
         let recipe = recipe.filter(|recipe| recipe.is_for(&plan));
         let told = recipe.map(|recipe| (Arc::clone(recipe), recipe.told()));
-        Self { plan, cell, since: Instant::now(), told }
+        Self { plan, cell, since: Instant::now(), told, primed: None }
+    }
+}
+
+impl Parked {
+    fn prime(&mut self, recipe: &Arc<Recipe>) {
+        recipe.prime(&mut self.cell);
+        self.primed = Some(Arc::clone(recipe));
     }
 }
 
@@ -148,6 +179,9 @@ pub(super) struct Taken {
     /// What its report begins with, if that is laid out.
     pub(super) told: Option<Told>,
 }
+
+/// In how many cells of a shelf programs begin before they are known. Each takes some memory.
+const PRIMED: usize = 8;
 
 /// Descriptors that a parked cell takes.
 const EACH: u64 = 10;
@@ -244,7 +278,7 @@ impl Inner {
 
     /// The first cell of a shelf that is of use.
     fn pick(&self, shelf: &mut Shelf, job: &Job, useless: &mut Vec<Parked>) -> Option<Taken> {
-        while let Some(parked) = shelf.cells.pop_front() {
+        while let Some(parked) = shelf.next_for(job) {
             if !self.is_old(parked.since) && parked.cell.is_alive() {
                 return Some(shelf.give(parked, job));
             }
@@ -346,6 +380,13 @@ impl Inner {
     /// Finds out what was noted down.
     pub(super) fn learn(&self) {
         self.stock().shelves.iter_mut().for_each(Shelf::learn);
+    }
+
+    /// Has programs begin in the cells that come next, while nobody runs. One at a time, as whoever comes
+    /// meanwhile needs the stock.
+    pub(super) fn prime(&self) {
+        let prime_one = || self.stock().shelves.iter_mut().rev().any(Shelf::prime_one);
+        while self.running.load(Ordering::Relaxed) == 0 && prime_one() {}
     }
 
     /// Throws away what is too old.

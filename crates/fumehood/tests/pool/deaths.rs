@@ -8,7 +8,9 @@ use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
 use crate::common::run;
-use crate::processes::{Role, gone, inits, killed, own, signal, until_inits, until_running};
+use crate::processes::{
+    Role, descendants, gone, inits, killed, own, primed, signal, until_inits, until_running,
+};
 use crate::{pool, prints, shell};
 
 pub(crate) fn dead_cells_are_replaced() -> Result<(), Failed> {
@@ -35,7 +37,18 @@ async fn parked(pool: &Pool, job: &Job) -> fumehood::Result<i32> {
 /// Runs the job in a cell that takes what it is sent and dies before it reads it.
 async fn dying(pool: &Pool, job: &Job) -> fumehood::Result<String> {
     let cell = parked(pool, job).await?;
-    signal(cell, Signal::STOP);
+    let all = [vec![cell], descendants(cell.unsigned_abs())].concat();
+    dying_with(pool, job, cell, &all).await
+}
+
+/// Runs the job in a cell of which these are stopped when it comes, and that dies then.
+async fn dying_with(
+    pool: &Pool,
+    job: &Job,
+    cell: i32,
+    stopped: &[i32],
+) -> fumehood::Result<String> {
+    stopped.iter().for_each(|&one| signal(one, Signal::STOP));
     let running = tokio::spawn({
         let (pool, job) = (pool.clone(), job.clone());
         async move { prints(&pool, &job).await }
@@ -60,6 +73,38 @@ pub(crate) fn dying_cells_are_replaced() -> Result<(), Failed> {
         assert_eq!(dying(&pool, &job).await?, "ran\n");
         let times = std::fs::read_to_string(dir.path().join("times")).expect("it ran");
         assert_eq!(times, "ran\n", "once");
+        Ok(())
+    })
+}
+
+/// One that was begun runs although nobody watches it. It is not started again when its cell dies.
+pub(crate) fn primed_programs_run_once() -> Result<(), Failed> {
+    run(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(dir.path(), all).expect("it is ours");
+        let job = shell("echo ran >>/seen/times").mount_writable(dir.path(), "/seen");
+        let pool = pool(1);
+        let cell = parked(&pool, &job).await?;
+        primed(cell).await;
+        let error = dying_with(&pool, &job, cell, &[cell]).await.expect_err("its cell died");
+        assert!(matches!(error.kind(), ErrorKind::Internal { .. }), "{error}");
+        let times = std::fs::read_to_string(dir.path().join("times")).expect("it ran");
+        assert_eq!(times, "ran\n", "once");
+        Ok(())
+    })
+}
+
+/// A program that is ended before it comes is started when it does.
+pub(crate) fn primed_programs_may_die() -> Result<(), Failed> {
+    run(async {
+        let job = Job::new(["echo", "ran"]);
+        let pool = pool(1);
+        let cell = parked(&pool, &job).await?;
+        let begun = primed(cell).await;
+        killed(vec![begun]).await;
+        assert_eq!(prints(&pool, &job).await?, "ran\n");
+        assert_eq!(pool.metrics().hits, 1, "in the same cell");
         Ok(())
     })
 }

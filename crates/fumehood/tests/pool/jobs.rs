@@ -9,7 +9,7 @@ use fumehood::{
 use libtest_mimic::Failed;
 
 use crate::common::run;
-use crate::processes::{gone, inits};
+use crate::processes::{gone, inits, primed, until_inits};
 use crate::{pool, prints, shell};
 
 pub(crate) fn gives_what_the_job_says() -> Result<(), Failed> {
@@ -36,6 +36,37 @@ pub(crate) fn directories() -> Result<(), Failed> {
                 assert_eq!(printed, format!("{dir}\nmade\n"));
             }
             assert_eq!(pool.metrics().hits, 0, "none that is parked has it");
+        }
+        Ok(())
+    })
+}
+
+/// What has begun for one kind of job is not what another gets, which may take its cell all the same.
+pub(crate) fn primed_for_others() -> Result<(), Failed> {
+    run(async {
+        let job = shell("echo $A; pwd; ulimit -n; cat").env("A", "a").cwd("/tmp");
+        let files = |job: &Job, files: u64| {
+            job.clone().limits(|limits| limits.open_files = Some(files.into()))
+        };
+        let alike = files(&job, 64);
+        let others = [
+            (alike.clone(), "a\n/tmp\n64\n"),
+            (alike.clone().stdin(b"in".as_slice()), "a\n/tmp\n64\nin"),
+            (alike.clone().env("A", "b"), "b\n/tmp\n64\n"),
+            (alike.clone().cwd("/"), "a\n/\n64\n"),
+            (files(&job, 65), "a\n/tmp\n65\n"),
+            (alike.clone().input(Input::bytes("text")), "a\n/tmp\n64\n"),
+        ];
+        for (other, expected) in others {
+            let pool = pool(1);
+            pool.warm(&alike).await?;
+            for cell in until_inits(1).await {
+                primed(cell).await;
+            }
+            assert_eq!(prints(&pool, &other).await?, expected);
+            assert_eq!(pool.metrics().hits, 1, "it took the cell");
+            drop(pool);
+            until_inits(0).await;
         }
         Ok(())
     })

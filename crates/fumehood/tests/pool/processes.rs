@@ -101,6 +101,11 @@ pub(crate) async fn until_running(name: &str, count: usize) {
     until("the programs run", || (all() == count).then_some(())).await;
 }
 
+/// Waits until a program has begun in a parked cell, and says which process it is.
+pub(crate) async fn primed(init: i32) -> i32 {
+    until("a program that has begun", || descendants(init.unsigned_abs()).first().copied()).await
+}
+
 /// Waits until there are so many inits, and says which.
 pub(crate) async fn until_inits(count: usize) -> Vec<i32> {
     let deadline = Instant::now() + PATIENCE;

@@ -24,6 +24,7 @@ use crate::{Error, Limits, MountNote, Result, StepTime};
 mod failed;
 mod handle;
 mod hosting;
+mod primed;
 
 pub(crate) use failed::{NotBuilt, exec_error, program_failed};
 use failed::{
@@ -31,6 +32,7 @@ use failed::{
     start_error, unfinished,
 };
 pub(crate) use handle::Handle;
+use primed::Primed;
 
 /// A cell that is being built or is parked. Dropping it ends everything in it.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub(crate) struct Cell {
     parked: Option<Vec<StepTime>>,
     /// Our ends of its program's streams, where the init has the others already.
     ends: Option<Ends>,
+    /// Where its program, which has begun, waits for the rest of its steps.
+    primed: Option<Primed>,
 }
 
 impl Cell {
@@ -152,6 +156,7 @@ impl Cell {
             script,
             parked: None,
             ends: None,
+            primed: None,
         }
     }
 
@@ -195,7 +200,8 @@ impl Cell {
         }
         self.init.take_seat();
         let began = Instant::now();
-        let sent = send(&self.init, Kind::Program, &program, &stdio).await?;
+        let sent = self.send_rest(&program, &stdio)
+            || send(&self.init, Kind::Program, &program, &stdio).await?;
         // The program's ends of its pipes are its own now.
         drop(stdio);
         let mut question = stands.then(soon);
@@ -205,7 +211,7 @@ impl Cell {
             else {
                 // Who did not read to its end what is to be started has started nothing. Of any other
                 // init nobody knows: no program is ever started twice.
-                if !sent || self.init.control.left_unread() {
+                if !sent || self.left_unread() {
                     return Err(NotBuilt::Lost(died()));
                 }
                 // A group that dies together may do so before its init is asked.
@@ -231,6 +237,12 @@ impl Cell {
                 _ => return Err(died().into()),
             }
         }
+    }
+
+    /// Whether the steps of its program were sent, and nobody read them.
+    fn left_unread(&self) -> bool {
+        let init = || self.init.control.left_unread();
+        self.primed.as_ref().map_or_else(init, Primed::left_unread)
     }
 
     /// Whether the kernel killed in its group for memory.

@@ -40,10 +40,15 @@ pub(crate) struct Message {
     pub(crate) fd: Option<OwnedFd>,
 }
 
-/// Sends a message without descriptors, or fails where there is no room for all of it.
-pub(super) fn send_at_once(socket: BorrowedFd<'_>, kind: Kind, body: &[u8]) -> io::Result<()> {
+/// Sends a message, or fails where there is no room for all of it.
+pub(super) fn send_at_once(
+    socket: BorrowedFd<'_>,
+    kind: Kind,
+    body: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let len = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let sent = send_some(socket, [&kind.header(len), body], &[])?;
+    let sent = send_some(socket, [&kind.header(len), body], fds)?;
     let all = sent == HEADER_LEN + body.len();
     if all { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
@@ -158,7 +163,8 @@ fn send_some(
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "more than 253 descriptors"));
     }
     let parts = parts.map(IoSlice::new);
-    Ok(sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)?)
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    Ok(sendmsg(socket, &parts, &mut ancillary, flags)?)
 }
 
 fn receive_some(

@@ -173,7 +173,7 @@ impl Pending {
     /// # Errors
     /// What kept all of it or a part from being said.
     pub(super) fn tell(&self, kind: Kind, body: &[u8]) -> io::Result<()> {
-        control::send_at_once(self.line.as_fd(), kind, body)
+        control::send_at_once(self.line.as_fd(), kind, body, &[])
     }
 
     /// Waits until it is there.

@@ -290,6 +290,8 @@ pub(crate) fn before_execution(plan: &Plan, terminal: Option<TerminalSize>) -> R
     if plan.fence.is_some() {
         script.push(&Step::RestrictSelf {});
     }
+    // What is still to come may come over a socket.
+    script.end_ahead();
     // After the ruleset, the last descriptor of ours that is used.
     script.push(&Step::CloseFds {});
     // Last: from here on the filter judges our own calls, too.
@@ -297,6 +299,14 @@ pub(crate) fn before_execution(plan: &Plan, terminal: Option<TerminalSize>) -> R
         filter(&mut script, plan);
     }
     Ok(script)
+}
+
+/// Whether a program of this plan can be begun before it is known: it has to listen for the rest of its steps,
+/// which no filter of the job's and no limit of its descriptors may keep it from.
+pub(crate) fn can_be_primed(plan: &Plan) -> bool {
+    const FILES: u64 = 16;
+    let files = plan.job.limits.open_files().finite();
+    is_filtered_ahead(plan) && files.is_none_or(|files| files >= FILES)
 }
 
 /// The filter in the form that asks where it kills, so that the init learns for which call. Without

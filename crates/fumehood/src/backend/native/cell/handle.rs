@@ -35,6 +35,11 @@ impl Handle {
         }
     }
 
+    /// Whether its program has a part of the processors.
+    pub(super) const fn has_seat(&self) -> bool {
+        self.seat.is_some()
+    }
+
     /// The next message; `None` when the init is gone.
     pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
         let message = self.control.receive().await?;

@@ -20,6 +20,8 @@ pub(crate) struct Script {
     pub(crate) labels: Vec<Cow<'static, str>>,
     /// Descriptors that go along.
     pub(crate) fds: Vec<OwnedFd>,
+    /// How many of the bytes are steps that can be done before the rest is known.
+    ahead: usize,
     /// What there is on the new root.
     mounts: Mounts,
 }
@@ -86,10 +88,20 @@ impl Script {
         }
     }
 
+    /// Notes that the steps so far can be done before the rest is known.
+    pub(super) const fn end_ahead(&mut self) {
+        self.ahead = self.bytes.len();
+    }
+
+    /// The steps that can be done before the rest is known, and the rest.
+    pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at(self.ahead)
+    }
+
     /// The same list for another child, where nothing goes along.
     pub(crate) fn without_descriptors(&self) -> Self {
-        let Self { bytes, labels, fds: _, mounts } = self;
-        let mut copy = Self { mounts: *mounts, ..Self::default() };
+        let Self { bytes, labels, fds: _, ahead, mounts } = self;
+        let mut copy = Self { ahead: *ahead, mounts: *mounts, ..Self::default() };
         // The execution is still to come.
         copy.bytes.reserve(bytes.len() + 1024);
         copy.bytes.extend_from_slice(bytes);
