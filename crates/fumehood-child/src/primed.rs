@@ -5,8 +5,8 @@
 //! have not, it can be ended, and a program be started that has nothing to do with it.
 
 use crate::program::Start;
-use crate::sys::{self, Errno, Fd, PollFd, Result};
-use crate::watch::{Kept, Line, Program, Reaped, reap};
+use crate::sys::{self, Fd, Result};
+use crate::watch::{Kept, Line, Program, Reaped};
 
 const KILL: i32 = 9;
 
@@ -31,22 +31,7 @@ impl Primed {
 
     /// Waits until the supervisor says something, or the program has ended: its end.
     pub(crate) fn wait(&self, line: &Line) -> Result<Option<Reaped>> {
-        loop {
-            let mut watched = [PollFd::readable(line.socket), PollFd::readable(line.children)];
-            match sys::poll(&mut watched) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-            let [from_supervisor, from_children] = watched;
-            if from_children.revents != 0
-                && let Some(reaped) = reap(line.children, self.0.pid)?
-            {
-                return Ok(Some(reaped));
-            }
-            if from_supervisor.revents != 0 {
-                return Ok(None);
-            }
-        }
+        line.wait(self.0.pid)
     }
 
     /// Whether the rest of its steps has come.

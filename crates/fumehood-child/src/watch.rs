@@ -19,6 +19,28 @@ pub(crate) struct Line {
     pub(crate) children: Fd,
 }
 
+impl Line {
+    /// Waits until the supervisor says something, or the program has ended: its end, which comes first.
+    pub(crate) fn wait(&self, program: i32) -> Result<Option<Reaped>> {
+        loop {
+            let mut watched = [PollFd::readable(self.socket), PollFd::readable(self.children)];
+            match sys::poll(&mut watched) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+            let [from_supervisor, from_children] = watched;
+            if from_children.revents != 0
+                && let Some(reaped) = reap(self.children, program)?
+            {
+                return Ok(Some(reaped));
+            }
+            if from_supervisor.revents != 0 {
+                return Ok(None);
+            }
+        }
+    }
+}
+
 /// A program that was started.
 pub(crate) struct Program {
     pub(crate) pid: i32,
@@ -210,23 +232,13 @@ fn watch(line: &Line, program: &mut Program) -> Reaped {
 fn watch_until_broken(line: &Line, program: &mut Program) -> Result<Reaped> {
     let mut fds = [Fd(-1); MAX_FDS];
     loop {
-        let mut watched = [PollFd::readable(line.socket), PollFd::readable(line.children)];
-        match sys::poll(&mut watched) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        let [from_supervisor, from_children] = watched;
-        if from_children.revents != 0
-            && let Some(reaped) = reap(line.children, program.pid)?
-        {
+        if let Some(reaped) = line.wait(program.pid)? {
             return Ok(reaped);
         }
-        if from_supervisor.revents != 0 {
-            let mut room = [0; wire::SHORT];
-            match wire::receive_short(line.socket, &mut fds, &mut room)? {
-                Some((message, _)) => program.hear(line, &message),
-                None => abandon(program.pid),
-            }
+        let mut room = [0; wire::SHORT];
+        match wire::receive_short(line.socket, &mut fds, &mut room)? {
+            Some((message, _)) => program.hear(line, &message),
+            None => abandon(program.pid),
         }
     }
 }
@@ -252,7 +264,7 @@ fn obey(message: &Message<'_>, program: i32) {
 }
 
 /// Reaps all that have ended; what became of the program if it is among them.
-pub(crate) fn reap(children: Fd, program: i32) -> Result<Option<Reaped>> {
+fn reap(children: Fd, program: i32) -> Result<Option<Reaped>> {
     let mut drained = [0u8; 128];
     let _ = sys::read(children, &mut drained);
     if !confined() && sys::has_ended(program) {
