@@ -13,6 +13,7 @@ mod options;
 mod page;
 mod sabotage;
 mod soak;
+mod style;
 mod suite;
 mod tally;
 mod user;

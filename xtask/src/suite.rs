@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::build::{Built, cargo, root};
 use crate::tally::Tally;
 use crate::user::{Stage, is_root};
-use crate::{Outcome, backends, components, guest, load, page, soak};
+use crate::{Outcome, backends, components, guest, load, page, soak, style};
 
 /// Suites that run as root and as an unprivileged user, like the promises.
 const OTHERS: [&str; 1] = ["serve"];
@@ -25,9 +25,7 @@ pub(crate) enum Mode {
 pub(crate) fn test(mode: Mode) -> Outcome {
     components::install();
     let mut all = Tally::default();
-    all += style("fmt", &["fmt", "--all", "--check"]);
-    let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    all += style("clippy", &lints);
+    all += style::tally();
     all += units();
     all += promises(mode, &[])?;
     all += by_others()?;
@@ -54,19 +52,8 @@ pub(crate) fn promises_only(args: &[String]) -> Outcome {
     Ok(all.failed == 0)
 }
 
-fn heading(text: &str) {
+pub(crate) fn heading(text: &str) {
     println!("\n== {text}");
-}
-
-/// A check by a component of the toolchain, which not every toolchain has.
-fn style(component: &str, args: &[&str]) -> Tally {
-    heading(component);
-    let version = cargo().args([component, "--version"]).output();
-    if !version.is_ok_and(|output| output.status.success()) {
-        println!("skipped: this toolchain has no {component}");
-        return Tally::skipped(1);
-    }
-    Tally::check(cargo().args(args))
 }
 
 /// Unit, documentation and integration tests: all but the promises.
