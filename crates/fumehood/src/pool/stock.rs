@@ -160,9 +160,7 @@ impl Parked {
         let told = recipe.map(|recipe| (Arc::clone(recipe), recipe.told()));
         Self { plan, cell, since: Instant::now(), told, primed: None }
     }
-}
 
-impl Parked {
     fn prime(&mut self, recipe: &Arc<Recipe>) {
         recipe.prime(&mut self.cell);
         self.primed = Some(Arc::clone(recipe));
