@@ -1,5 +1,6 @@
 //! Each of the processes behind a pool is killed in turn.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use fumehood::{ErrorKind, Input, Job, Pool, Sandbox};
@@ -9,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::common::run;
 use crate::processes::{
-    Role, descendants, gone, inits, killed, own, primed, signal, until_inits, until_running,
+    Role, gone, inits, killed, own, primed, signal, until_inits, until_running,
 };
 use crate::{pool, prints, shell};
 
@@ -34,11 +35,12 @@ async fn parked(pool: &Pool, job: &Job) -> fumehood::Result<i32> {
     Ok(until_inits(1).await[0])
 }
 
-/// Runs the job in a cell that takes what it is sent and dies before it reads it.
+/// Runs the job in a cell that takes what it is sent and dies before it reads it, as does the program that
+/// has begun in it.
 async fn dying(pool: &Pool, job: &Job) -> fumehood::Result<String> {
     let cell = parked(pool, job).await?;
-    let all = [vec![cell], descendants(cell.unsigned_abs())].concat();
-    dying_with(pool, job, cell, &all).await
+    let begun = primed(cell).await;
+    dying_with(pool, job, cell, &[cell, begun]).await
 }
 
 /// Runs the job in a cell of which these are stopped when it comes, and that dies then.
@@ -62,12 +64,17 @@ async fn dying_with(
     running.await.expect("no panic")
 }
 
+/// A directory that everybody may write to.
+fn writable() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).expect("it is ours");
+    dir
+}
+
 /// Whoever starts a program says so in a file, once for each time.
 pub(crate) fn dying_cells_are_replaced() -> Result<(), Failed> {
     run(async {
-        let dir = tempfile::tempdir().expect("a directory");
-        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        std::fs::set_permissions(dir.path(), all).expect("it is ours");
+        let dir = writable();
         let job = shell("echo ran >>/seen/times; echo ran").mount_writable(dir.path(), "/seen");
         let pool = pool(1);
         assert_eq!(dying(&pool, &job).await?, "ran\n");
@@ -80,9 +87,7 @@ pub(crate) fn dying_cells_are_replaced() -> Result<(), Failed> {
 /// One that was begun runs although nobody watches it. It is not started again when its cell dies.
 pub(crate) fn primed_programs_run_once() -> Result<(), Failed> {
     run(async {
-        let dir = tempfile::tempdir().expect("a directory");
-        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        std::fs::set_permissions(dir.path(), all).expect("it is ours");
+        let dir = writable();
         let job = shell("echo ran >>/seen/times").mount_writable(dir.path(), "/seen");
         let pool = pool(1);
         let cell = parked(&pool, &job).await?;
@@ -112,7 +117,10 @@ pub(crate) fn primed_programs_may_die() -> Result<(), Failed> {
 pub(crate) fn dying_cells_get_inputs_again() -> Result<(), Failed> {
     run(async {
         let job = shell("cat input").input(Input::bytes("text"));
-        assert_eq!(dying(&pool(1), &job).await?, "text");
+        let pool = pool(1);
+        // Nothing of it begins before its inputs are there.
+        let cell = parked(&pool, &job).await?;
+        assert_eq!(dying_with(&pool, &job, cell, &[cell]).await?, "text");
         Ok(())
     })
 }

@@ -211,7 +211,7 @@ impl Cell {
             else {
                 // Who did not read to its end what is to be started has started nothing. Of any other
                 // init nobody knows: no program is ever started twice.
-                if !sent || self.left_unread() {
+                if !sent || self.left_unread().await {
                     return Err(NotBuilt::Lost(died()));
                 }
                 // A group that dies together may do so before its init is asked.
@@ -240,9 +240,11 @@ impl Cell {
     }
 
     /// Whether the steps of its program were sent, and nobody read them.
-    fn left_unread(&self) -> bool {
-        let init = || self.init.control.left_unread();
-        self.primed.as_ref().map_or_else(init, Primed::left_unread)
+    async fn left_unread(&mut self) -> bool {
+        match self.primed.take() {
+            Some(primed) => primed.left_unread().await,
+            None => self.init.control.left_unread(),
+        }
     }
 
     /// Whether the kernel killed in its group for memory.

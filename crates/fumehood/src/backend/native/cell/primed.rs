@@ -4,9 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use fumehood_child::wire::Kind;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use tokio::time::timeout;
 
 use super::super::control::send_at_once;
+use super::super::launch::PATIENCE;
+use super::super::watch;
 use super::{Cell, Script};
 
 /// Where whoever will become a program waits for the rest of its steps.
@@ -52,10 +56,15 @@ impl Cell {
 }
 
 impl Primed {
-    /// Whether the program that was begun has ended without reading what it was sent.
-    pub(super) fn left_unread(&self) -> bool {
+    /// Whether the program that was begun ended without reading what it was sent. It has ended, is about to, or
+    /// runs.
+    pub(super) async fn left_unread(self) -> bool {
+        // An init that ends closes its line before the kernel ends whoever is below it
+        // (pid_namespaces(7)): what is known of a program then may not be all.
+        let Ok(line) = watch::readable(self.0) else { return false };
+        let closed = timeout(PATIENCE, line.readable()).await.is_ok_and(|closed| closed.is_ok());
         let mut byte = [0u8];
         // A socket that is closed with something in it resets the connection (unix(7)).
-        recv(&self.0, &mut byte, RecvFlags::DONTWAIT) == Err(rustix::io::Errno::CONNRESET)
+        closed && recv(&line, &mut byte, RecvFlags::DONTWAIT) == Err(Errno::CONNRESET)
     }
 }
