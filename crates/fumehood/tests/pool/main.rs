@@ -16,7 +16,7 @@ use libtest_mimic::Arguments;
 
 use common::Test;
 
-const TESTS: [(&str, Test); 41] = [
+const TESTS: [(&str, Test); 42] = [
     ("a_parked_cell_gives_what_the_job_says", jobs::gives_what_the_job_says),
     ("a_job_gets_the_working_directory_that_is_made_for_it", jobs::directories),
     ("what_is_worked_out_for_one_job_counts_for_no_other", jobs::recipes),
@@ -49,6 +49,7 @@ const TESTS: [(&str, Test); 41] = [
     ("a_program_that_was_begun_runs_once", deaths::primed_programs_run_once),
     ("a_program_that_was_begun_may_die", deaths::primed_programs_may_die),
     ("a_program_that_was_begun_is_that_of_its_job_alone", jobs::primed_for_others),
+    ("a_program_that_runs_apart_is_not_begun_early", seats::nothing_begins_early),
     ("a_cell_that_dies_with_its_inputs_is_replaced", deaths::dying_cells_get_inputs_again),
     ("a_template_that_dies_loses_no_run", deaths::templates_lose_no_run),
     ("a_template_that_died_is_replaced", deaths::dead_templates_are_replaced),

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use fumehood::Job;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{pool, prints};
 
 /// What a process below an owner is. All of them are copies of one program, so each says so itself, and
 /// an init is told by the process namespace that it has.
@@ -104,6 +107,22 @@ pub(crate) async fn until_running(name: &str, count: usize) {
 /// Waits until a program has begun in a parked cell, and says which process it is.
 pub(crate) async fn primed(init: i32) -> i32 {
     until("a program that has begun", || descendants(init.unsigned_abs()).first().copied()).await
+}
+
+/// Whether a program of the job begins in a parked cell before it is known. It does so before the pool rests.
+pub(crate) async fn begins_early(job: &Job) -> fumehood::Result<bool> {
+    until_inits(0).await;
+    let pool = pool(1);
+    pool.warm(job).await?;
+    // Cells are kept from the second on that comes for such a job; then its keeper looks once more.
+    prints(&pool, job).await?;
+    pool.warm(job).await?;
+    let cells = until_inits(1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = cells.iter().any(|cell| !descendants(cell.unsigned_abs()).is_empty());
+    assert_eq!(prints(&pool, job).await?, "ran\n");
+    assert_eq!(pool.metrics().hits, 2, "both times");
+    Ok(begun)
 }
 
 /// Waits until there are so many inits, and says which.

@@ -1,13 +1,26 @@
 //! Where programs run that run apart, and when that is settled.
 
-use fumehood::{Input, Pool};
+use fumehood::{Input, Job, Pool};
 use libtest_mimic::Failed;
 use rustix::process::{Pid, Signal};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::common::run;
-use crate::processes::{inits, signal, until};
+use crate::processes::{begins_early, inits, signal, until};
 use crate::{pool, prints, shell};
+
+/// Who is to become a program cannot be there before its place is known.
+pub(crate) fn nothing_begins_early() -> Result<(), Failed> {
+    run(async {
+        let job = Job::new(["echo", "ran"]);
+        let parts = fumehood::run_apart(2).expect("the kernel tells");
+        let begun = begins_early(&job).await;
+        fumehood::run_apart(1).expect("it needs nothing");
+        assert_eq!(begun?, parts < 2, "with {parts} parts");
+        assert!(begins_early(&job).await?, "they do not run apart any more");
+        Ok(())
+    })
+}
 
 /// On how many processors a process may run; none if it is gone.
 fn processors(process: Option<i32>) -> Option<u32> {

@@ -302,11 +302,9 @@ pub(crate) fn before_execution(plan: &Plan, terminal: Option<TerminalSize>) -> R
 }
 
 /// Whether a program of this plan can be begun before it is known: it has to listen for the rest of its steps,
-/// which no filter of the job's and no limit of its descriptors may keep it from.
+/// which no filter of the job's may keep it from.
 pub(crate) fn can_be_primed(plan: &Plan) -> bool {
-    const FILES: u64 = 16;
-    let files = plan.job.limits.open_files().finite();
-    is_filtered_ahead(plan) && files.is_none_or(|files| files >= FILES)
+    is_filtered_ahead(plan)
 }
 
 /// The filter in the form that asks where it kills, so that the init learns for which call. Without
