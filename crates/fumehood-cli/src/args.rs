@@ -106,7 +106,17 @@ const RUN: &str = "run";
 /// The command that runs something, as it is among the others.
 pub(crate) fn run_alone() -> clap::Command {
     let command = clap::Command::new(RUN).bin_name("fumehood run").max_term_width(TERM_WIDTH);
-    RunArgs::augment_args(command)
+    with_amounts(RunArgs::augment_args(command))
+}
+
+/// An amount below nothing is told what is wrong with it, and is not taken for an option.
+fn with_amounts(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| {
+        let names = arg.get_value_names().unwrap_or_default();
+        let is_amount =
+            matches!(names, [name] if ["TIME", "SIZE", "NUMBER"].contains(&name.as_str()));
+        if is_amount { arg.allow_negative_numbers(true) } else { arg }
+    })
 }
 
 const TERM_WIDTH: usize = 100;
@@ -339,7 +349,7 @@ pub(crate) struct FileArgs {
 #[command(next_help_heading = "Limits: an amount, or the word unlimited")]
 pub(crate) struct LimitArgs {
     /// Wall-clock time [default: 10s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, alias = "wall-time", value_name = "TIME")]
     pub(crate) timeout: Option<String>,
     /// Time between SIGTERM and SIGKILL [default: 250ms]
     #[arg(long, value_name = "TIME")]
@@ -354,7 +364,7 @@ pub(crate) struct LimitArgs {
     #[arg(short, long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
     /// Processes and threads [default: 64]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, alias = "pids", value_name = "NUMBER")]
     pub(crate) pids_limit: Option<String>,
     /// Bytes of standard output, and as many of standard error [default: 16MiB]
     #[arg(long, value_name = "SIZE")]

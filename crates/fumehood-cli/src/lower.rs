@@ -13,6 +13,7 @@ use fumehood::{
     BackendName, Error, Excess, Guarantee, Job, Limit, Network, ParseUnitError, Result, Root,
     Seccomp, Stdin, parse_duration,
 };
+use serde::de::IgnoredAny;
 
 use crate::args::{ConfineArgs, InsideArgs, JobArgs, LimitArgs};
 use files::files;
@@ -67,9 +68,15 @@ fn read_job(file: &Path) -> Result<Job> {
     let text = text.map_err(|error| unreadable("--job", file, &error))?;
     let toml = match file.extension() {
         Some(extension) => extension == "toml",
-        None => !text.trim_start().starts_with('{'),
+        None => !is_json(&text),
     };
     if toml { Job::from_toml(&text) } else { Job::from_json(&text) }
+}
+
+/// Whether a text that does not say so is to be read as JSON: it begins as an object does, or is another value,
+/// of which it is better told that it is no job than that it is no TOML.
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{') || serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// What a file holds that somebody wrote by hand.

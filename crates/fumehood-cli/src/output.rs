@@ -21,8 +21,13 @@ use crate::table::{STRONG, styled};
 pub(crate) fn usage(error: &clap::Error) -> u8 {
     match error.kind() {
         UsageErrorKind::DisplayHelp | UsageErrorKind::DisplayVersion => {
-            let _ = error.print();
-            return exit::OK;
+            return match error.print() {
+                // Who has read enough has read what was asked for.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    failed(&internal("print to standard output")(error))
+                }
+                _ => exit::OK,
+            };
         }
         UsageErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();

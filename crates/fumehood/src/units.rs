@@ -212,15 +212,15 @@ impl Scale {
     }
 
     /// The shortest text that stands for exactly `amount`; of two that are equally short, the one
-    /// without a fraction.
+    /// without a fraction. Nothing has a unit that people write.
     fn shortest(&self, amount: u128) -> String {
-        let (smallest, _) = self.units[0];
+        let likely = self.likely.iter().min_by_key(|name| name.len());
         self.units
             .iter()
             .filter(|(_, factor)| amount >= *factor)
             .filter_map(|(name, factor)| Some(format!("{}{name}", thousandths(amount, *factor)?)))
             .min_by_key(String::len)
-            .unwrap_or_else(|| format!("{amount}{smallest}"))
+            .unwrap_or_else(|| format!("{amount}{}", likely.unwrap_or(&"")))
     }
 }
 
@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn times_are_shown_in_the_shortest_exact_form() {
         for (time, text) in [
-            (Duration::ZERO, "0ns"),
+            (Duration::ZERO, "0s"),
             (Duration::from_millis(250), "250ms"),
             (Duration::from_millis(1500), "1.5s"),
             (Duration::from_secs(10), "10s"),

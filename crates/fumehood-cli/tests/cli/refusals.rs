@@ -105,3 +105,40 @@ fn a_wrong_command_line_is_no_run() {
     assert_ended(&output, 125);
     assert!(text(&output.stderr).starts_with("fumehood: unexpected argument '--bogus'"));
 }
+
+/// Whoever writes -1 for an amount without an end, as for Docker, learns what to write here.
+#[test]
+fn an_amount_below_nothing_is_told_what_would_be_right() {
+    for (option, wrong) in [
+        ("--pids-limit", "must be a whole number, or unlimited"),
+        ("--pids", "must be a whole number, or unlimited"),
+        ("--memory", "is negative; write a number from 0 up, for example 256MiB"),
+        ("--wall-time", "is negative; write a number from 0 up, for example 10s"),
+    ] {
+        let output = fumehood(&["run", option, "-1", "true"]);
+        assert_ended(&output, 125);
+        assert!(text(&output.stderr).trim_end().ends_with(&format!(": -1: {wrong}")), "{output:?}");
+    }
+}
+
+#[test]
+fn json_that_is_no_job_is_not_called_toml() {
+    for text_of_job in ["[]", "null", "5", "\"x\"", " [{\"args\": [\"true\"]}] "] {
+        let (_dir, path) = file("job", text_of_job);
+        let output = fumehood(&["run", "--job", &path]);
+        assert_ended(&output, 125);
+        let said = text(&output.stderr);
+        assert!(said.contains("an object with args") && !said.contains("TOML"), "{said}");
+    }
+}
+
+/// A script that keeps what it asked for must not go on with nothing.
+#[test]
+fn help_that_cannot_be_printed_is_an_error() {
+    for word in ["--help", "--version"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(FUMEHOOD).arg(word).stdout(full).output().unwrap();
+        assert_ended(&output, 125);
+        assert!(text(&output.stderr).contains("No space left"), "{output:?}");
+    }
+}

@@ -133,11 +133,11 @@ mod tests {
             ),
             (
                 |l| l.wall_time = Some(Duration::ZERO.into()),
-                "wall_time: 0ns: is too small; at least 1ms, or unlimited",
+                "wall_time: 0s: is too small; at least 1ms, or unlimited",
             ),
             (
                 |l| l.cpu_time = Some(Duration::ZERO.into()),
-                "cpu_time: 0ns: is too small; at least 1ms, or unlimited",
+                "cpu_time: 0s: is too small; at least 1ms, or unlimited",
             ),
             (
                 |l| l.memory = Some(ByteSize::kib(4).into()),
