@@ -264,7 +264,7 @@ pub(crate) async fn same_site(
 ) -> Response {
     let settings = service.settings();
     let headers = request.headers();
-    if let Err(problem) = head::judge(headers) {
+    if let Err(problem) = head::judge(&request) {
         return problem.into_response();
     }
     let host = head::host(&request);

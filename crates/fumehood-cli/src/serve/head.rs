@@ -3,7 +3,7 @@
 
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, EXPECT, HOST, HeaderName, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Version};
 
 use super::problem::Problem;
 
@@ -14,7 +14,12 @@ const ONCE: [&str; 6] =
 
 /// # Errors
 /// 400, 415, 417 or 501, which name the header.
-pub(super) fn judge(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn judge(request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    // RFC 9112, section 3.2: even where the target has a name.
+    if request.version() == Version::HTTP_11 && !headers.contains_key(HOST) {
+        return Err(Problem::bad_request("Host: must come with HTTP/1.1; name this service"));
+    }
     if let Some(name) = ONCE.iter().find(|&&name| headers.get_all(name).iter().nth(1).is_some()) {
         return Err(Problem::bad_request(format!("{name}: must come once")));
     }

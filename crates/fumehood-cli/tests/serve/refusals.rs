@@ -175,6 +175,17 @@ fn headers_that_are_not_understood_are_not_passed_over() -> Promise {
     for (name, value) in [("Content-Encoding", "identity"), ("Content-Encoding", "")] {
         service.ask(&run.clone().header(name, value)).is(200);
     }
+    let bare = |version: &str, target: &str| {
+        let mut client = service.client();
+        client.send(format!("GET {target} HTTP/{version}\r\n\r\n").as_bytes());
+        client.answer()
+    };
+    for target in ["/livez", "http://localhost/livez"] {
+        let problem = bare("1.1", target).problem(400, "bad-request");
+        assert!(problem["detail"].as_str().expect("words").starts_with("Host: "), "{problem}");
+    }
+    bare("1.0", "/livez").problem(403, "forbidden");
+    bare("1.0", "http://localhost/livez").is(200);
     let chunked = |coding: &str| {
         let mut client = service.client();
         client.send(
