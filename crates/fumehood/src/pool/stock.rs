@@ -182,7 +182,7 @@ pub(super) struct Taken {
 const PRIMED: usize = 8;
 
 /// Descriptors that a parked cell takes.
-const EACH: u64 = 10;
+const EACH: u64 = 12;
 
 /// For how many parked cells there are descriptors: a quarter is for what is kept open to save time.
 fn room() -> usize {

@@ -16,7 +16,7 @@ use libtest_mimic::Arguments;
 
 use common::Test;
 
-const TESTS: [(&str, Test); 42] = [
+const TESTS: [(&str, Test); 43] = [
     ("a_parked_cell_gives_what_the_job_says", jobs::gives_what_the_job_says),
     ("a_job_gets_the_working_directory_that_is_made_for_it", jobs::directories),
     ("what_is_worked_out_for_one_job_counts_for_no_other", jobs::recipes),
@@ -37,6 +37,7 @@ const TESTS: [(&str, Test); 42] = [
     ("a_network_that_came_back_is_always_compared", apart::sockets_that_stay_later),
     ("a_template_has_as_many_cells_as_there_are_descriptors_for", stock::many_cells),
     ("more_cells_than_descriptors_allow_are_refused", stock::too_many_cells),
+    ("as_many_descriptors_are_reckoned_with_as_cells_take", stock::descriptors),
     ("half_of_the_cells_are_replaced_beside_runs", stock::replaced_beside_runs),
     ("a_group_that_had_much_is_used_again", stock::large_groups),
     ("an_init_has_its_processors_before_its_inputs", seats::before_inputs),

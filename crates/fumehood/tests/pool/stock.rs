@@ -34,6 +34,29 @@ pub(crate) fn too_many_cells() -> Result<(), Failed> {
     })
 }
 
+/// As many descriptors as a cell takes are reckoned with where it is judged whether there are enough.
+pub(crate) fn descriptors() -> Result<(), Failed> {
+    const CELLS: usize = 64;
+    const ASKED: usize = 3 << 20;
+    run(async {
+        let job = Job::new(["true"]);
+        let error = pool(ASKED).warm(&job).await.expect_err("nobody has as many descriptors");
+        let reason = std::error::Error::source(&error).expect("a reason").to_string();
+        let needed = reason.split_once("needs ").and_then(|(_, rest)| rest.split_once(':'));
+        let needed: usize = needed.expect("how many").0.parse().expect("a number");
+        // A quarter is for others.
+        let each = (needed - 1) / 4 * 3 / ASKED;
+        let open = || std::fs::read_dir("/proc/self/fd").expect("proc is there").count();
+        let before = open();
+        let pool = pool(CELLS);
+        pool.warm(&job).await?;
+        let taken = open() - before;
+        let others = 48;
+        assert!(taken <= CELLS * each + others, "{taken} for {CELLS} of {each} each");
+        Ok(())
+    })
+}
+
 /// Programs that go on took every cell. When one of them ends, half of the cells are replaced; the rest
 /// waits for the others to end.
 pub(crate) fn replaced_beside_runs() -> Result<(), Failed> {
