@@ -56,8 +56,9 @@ impl Recipe {
         Ok(Self { before, plan, told, steps, primes, variables, since: Instant::now() })
     }
 
-    /// Has a program begin in a cell, as far as it is known.
+    /// Does for a program in a cell what can be done before it is known, and has it begin.
     pub(super) fn prime(&self, cell: &mut Cell) {
+        cell.open_figures();
         // Where it fails the program begins when it comes.
         let _ = (self.primes && !apart::is_in_force()).then(|| cell.prime(&self.steps));
     }

@@ -32,6 +32,13 @@ impl Cell {
         Ok(())
     }
 
+    /// Has the files at hand by which a run in this cell will be accounted for.
+    pub(crate) fn open_figures(&self) {
+        if let Some(group) = &self.group {
+            group.open_figures();
+        }
+    }
+
     /// Has them ended if they are not those of the program that comes.
     pub(crate) fn forget_primed(&mut self) {
         self.primed = None;

@@ -234,6 +234,13 @@ impl Group {
         Ok(denied.saturating_sub(self.before.denied))
     }
 
+    /// Opens the files by which a run in the group will be accounted for, while nobody waits for it.
+    pub(crate) fn open_figures(&self) {
+        // What cannot be read is an error of whoever asks for it.
+        let _ = (self.memory_peak(), self.oom(), self.cpu_usage());
+        let _ = (self.pids_peak(), self.pids_denied());
+    }
+
     /// Kills every process in the group and waits until none is left.
     ///
     /// # Errors
