@@ -115,15 +115,21 @@ impl Harness {
         if self.empty.metrics().templates == 0 {
             self.warm.block_on(self.empty.warm(&self.job))?;
         }
-        timed(|| Ok(good(&self.warm.block_on(self.empty.run(&self.job))?)))
+        let answer = timed(|| Ok(good(&self.warm.block_on(self.empty.run(&self.job))?)))?;
+        self.settle();
+        Ok(answer)
+    }
+
+    /// What a pool does between two runs is not left for the next one.
+    fn settle(&self) {
+        self.warm.block_on(async { tokio::time::sleep(SETTLE).await });
     }
 
     /// One run in a parked cell; one that had none would be something else under this name.
     fn warm(&self) -> Result<String> {
         let hits = self.pool.metrics().hits;
         let answer = timed(|| Ok(good(&self.warm.block_on(self.pool.run(&self.job))?)))?;
-        // What a pool does between two runs is not left for the next one.
-        self.warm.block_on(async { tokio::time::sleep(SETTLE).await });
+        self.settle();
         if self.pool.metrics().hits > hits { Ok(answer) } else { Err("no cell was parked".into()) }
     }
 }
