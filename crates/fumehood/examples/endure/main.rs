@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
 mod held;
+mod times;
 mod verdict;
 
 use std::process::{Command, Stdio};
@@ -18,6 +19,7 @@ use fumehood::{Job, Outcome, Pool};
 use tokio::task::JoinSet;
 
 use held::Held;
+use times::{Counts, Times};
 
 /// There are at least so many parts, and one each minute of a longer time.
 const FEWEST: u64 = 12;
@@ -53,21 +55,6 @@ struct Part {
     run: Times,
     /// A process without a sandbox, meanwhile.
     bare: Times,
-}
-
-/// How long something took: the median, and what one of a hundred exceeds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Times {
-    median: Duration,
-    p99: Duration,
-}
-
-impl Times {
-    fn of(mut times: Vec<Duration>) -> Self {
-        times.sort_unstable();
-        let at = |percent| times.get(times.len() * percent / 100).copied().unwrap_or_default();
-        Self { median: at(50), p99: at(99) }
-    }
 }
 
 async fn endure(time: Duration, concurrency: usize) -> Result<()> {
@@ -144,12 +131,11 @@ async fn part(pool: &Pool, time: Duration, concurrency: usize) -> Result<Part> {
     let until = Instant::now() + time;
     let bare = tokio::task::spawn_blocking(move || bare(until));
     let done = run(pool, until, concurrency).await?;
-    let bare = Times::of(bare.await??);
+    let bare = bare.await??.times();
     pool.warm(&job()).await?;
     // What was used ends by itself, a moment later.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let runs = u64::try_from(done.times.len())?;
-    let run = Times::of(done.times);
+    let (runs, run) = (done.counts.all(), done.counts.times());
     Ok(Part { runs, failed: done.failed, held: Held::look(), run, bare })
 }
 
@@ -158,22 +144,22 @@ fn job() -> Job {
 }
 
 /// Starts a process now and then without any sandbox.
-fn bare(until: Instant) -> Result<Vec<Duration>> {
-    let mut times = Vec::new();
+fn bare(until: Instant) -> Result<Counts> {
+    let mut counts = Counts::default();
     while Instant::now() < until {
         let began = Instant::now();
         let mut command = Command::new("true");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-        times.push(began.elapsed());
+        counts.add(began.elapsed());
         std::thread::sleep(BARE_EVERY);
     }
-    Ok(times)
+    Ok(counts)
 }
 
 /// What was run in a part.
 #[derive(Debug, Default)]
 struct Done {
-    times: Vec<Duration>,
+    counts: Counts,
     failed: u64,
 }
 
@@ -194,7 +180,7 @@ async fn run(pool: &Pool, until: Instant, concurrency: usize) -> Result<Done> {
                     println!("failed: {outcome:?}");
                 }
                 let mut done = done.lock().map_err(|_| "a run panicked")?;
-                done.times.push(took);
+                done.counts.add(took);
                 done.failed += u64::from(!good);
             }
             Ok::<_, Error>(())
